@@ -1,0 +1,1 @@
+"""How each kind of dataset is read: one engine a file."""

@@ -1,0 +1,137 @@
+"""What is to be protected, what is due, what was missed, what may go: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ncia.core.base.ids import DatasetId, SiteId, SystemId
+from ncia.core.estate.model import Dataset, Estate
+from ncia.core.journal.entries import BackupFailed, ProofFailed, ProofFinished
+from ncia.core.state import Job, RecoveryPoint, State
+from ncia.core.work.ledger import Expected
+
+SLOT_PREFIX = "ncia_job_"
+FIRST_AFTER_SECONDS = 60.0  # a controller that has just started lets the estate settle first
+WINDOW_SECONDS_MIN = 120.0
+RETRY_SECONDS_MIN = 30.0
+NEWEST_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One dataset that this site protects: it is active at ``source_site``, its copies go to ``store_site``."""
+
+    dataset: Dataset
+    source_site: SiteId
+    store_site: SiteId
+    interval_seconds: float
+
+    @property
+    def window_seconds(self) -> float:
+        """How long after its due time a run may still happen before it counts as missed."""
+        return max(self.interval_seconds / 2, WINDOW_SECONDS_MIN)
+
+
+@dataclass(frozen=True)
+class Due:
+    charge: Charge
+    due_at: datetime
+
+
+def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> tuple[Charge, ...]:
+    """What ``site`` protects: every PostgreSQL dataset that is active at the other centre, essential ones first."""
+    if site not in estate.centres:
+        return ()
+    peer = estate.peer_of(site)
+    systems = sorted(estate.systems.values(), key=lambda system: (system.grade, system.id))
+    return tuple(
+        Charge(dataset, peer, site, estate.grades[system.grade].backup_interval_seconds)
+        for system in systems
+        if active.get(system.id, system.home) == peer
+        for dataset in system.datasets
+        if dataset.kind == "postgresql" and peer in dataset.copies
+    )
+
+
+def due_at(charge: Charge, state: State, since: datetime) -> datetime:
+    """When the dataset's next run is due: an interval after its newest proven point at this store, or soon after
+    ``since``, the start of the controller, where there is none. A copy counts once it has been proven."""
+    newest = _newest_proven(charge, state)
+    if newest is None:
+        return since + timedelta(seconds=FIRST_AFTER_SECONDS)
+    return newest.at + timedelta(seconds=charge.interval_seconds)
+
+
+def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -> tuple[Due, ...]:
+    """Whose run is due now, the longest overdue first; one that has just failed is given a pause."""
+    waiting = [Due(charge, due_at(charge, state, since)) for charge in found]
+    ready = [each for each in waiting if each.due_at <= now and now >= _not_before(each.charge, state)]
+    return tuple(sorted(ready, key=lambda each: each.due_at))
+
+
+def expected(charge: Charge, state: State, since: datetime) -> Expected:
+    """What the ledger of missed runs is to watch for."""
+    name = charge.dataset.id
+    first = due_at(charge, state, since)
+    return Expected(work_name(name), name, first, charge.interval_seconds, charge.window_seconds)
+
+
+def retired(points: Iterable[RecoveryPoint]) -> tuple[RecoveryPoint, ...]:
+    """Which points of one dataset and store may be deleted: all but the newest ones and the newest proven one, and
+    none at all while nothing is proven."""
+    known = sorted(points, key=lambda point: point.at)
+    proven = [point for point in known if point.proven]
+    if not proven:
+        return ()
+    kept = {point.id for point in known[-NEWEST_KEPT:]} | {proven[-1].id}
+    return tuple(point for point in known if point.id not in kept and point.at < proven[-1].at)
+
+
+def open_jobs(state: State, site: SiteId) -> tuple[Job, ...]:
+    """The jobs of ``site`` of whose end nothing is known."""
+    return tuple(job for job in state.jobs.values() if job.site == site and job.ended is None)
+
+
+def provable(points: Iterable[RecoveryPoint], store_site: SiteId) -> RecoveryPoint | None:
+    """The newest point at that store which carries its source's sums."""
+    known = [p for p in points if p.backup.store_site == store_site and p.backup.compare_lsn]
+    return max(known, key=lambda point: point.at, default=None)
+
+
+def slot_name(job: str) -> str:
+    """The replication slot of a job: what crashed jobs leave is known by its name."""
+    return SLOT_PREFIX + "".join(letter if letter.isalnum() else "_" for letter in job.lower())
+
+
+def work_name(dataset: DatasetId) -> str:
+    """The scheduled work, as the ledger of missed runs calls it."""
+    return f"backup:{dataset}"
+
+
+def _newest_proven(charge: Charge, state: State) -> RecoveryPoint | None:
+    points = state.points.get(charge.dataset.id, ())
+    here = [point for point in points if point.proven and point.backup.store_site == charge.store_site]
+    return max(here, key=lambda point: point.at, default=None)
+
+
+def _not_before(charge: Charge, state: State) -> datetime:
+    """After a failure: a pause that grows with the number of failures since the newest proof, up to the interval."""
+    newest = _newest_proven(charge, state)
+    failed = [
+        job.ended_at
+        for job in state.jobs.values()
+        if job.started.dataset == charge.dataset.id and job.ended_at is not None and _failed(job)
+        if newest is None or job.ended_at > newest.at
+    ]
+    if not failed:
+        return datetime.min.replace(tzinfo=UTC)
+    pause = min(charge.interval_seconds, RETRY_SECONDS_MIN * 2 ** min(len(failed) - 1, 16))
+    return max(failed) + timedelta(seconds=pause)
+
+
+def _failed(job: Job) -> bool:
+    if isinstance(job.ended, ProofFinished):
+        return not job.ended.matched
+    return isinstance(job.ended, BackupFailed | ProofFailed)

@@ -1,0 +1,124 @@
+"""What protecting needs from the world."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import DatasetId
+from ncia.core.estate.model import Address, Dataset
+from ncia.core.journal.entries import TableSum
+
+POINT_FILE = "point.json"
+
+
+class CopyDamaged(NciaError):
+    """A copy is not what was written when it was taken: a finding about the copy, not a failure to look."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The live cluster of a dataset as the store's host dials it. ``passfile`` is a libpq password file's text."""
+
+    dataset: DatasetId
+    server: Address
+    user: str
+    passfile: str
+
+    def __repr__(self) -> str:
+        return f"Origin({self.dataset} at {self.server})"  # the password is nobody's to print
+
+
+@dataclass(frozen=True)
+class ComparePoint:
+    """What every table of a dataset held at ``lsn``. WAL up to ``end_lsn`` (beyond ``lsn``) is on the source's disk."""
+
+    lsn: str
+    end_lsn: str
+    tables: tuple[TableSum, ...]
+
+
+@dataclass(frozen=True)
+class BaseBackup:
+    """A base backup that was verified against its own manifest."""
+
+    size_bytes: int
+    files: int
+    start_lsn: str
+    stop_lsn: str
+    manifest_sha256: str
+
+
+class Source(Protocol):
+    """The live cluster of one dataset."""
+
+    origin: Origin
+
+    def hold(self, slot: str) -> None:
+        """From now on the source keeps its WAL for ``slot``. What earlier, crashed jobs held is released."""
+        ...
+
+    def release(self, slot: str) -> None:
+        """The source keeps WAL for ``slot`` no longer; well where there is none."""
+        ...
+
+    def compare_point(self) -> ComparePoint:
+        """Sum up every table as of one LSN. Writers wait for some milliseconds; nobody is refused.
+
+        Raises :class:`~ncia.core.base.errors.NciaError` where no such moment could be had.
+        """
+        ...
+
+
+class Sources(Protocol):
+    def of(self, dataset: Dataset, site: str) -> Source:
+        """The dataset's live cluster at ``site``."""
+        ...
+
+
+class RestoredCopy(Protocol):
+    """A copy that runs on scratch, recovered to the LSN that was asked for, and answers questions."""
+
+    reached_lsn: str
+
+    def tables(self) -> tuple[TableSum, ...]:
+        """Sum up every table."""
+        ...
+
+
+class Store(Protocol):
+    """Where copies are kept: ``<dataset>/<point>/{data,wal,point.json}`` under the store's root."""
+
+    def take(self, job: str, origin: Origin, slot: str) -> BaseBackup:
+        """Take a base backup into a place of the job's own, and verify it against its manifest."""
+        ...
+
+    def join_wal(self, job: str, origin: Origin, slot: str, end_lsn: str) -> None:
+        """Put the WAL that ``slot`` holds, up to ``end_lsn``, beside the base backup."""
+        ...
+
+    def publish(self, job: str, dataset: DatasetId, point: str, description: bytes) -> str:
+        """Make the job's copy the recovery point ``point``, at once and durably; answers its path under the root."""
+        ...
+
+    def discard(self, job: str, dataset: DatasetId) -> None:
+        """Remove what the job left; well where there is nothing."""
+        ...
+
+    def restore(
+        self, job: str, path: str, database: str, lsn: str, manifest_sha256: str
+    ) -> AbstractContextManager[RestoredCopy]:
+        """Verify the point at ``path``, restore it on scratch and recover it to ``lsn``; gone when the context ends.
+
+        Raises :class:`CopyDamaged` where it is not the copy that was taken."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Delete a recovery point; well where it is gone already."""
+        ...
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what crashed jobs left: partial copies, scratch and what runs on it. Only while no job runs."""
+        ...

@@ -1,0 +1,1 @@
+"""Where copies are kept: one kind of store a file."""

@@ -1,0 +1,73 @@
+"""What runs on the store's host where one command is not enough: POSIX shell, ``sh -eu``, arguments by position."""
+
+MAKE_PLACE = """
+umask 077
+mkdir -p "$1/wal"
+cat > "$1/pgpass"
+"""
+"""place; stdin: the password file."""
+
+MEASURE = """
+find "$1" -type f -printf '%s\\n' | awk '{ files += 1; bytes += $1 } END { printf "%d %d\\n", files, bytes }'
+sha256sum < "$1/backup_manifest"
+tail -c 4096 "$1/backup_manifest"
+"""
+"""data directory: prints files and bytes, the manifest's SHA-256, the manifest's end."""
+
+PUBLISH = """
+umask 077
+rm -f "$1/pgpass"
+cat > "$1/$3"
+sync -f "$1/$3"
+mv -T "$1" "$2"
+sync "$(dirname "$2")"
+"""
+"""partial, point, name of the description; stdin: the description. ``sync -f`` is syncfs(2): every byte of the copy."""
+
+COPY_TO_SCRATCH = """
+umask 077
+rm -rf "$2"
+mkdir -p "$2/socket"
+cp -a --reflink=auto "$1/data" "$2/data"
+cd "$2/data"
+rm -f postmaster.pid standby.signal
+: > postgresql.auto.conf
+: > recovery.signal
+echo 'local all all trust' > pg_hba.conf
+: > pg_ident.conf
+cat PG_VERSION
+LC_ALL=C "$3" -D "$2/data"
+"""
+"""point, scratch, pg_controldata: prints the version and the control file. Trust is on a socket in a 0700 folder."""
+
+START_SCRATCH = """
+cat > "$1/data/postgresql.conf"
+if ! "$2" -D "$1/data" -l "$1/log" -w -t 300 start > "$1/start" 2>&1 < /dev/null; then
+    tail -n 12 "$1/log" "$1/start" >&2
+    exit 1
+fi
+"""
+"""scratch, pg_ctl; stdin: the configuration. A server that inherits our pipe would hold the session open."""
+
+CLEAR_SCRATCH = """
+if [ -f "$1/data/postmaster.pid" ]; then
+    "$2" -D "$1/data" -m immediate -w -t 30 stop > /dev/null 2>&1 < /dev/null || true
+fi
+rm -rf "$1"
+"""
+"""scratch, pg_ctl."""
+
+SWEEP = """
+for scratch in "$1"/.scratch/*; do
+    [ -d "$scratch" ] || continue
+    "$2" -D "$scratch/data" -m immediate -w -t 30 stop > /dev/null 2>&1 < /dev/null || true
+    rm -rf "$scratch"
+    echo "$scratch"
+done
+for partial in "$1"/*/*/.partial-*; do
+    [ -d "$partial" ] || continue
+    rm -rf "$partial"
+    echo "$partial"
+done
+"""
+"""root, pg_ctl: prints what was removed."""

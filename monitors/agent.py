@@ -1,0 +1,165 @@
+"""The agent: turns of its probes spread over their interval, judged at once, reported each second, news sooner.
+
+Turns start on slots of a fixed pace, so that targets do not all wake together; a probe whose turns are still under way
+as often as it allows waits for one to end. All moments come from the one clock that it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from monitors.judge import Track, judge
+from monitors.outlet import Outlet
+from monitors.ports import Findings, Look, Measure, Outcome, Probe
+from ncia.core.base.clock import Clock
+from ncia.core.base.ids import Subject
+
+SLOT_SECONDS = 0.05
+REPORT_SECONDS = 1.0
+NEWS_SECONDS = 0.5  # news need not wait for the next second; what falls together is told together
+CLOSE_SECONDS = 2.0
+
+log = structlog.get_logger("monitors.agent")
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    looks_to_fall: int
+    looks_to_rise: int
+
+
+class Agent:
+    def __init__(
+        self, probes: Sequence[Probe], outlets: Sequence[Outlet], hysteresis: Hysteresis, clock: Clock
+    ) -> None:
+        self._probes = tuple(probes)
+        self._outlets = tuple(outlets)
+        self._hysteresis = hysteresis
+        self._clock = clock
+        self._tracks: dict[Subject, Track] = {}
+        self._under_way: dict[int, int] = {}
+        self._seen_by: dict[int, frozenset[Subject]] = defaultdict(frozenset)
+        self._turns: set[asyncio.Task[None]] = set()
+        self._tick = 0
+        self._changed = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until told to stop; then close every connection."""
+        tasks = [asyncio.create_task(self._pace()), asyncio.create_task(self._report())]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a broken pacer or reporter ends the process, loudly
+        finally:
+            for task in (stopping, *tasks, *self._turns):
+                task.cancel()
+            closing = [asyncio.ensure_future(probe.close()) for probe in self._probes]
+            closing += [asyncio.ensure_future(outlet.close()) for outlet in self._outlets]
+            if closing:
+                await asyncio.wait(closing, timeout=CLOSE_SECONDS)
+
+    def take(self, findings: Findings) -> None:
+        """Judge looks and pass on what changed; doubts are told as a measure, so that nobody decides too early."""
+        for look in findings.looks:
+            before = self._tracks.get(look.subject, Track())
+            after, change = judge(before, look, self._hysteresis.looks_to_fall, self._hysteresis.looks_to_rise)
+            self._tracks[look.subject] = after
+            if change is not None:
+                self._changed.set()
+                for outlet in self._outlets:
+                    outlet.note(change)
+            if before.doubted != after.doubted:
+                self._measure(Measure(look.subject, "doubted", float(after.doubted), look.at))
+        for measure in findings.measures:
+            self._measure(measure)
+
+    def _measure(self, measure: Measure) -> None:
+        for outlet in self._outlets:
+            outlet.measure(measure)
+
+    async def _pace(self) -> None:
+        loop = asyncio.get_running_loop()
+        wheel = _Wheel(self._probes)
+        begin = loop.time()
+        while True:
+            for number in wheel.due():
+                probe = self._probes[number]
+                if self._under_way.get(number, 0) < probe.turns_at_once:
+                    self._start(number, probe)
+            begin += SLOT_SECONDS
+            behind = loop.time() - begin
+            if behind > REPORT_SECONDS:  # the process was stopped or starved: go on from now, do not catch up
+                log.warning("slept", seconds=round(behind, 3))
+                begin = loop.time()
+            await asyncio.sleep(max(0.0, begin - loop.time()))
+
+    def _start(self, number: int, probe: Probe) -> None:
+        self._under_way[number] = self._under_way.get(number, 0) + 1
+        task = asyncio.create_task(self._turn(number, probe))
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+
+    async def _turn(self, number: int, probe: Probe) -> None:
+        try:
+            findings = await probe.turn()
+            self._seen_by[number] = frozenset(look.subject for look in findings.looks) or self._seen_by[number]
+            self.take(findings)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # our own fault, not the target's: what this probe looks at is not known any more
+            log.exception("probe broke", probe=probe.name)
+            now, subjects = self._clock.now(), self._seen_by[number]
+            self.take(Findings(tuple(Look(s, Outcome.BLIND, "broken", "the probe broke", now) for s in subjects)))
+        finally:
+            self._under_way[number] -= 1
+
+    async def _report(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(last + REPORT_SECONDS):
+                    await self._changed.wait()
+            await asyncio.sleep(max(0.0, last + NEWS_SECONDS - loop.time()))
+            self._changed.clear()
+            last = loop.time()
+            self._tick += 1
+            for outlet in self._outlets:
+                if not outlet.busy:
+                    outlet.busy = True
+                    task = asyncio.create_task(self._tell(outlet, self._tick))
+                    self._turns.add(task)
+                    task.add_done_callback(self._turns.discard)
+
+    @staticmethod
+    async def _tell(outlet: Outlet, tick: int) -> None:
+        try:
+            await outlet.tell(tick)
+        finally:
+            outlet.busy = False
+
+
+class _Wheel:
+    """Which probes are due at each slot: phases are spread evenly, each probe comes round at its own interval."""
+
+    def __init__(self, probes: Sequence[Probe]) -> None:
+        self._slot = 0
+        self._every = [max(1, round(probe.interval_seconds / SLOT_SECONDS)) for probe in probes]
+        self._due: dict[int, list[int]] = {}
+        for number, every in enumerate(self._every):
+            self._due.setdefault(number * every // max(1, len(probes)), []).append(number)
+
+    def due(self) -> list[int]:
+        numbers = self._due.pop(self._slot, [])
+        for number in numbers:
+            self._due.setdefault(self._slot + self._every[number], []).append(number)
+        self._slot += 1
+        return numbers

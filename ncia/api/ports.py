@@ -1,0 +1,80 @@
+"""What the API needs from the platform. ``ncia.app.serve`` fills it; tests fill it with fakes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ncia.core.base.ids import SiteId
+
+Json = Mapping[str, Any]
+
+
+class BackupDesk(Protocol):
+    """Backups as people ask for them. Started work is journalled; answers tell the jobs' ids."""
+
+    def list(self) -> Json: ...
+
+    def run(self, dataset: str | None) -> Json: ...
+
+    def prove(self, dataset: str | None) -> Json: ...
+
+
+class RecoveryDesk(Protocol):
+    """Plans, approvals and runs. Refusals are raised as :class:`ncia.core.base.errors.Refusal`."""
+
+    def plan(self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str]) -> Json: ...
+
+    def approve(self, run: str, person: str, plan_hash: str, expires_at: str, signature: str) -> Json: ...
+
+    def start(self, run: str, by: str) -> Json: ...
+
+    def stop(self, run: str, by: str, reason: str) -> Json: ...
+
+    def resume(self, run: str, by: str) -> Json: ...
+
+    def runs(self) -> Sequence[Json]: ...
+
+    def run(self, run: str) -> Json: ...
+
+
+class JournalReader(Protocol):
+    """The journal as peers and verifiers read it: wire forms only."""
+
+    def entries(self, site: SiteId, start: int, limit: int) -> Sequence[Json]: ...
+
+    def checkpoint(self) -> Json: ...
+
+    def consistency(self, first: int, second: int) -> Json: ...
+
+    def size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Who may speak over TCP without a person's signature: the peer's controller and the witness' agent."""
+
+    peer: str
+    agent: str
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything the API offers, as functions and desks."""
+
+    site: SiteId
+    release: str
+    tokens: Tokens
+    journal: JournalReader
+    backups: BackupDesk
+    recovery: RecoveryDesk
+    report: Callable[[str, Json], None]  # (vantage, an agent's report)
+    status: Callable[[], Json]
+    incidents: Callable[[], Sequence[Json]]
+    acknowledge: Callable[[str, str, str, float], Json]  # (incident, by, comment, minutes)
+    continuity: Callable[[], Json]
+    metrics: Callable[[], bytes]
+    page: Callable[[], str]
+    events: Callable[[], AsyncIterator[str]]  # the status view as JSON text, on change
+    static: str  # folder of the console's static files

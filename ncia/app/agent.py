@@ -1,0 +1,147 @@
+"""Composition of `ncia agent`: which way of looking serves which kind of target, and to whom it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import uvloop
+
+from monitors.agent import Agent, Hysteresis
+from monitors.outlet import Outlet
+from monitors.ports import Probe, Roles
+from monitors.roles import LeaseFileRoles
+from monitors.targets import (
+    AppTarget,
+    DatabaseTarget,
+    EntryTarget,
+    GateTarget,
+    LeaseTarget,
+    SiteTarget,
+    Target,
+    targets,
+)
+from ncia.app.single import only_one
+from ncia.core.base.clock import Clock, SystemClock
+from ncia.core.base.errors import NciaError
+from ncia.core.config import SiteSettings, load_estate, load_settings
+from ncia.core.estate.model import Estate, Settings, SiteKind
+
+
+def run(settings: Path | None) -> None:
+    """Watch from this site until SIGTERM or SIGINT."""
+    from ncia.app.logging import configure
+
+    site = load_settings(settings)
+    configure("agent", site.site, site.log)
+    estate = load_estate(site.estate)
+    if site.site not in estate.sites:
+        raise NciaError("agent.no-such-site", f"watch from {site.site}", "the estate has no such site", str(site.file))
+    with only_one(site.run, "agent"):
+        uvloop.run(watch(site, estate, SystemClock()))
+
+
+async def watch(site: SiteSettings, estate: Estate, clock: Clock) -> None:
+    import structlog
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    known = LeaseFileRoles(site.run / "lease.json", site.site, clock)
+    found = targets(estate, site.site)
+    probes = [probe for target in found for probe in probes_of(target, site, estate.settings, clock, known)]
+    outlets = tuple(reporters(site, estate))
+    log = structlog.get_logger("agent")
+    log.info("agent started", probes=len(probes), controllers=len(outlets))
+    hysteresis = Hysteresis(estate.settings.looks_to_fall, estate.settings.looks_to_rise)
+    await Agent(probes, outlets, hysteresis, clock).run(stop)
+    log.info("agent stopped")
+
+
+def probes_of(target: Target, site: SiteSettings, settings: Settings, clock: Clock, known: Roles) -> tuple[Probe, ...]:
+    """The probes that look at one target. A witness has no lease file: there nothing is known of who is active."""
+    pace = (settings.probe_interval_seconds, settings.probe_timeout_seconds, clock)
+    match target:
+        case AppTarget():
+            from monitors.probes.http import AppProbe
+
+            system = target.system
+            return (AppProbe(system.id, target.site, target.address, system.read_path, *pace, known),)
+        case EntryTarget():
+            from monitors.probes.http import EntryProbe
+
+            return (EntryProbe(target.system.id, target.address, target.system.read_path, *pace),)
+        case GateTarget():
+            from monitors.probes.tcp import TcpProbe
+
+            return (TcpProbe(target.subject, target.address, *pace),)
+        case SiteTarget():
+            from monitors.probes.site import Doors, SiteProbe
+
+            doors = Doors(target.api, target.etcd, target.warden)
+            return (SiteProbe(target.site, doors, *pace, from_outside=target.from_outside),)
+        case LeaseTarget():
+            from monitors.probes.lease import LeaseProbe
+
+            return (LeaseProbe(target.sites, target.members, *pace),)
+        case DatabaseTarget():
+            return _database(target, site, settings, clock, known)
+
+
+def _database(
+    target: DatabaseTarget, site: SiteSettings, settings: Settings, clock: Clock, known: Roles
+) -> tuple[Probe, ...]:
+    from monitors.probes.postgres import LOCAL_COMMIT, CanaryProbe, DatabaseProbe, Server, conninfo
+
+    system, where = target.system.id, str(target.copy.server)
+    told = conninfo(target.copy.server, target.database, site.secrets / "pgpass")
+    return (
+        DatabaseProbe(
+            system,
+            site.site,
+            Server(told, where),
+            target.rpo_seconds,
+            settings.canary_interval_seconds,
+            settings.probe_interval_seconds,
+            settings.probe_timeout_seconds,
+            clock,
+            known,
+        ),
+        CanaryProbe(
+            system,
+            site.site,
+            Server(told, where, LOCAL_COMMIT),
+            settings.canary_interval_seconds,
+            settings.probe_timeout_seconds,
+            clock,
+            known,
+        ),
+    )
+
+
+def reporters(site: SiteSettings, estate: Estate) -> Iterable[Outlet]:
+    """Every agent reports to both controllers: its own over the unix socket, others over TCP with the agents' token."""
+    from monitors.reporters import HttpReporter
+
+    for other in estate.sites.values():
+        api = other.services.api
+        if other.kind is not SiteKind.CENTRE or api is None:
+            continue
+        if other.id == site.site:
+            yield Outlet(HttpReporter.unix(site.run / "api.sock", site.site))
+        else:
+            seen = estate.seen(api, other.id, site.site)
+            yield Outlet(HttpReporter.tcp(seen, site.site, _token(site)))
+
+
+def _token(site: SiteSettings) -> str:
+    path = site.secrets / "agent_token"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        hint = "every site's secrets need the agents' token, to report to the other controller"
+        raise NciaError("agent.no-token", f"read {path}", why, hint) from error

@@ -1,0 +1,73 @@
+"""The command line: one module per topic, mounted here; every command but the offline ones goes through the API."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ncia.core.base.errors import NciaError, Refusal
+
+# Topic -> module. A module exposes `app`, a Typer; topics without a name of their own mount at the top.
+TOPICS = (
+    ("", "ncia.cli.processes"),
+    ("", "ncia.cli.watch"),
+    ("estate", "ncia.cli.estate"),
+    ("journal", "ncia.cli.journal"),
+    ("backup", "ncia.cli.backup"),
+    ("recover", "ncia.cli.recover"),
+    ("report", "ncia.cli.report"),
+    ("lab", "ncia.lab.cli"),  # an extra of the package: mounted where it is installed
+)
+
+EXIT_ERROR = 1
+EXIT_REFUSED = 3
+
+
+def build(topics: tuple[tuple[str, str], ...] = TOPICS) -> typer.Typer:
+    """The whole command tree."""
+    root = typer.Typer(
+        name="ncia",
+        help="Watch, protect, fail over and prove the systems of a two-site estate.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for name, module in topics:
+        if importlib.util.find_spec(module) is None:
+            continue
+        root.add_typer(importlib.import_module(module).app, name=name or None)
+    return root
+
+
+def needed(arguments: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The topics that a command line can mean, by its first word; all of them for help. A warden that starts with
+    every topic would carry the lab, the journal's store and PostgreSQL's driver about."""
+    first = arguments[0] if arguments else "-"
+    if first.startswith("-"):
+        return TOPICS
+    named = tuple(topic for topic in TOPICS if topic[0] == first)
+    return named or tuple(topic for topic in TOPICS if not topic[0])
+
+
+def run() -> None:
+    """Run the command line; an error of ours is two sentences on stderr, never a traceback."""
+    try:
+        build(needed(sys.argv[1:]))()
+    except Refusal as refusal:
+        tell(refusal, f"Refused: {refusal.what}: {refusal.why}")
+        if refusal.override:
+            print(f"Override: {refusal.override}", file=sys.stderr)
+        raise SystemExit(EXIT_REFUSED) from None
+    except NciaError as error:
+        tell(error, f"Error: {error.what}: {error.why}")
+        raise SystemExit(EXIT_ERROR) from None
+
+
+def tell(error: NciaError, sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+    if error.hint:
+        print(f"Try: {error.hint}", file=sys.stderr)

@@ -1,0 +1,124 @@
+"""``ncia backup``: the recovery points, and having one made or proven now."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from ncia.cli.client import Api
+from ncia.core.base.errors import NciaError
+
+app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make them, prove them.")
+
+POLL_SECONDS = 0.5
+COLOURS = {"matched": "green", "differs": "bold red", "failed": "red", "none": "yellow"}
+
+DatasetName = Annotated[str | None, typer.Argument(help="A dataset such as SYSTEM/rows; all of this site's without.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers.")]
+Every = Annotated[bool, typer.Option("--all", help="Older points too.")]
+Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail where a job failed.")]
+
+
+@app.command("list")
+def listed(
+    as_json: AsJson = False, every: Annotated[bool, typer.Option("--all", help="Older points too.")] = False
+) -> None:
+    """Show what is protected: each dataset's newest points, and what was found when they were restored."""
+    answer = Api.from_environment().get("/v1/backups")
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    _show(answer, every)
+
+
+@app.command()
+def run(dataset: DatasetName = None, wait: Wait = True) -> None:
+    """Back up now into this site's store, restore the copy on scratch and compare it with its source."""
+    _have_done("run", dataset, wait)
+
+
+@app.command()
+def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
+    """Restore the newest point on scratch again and compare it; where there is none yet, make one first."""
+    _have_done("prove", dataset, wait)
+
+
+def _have_done(verb: str, dataset: str | None, wait: bool) -> None:
+    api = Api.from_environment()
+    asked = api.post(f"/v1/backups/{verb}", {"dataset": dataset})["jobs"]
+    if not asked:
+        print("This site protects nothing: no dataset is active at the other site.")
+        return
+    for job in asked:
+        print(f"{job['job']}  {job['verb']} {job['dataset']}  {job['state']}")
+    if not wait:
+        return
+    failed = [job for job in _ended(api, {job["job"] for job in asked}) if job["state"] != "succeeded"]
+    if failed:
+        names = ", ".join(job["dataset"] for job in failed)
+        raise NciaError("backup.jobs-failed", f"{verb} {len(asked)} datasets", f"failed: {names}", "ncia backup list")
+
+
+def _ended(api: Api, wanted: set[str]) -> list[dict[str, Any]]:
+    """The jobs' last words, printed as they come. A job that the controller no longer knows has ended with it."""
+    told: dict[str, dict[str, Any]] = {}
+    while True:
+        known = {job["job"]: job for job in api.get("/v1/backups")["jobs"] if job["job"] in wanted}
+        for name, job in known.items():
+            if job["state"] in ("succeeded", "failed") and name not in told:
+                told[name] = job
+                print(f"{job['dataset']}: {job['state']}: {job['sentence']}")
+        lost = wanted - known.keys()
+        if lost - told.keys():
+            raise NciaError("backup.jobs-lost", "wait for the jobs", "the controller restarted", "ncia backup list")
+        if len(told) == len(wanted):
+            return list(told.values())
+        time.sleep(POLL_SECONDS)
+
+
+def _show(answer: dict[str, Any], every: bool) -> None:
+    """One line for each dataset and store; in words only what a person must know."""
+    console = Console()
+    table = Table(title=f"Recovery points, as {answer['site']} knows them", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("dataset", "taken (UTC)", "at", "size", "proof", "restored in"):
+        table.add_column(column, justify="right" if column in ("size", "restored in") else "left", no_wrap=True)
+    if every:
+        table.add_column("point", no_wrap=True)
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for point in answer["points"]:
+        newest.setdefault((point["dataset"], point["store_site"]), point)
+    for point in sorted(answer["points"] if every else newest.values(), key=lambda each: str(each["dataset"])):
+        table.add_row(*_row(point), *([point["point"]] if every else []))
+    console.print(table)
+    for point in newest.values():
+        if point["proof"] != "matched":
+            console.print(f"[{COLOURS[point['proof']]}]{point['dataset']}: {point['sentence']}[/]", soft_wrap=True)
+    for each in answer["datasets"]:
+        if (each["dataset"], each["store_site"]) not in newest:
+            due = f"first run due {each['due_at'][:19]}Z"
+            console.print(f"[bold red]{each['dataset']}: no recovery point[/]; {due}", soft_wrap=True)
+    for each in answer["missed"]:
+        console.print(
+            f"[bold red]missed: {each['job']} due {each['due_at'][:19]}Z[/]: {each['reason']}", soft_wrap=True
+        )
+    for job in answer["jobs"]:
+        if job["state"] in ("queued", "running"):
+            console.print(f"{job['state']}: {job['verb']} {job['dataset']} ({job['job']})", soft_wrap=True)
+
+
+def _row(point: dict[str, Any]) -> tuple[str, ...]:
+    seconds = "" if point["restore_seconds"] is None else f"{point['restore_seconds']:.1f} s"
+    return (
+        point["dataset"],
+        point["at"][:19].replace("T", " "),
+        point["store_site"],
+        f"{point['size_bytes'] / 1e6:.0f} MB",
+        f"[{COLOURS[point['proof']]}]{point['proof']}[/]",
+        seconds,
+    )

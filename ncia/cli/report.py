@@ -1,0 +1,138 @@
+"""`ncia report`: what was promised beside what was measured, asked of the site's API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ncia.cli.client import Api
+from ncia.core.base.clock import from_text
+from ncia.core.reports.spelling import ago, span
+
+app = typer.Typer(help="Reports: promised beside measured.", no_args_is_help=True)
+
+WIDTH_MIN = 100
+NEVER, UNKNOWN = "[bold red]never measured[/]", "[bold red]unknown[/]"
+
+
+@app.callback()
+def reports() -> None:
+    """Reports: promised beside measured."""
+
+
+@app.command()
+def continuity(
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON, as the API gives it.")] = False,
+) -> None:
+    """Per system RPO and RTO, promised and measured, last proof, time unprotected; and what was never proven."""
+    report = Api.from_environment().get("/v1/reports/continuity")
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, sort_keys=True))
+        return
+    console = Console()
+    if not console.is_terminal and console.width < WIDTH_MIN:
+        console = Console(width=WIDTH_MIN)
+    console.print(drawn(report))
+
+
+def drawn(report: Mapping[str, Any]) -> Group:
+    """The report for a terminal of 100 columns."""
+    now = from_text(report["as_of"])
+    parts: list[Table | Text] = [
+        Text.from_markup(f"[bold]Continuity of {escape(report['estate'])}[/], as {report['site']} knows it"),
+        Text(f"{now:%Y-%m-%d %H:%M:%S} UTC, estate {report['estate_hash'][:16]}", style="dim"),
+        _systems(report["systems"], now),
+        Text(LEGEND, style="dim"),
+    ]
+    if report["unprotected"]:
+        parts.append(_unprotected(report["unprotected"]))
+    parts.append(_not_proven(report["not_proven"]))
+    return Group(*parts)
+
+
+COLUMNS = ("", "system", "at", "RPO", "loss now", "in run", "RTO", "measured", "proven", "restore", "alone")
+LEGEND = """RPO, RTO: promised. loss now: what losing that site would cost, measured. in run: the loss figure of the
+last run's plan. measured: its RTO. proven: a copy restored and compared. alone: promoted, no partner since."""
+
+
+def _systems(systems: list[Mapping[str, Any]], now: datetime) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in COLUMNS:
+        table.add_column(heading, no_wrap=True)
+    for system in systems:
+        table.add_row(*_row(system, now))
+    return table
+
+
+def _row(system: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+    run, proof, alone = system["last_run"], system["proof"], system["without_partner_seconds"]
+    return (
+        str(system["grade"]),
+        f"[bold]{system['id']}[/]",
+        system["active_site"],
+        span(system["promise_rpo_seconds"]),
+        _loss(system),
+        "–" if run is None else span(run["loss_seconds"], UNKNOWN),
+        span(system["promise_rto_seconds"]),
+        _judged(span(run["rto_seconds"] if run else None, NEVER), system["keeps_rto"]),
+        _proof(proof, now),
+        "–" if proof["restore_seconds"] is None else span(proof["restore_seconds"]),
+        "–" if alone is None else f"[bold red]✗ {span(alone)}[/]",
+    )
+
+
+def _loss(system: Mapping[str, Any]) -> str:
+    loss = system["predicted_loss_seconds"]
+    if loss is not None and system["stale"]:
+        return f"[bold red]? {span(loss)} old[/]"
+    return _judged(span(loss, UNKNOWN), system["keeps_rpo"])
+
+
+def _judged(said: str, kept: bool | None) -> str:
+    if kept is None:
+        return said
+    return f"[green]✓[/] {said}" if kept else f"[bold red]✗ {said}[/]"
+
+
+def _proof(proof: Mapping[str, Any], now: datetime) -> str:
+    if proof["at"] is None:
+        return NEVER
+    when = ago(from_text(proof["at"]), now)
+    return f"[green]✓[/] {when}" if proof["matched"] else f"[bold red]✗ {when}[/]"
+
+
+def _unprotected(exceptions: list[Mapping[str, Any]]) -> Text:
+    """One person's one decision covers many datasets: told once."""
+    same: dict[tuple[str, ...], list[str]] = {}
+    for told in exceptions:
+        past = "expired " if told["expired"] else ""
+        same.setdefault((past, told["until"], told["by"], told["why"]), []).append(told["dataset"])
+    text = Text("\nHeld at one site only\n", style="bold red")
+    for (past, until, by, why), datasets in same.items():
+        text.append(f"  {', '.join(datasets)}\n", style="red")
+        text.append(f"    {past}until {until}, allowed by {by}: {why}\n", style="not bold default")
+    text.rstrip()
+    return text
+
+
+def _not_proven(gaps: list[Mapping[str, Any]]) -> Text:
+    """Many subjects with one gap are one line."""
+    if not gaps:
+        return Text("\nNot proven: nothing; each answer above was measured.", style="green")
+    same: dict[str, list[str]] = {}
+    for gap in gaps:
+        same.setdefault(gap["what"], []).append(gap["subject"])
+    text = Text("\nNot proven\n", style="bold red")
+    for what, subjects in same.items():
+        text.append(f"  {what}\n", style="red")
+        text.append(f"    {', '.join(subjects)}\n", style="not bold default")
+    text.rstrip()
+    return text

@@ -1,0 +1,1 @@
+"""Errors, clock and ids: what everything else is written with."""

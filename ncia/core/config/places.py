@@ -1,0 +1,265 @@
+"""Sites, hosts, links, agencies, grades and people: read, and judged where they alone can tell."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ncia.core.base.ids import AgencyId, HostId, PersonId, SiteId
+from ncia.core.config.folder import Sections
+from ncia.core.config.marked import Node
+from ncia.core.config.reading import Reading, Record, Reference, place
+from ncia.core.estate.model import (
+    Agency,
+    Etcd,
+    Grade,
+    Host,
+    Isolated,
+    Link,
+    Person,
+    Promise,
+    Role,
+    Services,
+    Site,
+    SiteKind,
+)
+
+HOST_ROLES = ("database", "store")
+CENTRES = 2
+LOGIN = re.compile(r"[a-z_][a-z0-9_-]*")
+K = TypeVar("K")
+T = TypeVar("T")
+
+Placed = dict[K, tuple[T, Record]]  # what was read soundly, with its place
+
+
+def facts(placed: Mapping[K, tuple[T, Record]]) -> dict[K, T]:
+    return {key: fact for key, (fact, _) in placed.items()}
+
+
+# --- sites -------------------------------------------------------------------------------------------------------
+
+
+def read_sites(reading: Reading, sections: Sections) -> Placed[SiteId, Site]:
+    found: Placed[SiteId, Site] = {}
+    for node in sections.lists["sites"]:
+        record = Record(reading, node, "a site")
+        site = _site(record)
+        if record.finish():
+            found[site.id] = (site, record)
+    return found
+
+
+def _site(record: Record) -> Site:
+    id = SiteId(record.id("site"))
+    name = record.text("name")
+    kind = record.choice("kind", SiteKind)
+    zone = record.text("timezone")
+    if zone and not _zone_known(zone):
+        record.tell(record.where("timezone"), f"no time zone {zone!r}", "an IANA name, such as Etc/UTC")
+    network = record.text("network")
+    own = _network(record, record.where("network"), network) if network else None
+    seen_from: dict[SiteId, str] = {}
+    for viewer, node in record.pairs("seen_from", required=False):
+        record.reading.references.append(Reference("site", viewer, node, f"{record.name}, 'seen_from'"))
+        prefix = _network(record, node, str(node.value))
+        if own and prefix and own.prefixlen != prefix.prefixlen:
+            what = f"seen from {viewer} under /{prefix.prefixlen}, but its own network is /{own.prefixlen}"
+            record.tell(node, what, f"/{own.prefixlen}: addresses are translated one to one")
+        seen_from[SiteId(viewer)] = str(node.value)
+    services = record.within("services")
+    return Site(id, name, kind, zone, network, seen_from, _services(services) if services else Services())
+
+
+def _services(record: Record) -> Services:
+    etcd = record.within("etcd", required=False)
+    services = Services(
+        api=record.address("api", "api") if record.has("api") else None,
+        warden=record.address("warden", "warden") if record.has("warden") else None,
+        etcd=Etcd(etcd.address("client", "client"), etcd.address("peer", "peer")) if etcd else None,
+        traffic=record.address("traffic", "traffic") if record.has("traffic") else None,
+    )
+    if etcd:
+        etcd.finish()
+    record.finish()
+    return services
+
+
+def _network(record: Record, node: Node, text: str) -> ipaddress.IPv4Network | None:
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError as error:
+        record.tell(node, f"{text!r} is no network: {error}", "10.1.0.0/16")
+        return None
+
+
+def _zone_known(name: str) -> bool:
+    for zone in (name, "Etc/UTC"):  # a machine without a zone database cannot tell: the doubt is not a fault
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+        return zone == name
+    return True
+
+
+def judge_sites(reading: Reading, sections: Sections, sites: Placed[SiteId, Site]) -> None:
+    """Two centres and a third vote, each with what it must run, in networks that cannot be mistaken."""
+    if not sites or len(sites) != len(sections.lists["sites"]):
+        return  # judged when each of them can be read
+    centres = [site for site, _ in sites.values() if site.kind is SiteKind.CENTRE]
+    if len(centres) != CENTRES:
+        names = ", ".join(c.id for c in centres) or "none"
+        node = sites[centres[-1].id][1].where("kind") if len(centres) > CENTRES else sections.whole
+        reading.tell(node, f"an estate has exactly two centres, this one {len(centres)} ({names})", "kind: centre")
+    if not any(site.kind is SiteKind.WITNESS and site.services.etcd for site, _ in sites.values()):
+        hint = "a site with kind: witness and services: {etcd: …}"
+        reading.tell(sections.whole, "no witness has a vote: two sites cannot tell a dead peer from a cut cable", hint)
+    switches = [record for site, record in sites.values() if site.services.traffic]
+    if len(switches) != 1:
+        node = switches[-1].where("services") if switches else sections.whole
+        what = f"exactly one site switches the citizens' traffic, here {len(switches)} do"
+        reading.tell(node, what, "services: {traffic: address} at the public site")
+    for centre in centres:
+        record = sites[centre.id][1]
+        for service in ("api", "warden", "etcd"):
+            if getattr(centre.services, service) is None:
+                record.tell(record.where("services"), f"a centre runs {service}, this one does not", f"{service}: …")
+    _judge_networks(sites)
+
+
+def _judge_networks(sites: Placed[SiteId, Site]) -> None:
+    """From each site's point of view no two sites share an address."""
+    told: set[frozenset[SiteId]] = set()
+    for viewer, _ in sites.values():
+        views = [
+            (ipaddress.IPv4Network(s.seen_from.get(viewer.id, s.network)), s.id, record)
+            if s.id != viewer.id
+            else (ipaddress.IPv4Network(s.network), s.id, record)
+            for s, record in sites.values()
+        ]
+        for index, (network, site, _) in enumerate(views):
+            for other, other_site, record in views[index + 1 :]:
+                pair = frozenset((site, other_site))
+                if network.overlaps(other) and pair not in told:
+                    told.add(pair)
+                    what = f"{other} overlaps {network} of site {site} as {viewer.id} sees them"
+                    record.tell(record.where("network"), what, "give each site a prefix of its own")
+
+
+# --- hosts and links ---------------------------------------------------------------------------------------------
+
+
+def read_hosts(reading: Reading, sections: Sections) -> Placed[HostId, Host]:
+    found: Placed[HostId, Host] = {}
+    for node in sections.lists["hosts"]:
+        record = Record(reading, node, "a host")
+        id = HostId(record.id("host"))
+        site = SiteId(record.reference("site", "site"))
+        roles = record.texts("roles")
+        for role, where in roles:
+            if role not in HOST_ROLES:
+                record.tell(where, f"no role {role!r}", f"one of {', '.join(HOST_ROLES)}")
+        user = record.text("user", pattern=LOGIN)
+        host = Host(id, site, record.address("ssh", "ssh"), user, tuple(role for role, _ in roles))
+        if record.finish():
+            found[id] = (host, record)
+    return found
+
+
+def judge_hosts(sections: Sections, sites: Placed[SiteId, Site], hosts: Placed[HostId, Host]) -> None:
+    """Copies of each centre go to the other one's store."""
+    if len(hosts) != len(sections.lists["hosts"]):
+        return
+    for site, record in sites.values():
+        roles = {role for host, _ in hosts.values() if host.site == site.id for role in host.roles}
+        for role in HOST_ROLES if site.kind is SiteKind.CENTRE else ():
+            if role not in roles:
+                record.tell(record.node, f"no host with role {role!r}", f"a host of this site with roles: [{role}]")
+
+
+def read_links(reading: Reading, sections: Sections) -> tuple[Link, ...]:
+    found: dict[str, tuple[Link, Node]] = {}
+    for node in sections.lists["links"]:
+        ends = [end.value for end in node.value] if isinstance(node.value, list) else []
+        if len(ends) != 2 or not all(isinstance(end, str) for end in ends) or ends[0] == ends[1]:
+            reading.tell(node, "a link joins two different sites", "[one-site, other-site]")
+            continue
+        for end in ends:
+            reading.references.append(Reference("site", end, node, f"link {ends[0]}-{ends[1]}"))
+        link = Link(SiteId(min(ends)), SiteId(max(ends)))
+        if link.id in found:
+            reading.tell(node, f"link {link.id} declared twice (first at {place(found[link.id][1])})", "keep one")
+        else:
+            found[link.id] = (link, node)
+    return tuple(link for link, _ in found.values())
+
+
+# --- agencies, grades, people ------------------------------------------------------------------------------------
+
+
+def read_agencies(reading: Reading, sections: Sections) -> dict[AgencyId, Agency]:
+    found: dict[AgencyId, Agency] = {}
+    for node in sections.lists["agencies"]:
+        record = Record(reading, node, "an agency")
+        agency = Agency(AgencyId(record.id("agency")), record.text("name"))
+        record.finish()
+        found[agency.id] = agency
+    return found
+
+
+def read_grades(reading: Reading, sections: Sections) -> dict[int, Grade]:
+    found: dict[int, Grade] = {}
+    for node in sections.lists["grades"]:
+        record = Record(reading, node, "a grade")
+        number = record.whole("number")
+        record.name = f"grade {number}"
+        if number:
+            reading.declare("grade", str(number), record.where("number"))
+        promise = read_promise(record)
+        isolated = record.choice("isolated", Isolated)
+        interval = record.number("backup_interval_seconds", above=0)
+        record.finish()
+        found[number] = Grade(number, promise, isolated, interval)
+    return found
+
+
+def read_promise(record: Record) -> Promise:
+    return Promise(record.number("rpo_seconds"), record.number("rto_seconds", above=0))
+
+
+def read_people(reading: Reading, sections: Sections) -> dict[PersonId, Person]:
+    found: dict[PersonId, Person] = {}
+    keys: dict[str, str] = {}
+    for node in sections.lists["people"]:
+        record = Record(reading, node, "a person")
+        id = PersonId(record.id("person"))
+        person = Person(id, record.text("name"), record.choice("role", Role), record.text("public_key", ""))
+        where = record.where("public_key")
+        if person.public_key:
+            blob = _key_blob(person.public_key)
+            if blob is None:
+                record.tell(where, "'public_key' is no Ed25519 public key", "ssh-ed25519 AAAA… (ssh-keygen -t ed25519)")
+            elif blob in keys:
+                what = f"has the key of {keys[blob]}: one key would sign as two people"
+                record.tell(where, what, "each person hands in a key that only they hold")
+            else:
+                keys[blob] = id
+        record.finish()
+        found[id] = person
+    return found
+
+
+def _key_blob(line: str) -> str | None:
+    """The base64 part of an OpenSSH Ed25519 line, or None where it is not one (RFC 8709, section 4)."""
+    words = line.split()
+    head = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"
+    try:
+        raw = base64.b64decode(words[1], validate=True)
+    except (IndexError, ValueError):
+        return None
+    return words[1] if words[0] == "ssh-ed25519" and raw.startswith(head) and len(raw) == len(head) + 32 else None

@@ -1,0 +1,69 @@
+"""A process's own settings: which site it belongs to and where its files are (``site.yaml``)."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ncia.core.base.errors import InputFaults, NciaError
+from ncia.core.base.ids import SiteId
+from ncia.core.config import marked
+from ncia.core.config.reading import WORD, Reading, Record
+
+VARIABLE = "NCIA_SETTINGS"
+URL = re.compile(r"[a-z][a-z0-9+]*://.*")
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """``site.yaml`` with every path absolute. ``data_root`` and ``store`` are paths on the site's hosts."""
+
+    file: Path
+    site: SiteId
+    estate: Path
+    state: Path
+    run: Path
+    secrets: Path
+    log: Path
+    store: Path
+    postgresql_tools: Path
+    data_root: Path
+    journal_url: str
+
+
+def load_settings(path: str | Path | None = None) -> SiteSettings:
+    """The settings in ``path``, or in the file that ``NCIA_SETTINGS`` names; raises :class:`InputFaults`."""
+    chosen = path or os.environ.get(VARIABLE)
+    if not chosen:
+        hint = f"--settings FILE, or {VARIABLE}=FILE"
+        raise NciaError("config.no-settings", "find this site's settings", "no file was named", hint)
+    file = Path(chosen).absolute()
+    reading = Reading()
+    root = marked.read(file, reading.faults)
+    if root is None:
+        raise InputFaults(f"read {file}", tuple(reading.faults) or (marked.Node(str(file), 0, None).fault("is empty"),))
+    record = Record(reading, root, "site settings")
+
+    def under(key: str, default: str | None = None) -> Path:
+        told = record.text(key) if default is None else record.text(key, default)
+        return Path(os.path.normpath(file.parent / told))
+
+    state = under("state", "state")
+    settings = SiteSettings(
+        file=file,
+        site=SiteId(record.text("site", pattern=WORD)),
+        estate=under("estate"),
+        state=state,
+        run=under("run", "run"),
+        secrets=under("secrets", "secrets"),
+        log=under("log", "log"),
+        store=under("store", "store"),
+        postgresql_tools=under("postgresql_tools", "/usr/bin"),
+        data_root=under("data_root", "pg"),
+        journal_url=record.text("journal_url", f"sqlite:///{state}/journal.db", pattern=URL),
+    )
+    if not record.finish():
+        raise InputFaults(f"read {file}", tuple(reading.faults))
+    return settings

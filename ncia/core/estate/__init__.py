@@ -1,0 +1,43 @@
+"""What we run and promise: frozen facts (``model``) and pure questions about them (``Estate``'s methods)."""
+
+from ncia.core.estate.model import (
+    Address,
+    Agency,
+    Application,
+    Dataset,
+    Estate,
+    Etcd,
+    Grade,
+    Host,
+    Link,
+    Person,
+    PostgresCopy,
+    Promise,
+    Replication,
+    Role,
+    Services,
+    Site,
+    System,
+    Unprotected,
+)
+
+__all__ = [
+    "Address",
+    "Agency",
+    "Application",
+    "Dataset",
+    "Estate",
+    "Etcd",
+    "Grade",
+    "Host",
+    "Link",
+    "Person",
+    "PostgresCopy",
+    "Promise",
+    "Replication",
+    "Role",
+    "Services",
+    "Site",
+    "System",
+    "Unprotected",
+]

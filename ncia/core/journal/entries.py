@@ -1,0 +1,312 @@
+"""The vocabulary of the journal: closed, versioned, one frozen model per kind of entry.
+
+An entry's body is one of the models below; its ``kind`` is the model's ``KIND`` and its ``version`` the model's
+``VERSION``. A kind once released is never changed: a new version is a new model beside the old one.
+Times in bodies are RFC 3339 text (``ncia.core.base.clock.to_text``), durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["up", "degraded", "down", "unknown"]
+
+
+class Body(BaseModel):
+    """Base of all entry bodies: frozen, closed, no silent coercion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+
+
+# --- the platform itself -----------------------------------------------------------------------------------------
+
+
+class ControllerStarted(Body):
+    KIND = "controller.started"
+    release: str
+    estate_hash: str
+
+
+class EstateLoaded(Body):
+    KIND = "estate.loaded"
+    estate_hash: str
+    systems: int
+    datasets: int
+
+
+# --- watching ----------------------------------------------------------------------------------------------------
+
+
+class VerdictChange(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    subject: str
+    verdict: Verdict
+    previous: Verdict
+    since: str
+    evidence: str
+
+
+class VerdictsChanged(Body):
+    """All verdict changes of one vantage and one tick."""
+
+    KIND = "verdicts.changed"
+    vantage: str  # the site whose agent looked
+    changes: tuple[VerdictChange, ...]
+
+
+class IncidentOpened(Body):
+    KIND = "incident.opened"
+    incident: str
+    root: str  # a subject
+    cause: str  # e.g. site-lost, link-lost, isolated, system-down, database-down, replica-behind, missed-run
+    severity: Literal["critical", "major", "minor"]
+    sentence: str
+    run_next: str  # the command to run next; empty where there is none
+    members: tuple[str, ...]  # subjects explained by the root
+    systems: tuple[str, ...]  # systems that citizens feel it on
+
+
+class IncidentChanged(Body):
+    KIND = "incident.changed"
+    incident: str
+    root: str
+    cause: str
+    severity: Literal["critical", "major", "minor"]
+    sentence: str
+    run_next: str
+    members: tuple[str, ...]
+    systems: tuple[str, ...]
+
+
+class IncidentClosed(Body):
+    KIND = "incident.closed"
+    incident: str
+    reason: str
+
+
+class AlertAcked(Body):
+    KIND = "alert.acked"
+    incident: str
+    by: str
+    comment: str
+    until: str
+
+
+# --- protecting --------------------------------------------------------------------------------------------------
+
+
+class BackupStarted(Body):
+    KIND = "backup.started"
+    job: str
+    dataset: str
+    source_site: str
+    store_site: str
+    due_at: str
+
+
+class TableSum(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: str
+    rows: int
+    sum128: str  # 32 hex digits
+
+
+class BackupFinished(Body):
+    """A recovery point. ``source`` holds the live tables' sums at ``compare_lsn``, up to which the point holds WAL;
+    an empty ``compare_lsn`` says that the source could not be summed up, and the point cannot be proven."""
+
+    KIND = "backup.finished"
+    job: str
+    point: str  # the recovery point's id
+    dataset: str
+    store_site: str
+    path: str  # relative to the store's root
+    size_bytes: int
+    files: int
+    start_lsn: str
+    stop_lsn: str
+    manifest_sha256: str
+    seconds: float
+    compare_lsn: str = ""
+    source: tuple[TableSum, ...] = ()
+
+
+class BackupFailed(Body):
+    KIND = "backup.failed"
+    job: str
+    dataset: str
+    error: str
+
+
+class ProofStarted(Body):
+    KIND = "proof.started"
+    job: str
+    point: str
+    dataset: str
+
+
+class ProofFinished(Body):
+    """``matched`` is true only where every table of source and copy agreed at ``compare_lsn``."""
+
+    KIND = "proof.finished"
+    job: str
+    point: str
+    dataset: str
+    matched: bool
+    compare_lsn: str
+    source: tuple[TableSum, ...]
+    copy_: tuple[TableSum, ...]
+    differences: tuple[str, ...]
+    restore_seconds: float
+    seconds: float
+
+
+class ProofFailed(Body):
+    KIND = "proof.failed"
+    job: str
+    point: str
+    dataset: str
+    error: str
+
+
+class PointDeleted(Body):
+    """Written before the recovery point is deleted: from here on it does not count."""
+
+    KIND = "point.deleted"
+    point: str
+    dataset: str
+    store_site: str
+    path: str
+    reason: str
+
+
+class RunMissed(Body):
+    """A scheduled run that did not happen in its window."""
+
+    KIND = "schedule.missed"
+    job: str
+    dataset: str
+    due_at: str
+    reason: str
+
+
+# --- recovering --------------------------------------------------------------------------------------------------
+
+
+class PlanMade(Body):
+    """A frozen plan. ``plan`` is its canonical form; ``plan_hash`` the SHA-256 (hex) of that form."""
+
+    KIND = "plan.made"
+    run: str
+    runbook: str
+    plan_hash: str
+    plan: dict[str, Any]
+    by: str
+
+
+class ApprovalGiven(Body):
+    KIND = "approval.given"
+    run: str
+    plan_hash: str
+    person: str
+    expires_at: str
+    key_fingerprint: str
+    signature: str  # base64
+
+
+class ApprovalRefused(Body):
+    KIND = "approval.refused"
+    run: str
+    plan_hash: str
+    person: str
+    reason: str
+
+
+class RunStarted(Body):
+    KIND = "run.started"
+    run: str
+    plan_hash: str
+    site: str  # the site whose controller carries it out
+
+
+class StepIntended(Body):
+    KIND = "step.intended"
+    run: str
+    step: str  # unique in the plan, e.g. "hometax/promote"
+    attempt: int
+
+
+class StepEnded(Body):
+    """``failed`` may be tried again; ``refused`` needs a person; ``already`` means the check found it done."""
+
+    KIND = "step.ended"
+    run: str
+    step: str
+    attempt: int
+    outcome: Literal["done", "already", "failed", "refused"]
+    evidence: str
+    measured: dict[str, Any]
+
+
+class StepUndone(Body):
+    KIND = "step.undone"
+    run: str
+    step: str
+    evidence: str
+
+
+class RunStopped(Body):
+    KIND = "run.stopped"
+    run: str
+    by: str
+    reason: str
+
+
+class RunResumed(Body):
+    KIND = "run.resumed"
+    run: str
+    site: str
+    by: str
+
+
+class RunEnded(Body):
+    KIND = "run.ended"
+    run: str
+    outcome: Literal["succeeded", "failed", "abandoned"]
+    sentence: str
+    seconds: float
+
+
+BODIES: tuple[type[Body], ...] = (
+    ControllerStarted,
+    EstateLoaded,
+    VerdictsChanged,
+    IncidentOpened,
+    IncidentChanged,
+    IncidentClosed,
+    AlertAcked,
+    BackupStarted,
+    BackupFinished,
+    BackupFailed,
+    ProofStarted,
+    ProofFinished,
+    ProofFailed,
+    PointDeleted,
+    RunMissed,
+    PlanMade,
+    ApprovalGiven,
+    ApprovalRefused,
+    RunStarted,
+    StepIntended,
+    StepEnded,
+    StepUndone,
+    RunStopped,
+    RunResumed,
+    RunEnded,
+)
+
+VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

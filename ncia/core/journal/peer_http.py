@@ -1,0 +1,75 @@
+"""The peer's log over its API (HTTP), with a bearer token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.ids import SiteId
+from ncia.core.journal.checkpoint import Checkpoint, checkpoint_from_note
+from ncia.core.journal.entry import Entry, entry_from_wire
+
+TIMEOUT_SECONDS = 5.0
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+
+class HttpPeerSource:
+    """A :class:`~ncia.core.journal.peers.PeerSource` at ``url`` (``http://address:port``), the API of ``site``."""
+
+    def __init__(
+        self, url: str, site: SiteId, token: str, *, timeout_seconds: float = TIMEOUT_SECONDS, local_address: str = ""
+    ) -> None:
+        self._site = site
+        self._url = url
+        transport = httpx.HTTPTransport(local_address=local_address or None)
+        self._http = httpx.Client(
+            base_url=url,
+            transport=transport,
+            timeout=timeout_seconds,
+            headers={"authorization": f"Bearer {token}"},
+            trust_env=False,  # a proxy of the environment has no place between two controllers
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        return checkpoint_from_note(str(self._get("/v1/journal/checkpoint", "note")))
+
+    def entries(self, start: int, limit: int) -> Sequence[Entry]:
+        found = self._get(f"/v1/journal/{self._site}/entries", "entries", start=start, limit=limit)
+        return tuple(entry_from_wire(wire) for wire in found[:limit])
+
+    def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        found = self._get("/v1/journal/consistency", "proof", first=first, second=second)
+        return tuple(bytes.fromhex(each) for each in found)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _get(self, path: str, field: str, **parameters: int) -> Any:
+        what = f"read {self._site}'s journal at {self._url}{path}"
+        try:
+            with self._http.stream("GET", path, params=parameters) as answer:
+                status, body = answer.status_code, _bounded(answer, what)
+        except httpx.TransportError as error:
+            why = str(error) or type(error).__name__
+            raise Unreachable("journal.peer-unreachable", what, why, "it goes on by itself") from error
+        try:
+            told = json.loads(body)
+            if status == httpx.codes.OK:
+                return told[field]
+        except (ValueError, KeyError, TypeError) as error:
+            raise NciaError("journal.bad-answer", what, f"HTTP {status} without {field!r}") from error
+        why = f"HTTP {status}: {told.get('detail', told) if isinstance(told, dict) else told}"
+        raise NciaError("journal.peer-refused", what, why[:300], "compare peer_token at both sites")
+
+
+def _bounded(answer: httpx.Response, what: str) -> bytes:
+    body = bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise NciaError("journal.bad-answer", what, f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+    return bytes(body)

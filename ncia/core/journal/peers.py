@@ -1,0 +1,102 @@
+"""Pulling the peer's log: fetch, verify, store; a fork is told loudly and changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from ncia.core.base.clock import Clock
+from ncia.core.base.errors import NciaError
+from ncia.core.journal.checkpoint import Checkpoint
+from ncia.core.journal.entry import Entry
+from ncia.core.journal.log import Journal
+
+BATCH_ENTRIES_MAX = 1000
+BATCHES_PER_PULL_MAX = 1000
+
+_log = structlog.get_logger()
+
+
+class PeerSource(Protocol):
+    """The peer's own log as it offers it. Each call raises ``Unreachable`` where the peer does not answer."""
+
+    def checkpoint(self) -> Checkpoint:
+        """The newest signed head. Not verified."""
+        ...
+
+    def entries(self, start: int, limit: int) -> Sequence[Entry]:
+        """Up to ``limit`` entries from ``start`` on, in order. Leaf hashes are those of the fields; no more is sure."""
+        ...
+
+    def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """The RFC 6962 proof between two sizes. Not verified."""
+        ...
+
+
+@dataclass(frozen=True)
+class LinkStatus:
+    """How the pulling goes. ``fault`` is None after a pull that went well."""
+
+    pulled_at: datetime | None = None  # the last pull that went well
+    fault: NciaError | None = None
+
+
+class PeerLink:
+    """Keeps the journal's copy of the peer's log current."""
+
+    def __init__(self, journal: Journal, source: PeerSource, clock: Clock, *, batch: int = BATCH_ENTRIES_MAX) -> None:
+        self.status = LinkStatus()
+        self._journal = journal
+        self._source = source
+        self._clock = clock
+        self._batch = batch
+
+    def pull(self) -> int:
+        """Fetch what the peer has and we do not; returns how many entries were new. Repeating it changes nothing.
+
+        Raises :class:`NciaError`: ``journal.fork`` where the peer's log is not the one that we know, others where an
+        answer does not hold; what was stored before stays, and is proven.
+        """
+        peer = self._journal.peer
+        held = self._journal.size(peer)
+        head = self._source.checkpoint()
+        proof = self._source.consistency(held, head.size) if 0 < held < head.size else ()
+        self._journal.check_peer(head, proof)
+        taken = 0
+        for _ in range(BATCHES_PER_PULL_MAX):
+            start = self._journal.size(peer)
+            if start >= head.size:
+                break
+            entries = self._source.entries(start, min(self._batch, head.size - start))
+            if not entries:
+                why = f"it sent no entry from {start} on, and signed a head of {head.size}"
+                raise NciaError("journal.withheld", f"take over {peer}'s log", why, "look at the peer's journal")
+            end = start + len(entries)
+            rest = self._source.consistency(end, head.size) if end < head.size else ()
+            taken += self._journal.accept_peer(entries, head, rest)
+        return taken
+
+    def keep_pulling(self, stop: threading.Event, interval_seconds: float = 1.0) -> None:
+        """Pull until ``stop`` is set. A fault is logged once when it comes and stands in ``status`` while it lasts."""
+        while not stop.is_set():
+            self.pull_once()
+            stop.wait(interval_seconds)
+
+    def pull_once(self) -> None:
+        """One pull whose fault is kept in ``status`` instead of raised."""
+        before = self.status.fault
+        try:
+            taken = self.pull()
+        except NciaError as error:
+            if before is None or before.code != error.code:
+                _log.error("journal.pull-failed", peer=self._journal.peer, **error.as_problem())
+            self.status = LinkStatus(self.status.pulled_at, error)
+            return
+        if before is not None:
+            _log.info("journal.pull-recovered", peer=self._journal.peer, entries=taken)
+        self.status = LinkStatus(self._clock.now(), None)

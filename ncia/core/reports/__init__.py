@@ -1,0 +1,1 @@
+"""What was promised beside what was measured, and how it is spelled."""

@@ -1,0 +1,89 @@
+"""How well a system's rows are protected now, from what was measured: what would be lost, since when alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ncia.core.base.clock import from_text
+from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.estate import Estate, Replication, System
+from ncia.core.journal.entries import Verdict
+from ncia.core.reports.looks import Looks
+from ncia.core.state import Run, State, Step
+
+Active = Mapping[SystemId, tuple[SiteId, int]]  # where each system is active, and under which epoch
+
+CLAIM, OUTSIDE = "claim_epoch", "verify_outside"  # the steps that begin the time alone, and that end an outage
+BIRTH_EPOCH = 1
+IN_SYNC_SECONDS = 15.0  # a synchronous copy whose newest canary is older is not known to be in sync
+
+
+@dataclass(frozen=True)
+class Protection:
+    """``predicted_loss_seconds`` of acknowledged acts, were the active site lost now; None is not known.
+
+    ``commits_wait``: the active side acknowledges nothing that the copy does not have. ``alone_since``: promoted then,
+    and no copy was seen to follow since.
+    """
+
+    active_site: SiteId
+    epoch: int | None
+    replica_site: SiteId
+    replica_verdict: Verdict
+    lag_seconds: float | None
+    predicted_loss_seconds: float | None
+    stale: bool
+    commits_wait: bool
+    alone_since: datetime | None
+
+
+def protection_of(system: System, estate: Estate, state: State, looks: Looks, active: Active) -> Protection:
+    at, epoch = active.get(system.id, (system.home, None))
+    peer = estate.peer_of(at)
+    subject = f"replica:{system.id}@{peer}"
+    replica = looks.at(subject)
+    lag, lag_stale = looks.measure(subject, "canary_age_seconds")
+    loss, loss_stale = looks.measure(subject, "predicted_loss_seconds")
+    claimed = claimed_at(system.id, state)
+    alone = claimed if claimed and not _follows_since(claimed, replica.verdict, replica.since) else None
+    moved = claimed is not None or (epoch or BIRTH_EPOCH) > BIRTH_EPOCH  # a promotion clears the requirement
+    waits = system.postgres.replication is Replication.SYNCHRONOUS and not moved
+    if waits:
+        loss = 0.0 if lag is not None and lag <= IN_SYNC_SECONDS else None
+    elif alone:
+        loss, lag = None, None  # what was measured of the copy before the promotion says nothing about after it
+    return Protection(at, epoch, peer, replica.verdict, lag, loss, lag_stale or loss_stale, waits, alone)
+
+
+def keeps_rpo(system: System, protection: Protection) -> bool | None:
+    loss = protection.predicted_loss_seconds
+    return None if loss is None else loss <= system.postgres.promise.rpo_seconds
+
+
+def claimed_at(system: SystemId, state: State) -> datetime | None:
+    """When a run last took the system's epoch; from then on it had no partner, and its commits wait for nobody."""
+    moments = [
+        step.ended_at
+        for run in state.runs.values()
+        if (step := step_of(run, system, CLAIM)) and step.finished and step.ended_at
+    ]
+    return max(moments, default=None)
+
+
+def step_of(run: Run, system: SystemId, kind: str) -> Step | None:
+    """Steps of one system are named ``<system>/<kind>``."""
+    return run.steps.get(f"{system}/{kind}")
+
+
+def move_of(run: Run, system: SystemId) -> Mapping[str, Any]:
+    """What the run's plan says of the system; empty where it does not move it."""
+    moves = run.plan.plan.get("moves")
+    found = [m for m in moves if isinstance(m, dict) and m.get("system") == system] if isinstance(moves, list) else []
+    return found[0] if found else {}
+
+
+def _follows_since(claimed: datetime, verdict: Verdict, since: str | None) -> bool:
+    return verdict == "up" and since is not None and from_text(since) > claimed

@@ -1,0 +1,93 @@
+"""The fold of the journal: what is known now, made of nothing but entries, in order.
+
+``State.apply`` puts new values in place of old ones and never changes a container that it has given out: a shallow
+copy is a snapshot for ever. What an entry means is said once, in the table ``MEANING`` (``meaning.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ncia.core.base.ids import SiteId
+from ncia.core.journal.entries import (
+    AlertAcked,
+    ApprovalGiven,
+    ControllerStarted,
+    EstateLoaded,
+    PlanMade,
+    VerdictChange,
+)
+from ncia.core.journal.entry import Entry
+from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Run
+from ncia.core.state.meaning import MEANING
+
+Verdicts = Mapping[str, VerdictChange]
+
+
+@dataclass
+class State:
+    """``heads`` is how many entries of each log are folded in; ``last_at`` the time of the newest of them."""
+
+    heads: Mapping[SiteId, int] = field(default_factory=dict)
+    last_at: datetime | None = None
+    controllers: Mapping[SiteId, ControllerStarted] = field(default_factory=dict)
+    estates: Mapping[SiteId, EstateLoaded] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdicts] = field(default_factory=dict)  # by vantage, then subject
+    heard: Mapping[str, datetime] = field(default_factory=dict)  # by vantage: its newest change
+    incidents: Mapping[str, Incident] = field(default_factory=dict)
+    points: Mapping[str, tuple[RecoveryPoint, ...]] = field(default_factory=dict)  # by dataset, oldest first
+    proven: Mapping[str, RecoveryPoint] = field(default_factory=dict)  # by dataset: the newest point that is proven
+    proofs: Mapping[str, Proof] = field(default_factory=dict)  # by dataset: the newest proof, whatever it found
+    jobs: Mapping[str, Job] = field(default_factory=dict)  # by job: the running ones and each dataset's newest
+    missed: tuple[Missed, ...] = ()  # oldest first; a later run of the same work takes it off
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    strays: int = 0  # entries that speak of something which no entry before them made
+
+    @property
+    def plans(self) -> Mapping[str, PlanMade]:
+        """By run."""
+        return {run.id: run.plan for run in self.runs.values()}
+
+    @property
+    def approvals(self) -> Mapping[str, tuple[ApprovalGiven, ...]]:
+        """By run."""
+        return {run.id: run.approvals for run in self.runs.values()}
+
+    @property
+    def acks(self) -> Mapping[str, AlertAcked]:
+        """By incident, the open ones only."""
+        return {each.id: each.ack for each in self.incidents.values() if each.open and each.ack is not None}
+
+    def open_incidents(self) -> tuple[Incident, ...]:
+        return tuple(each for each in self.incidents.values() if each.open)
+
+    def newest_proven(self, dataset: str) -> RecoveryPoint | None:
+        return self.proven.get(dataset)
+
+    def newest_point(self, dataset: str) -> RecoveryPoint | None:
+        points = self.points.get(dataset)
+        return points[-1] if points else None
+
+    def point(self, dataset: str, point: str) -> RecoveryPoint | None:
+        return next((each for each in reversed(self.points.get(dataset, ())) if each.id == point), None)
+
+    def copy(self) -> State:
+        """A snapshot; costs the same whatever the state holds."""
+        return copy.copy(self)
+
+    def apply(self, entry: Entry) -> None:
+        """Fold in one entry. Never fails on an entry that the journal accepted."""
+        MEANING[entry.kind](self, entry, entry.body)
+        self.heads = {**self.heads, entry.site: entry.number + 1}
+        self.last_at = entry.at if self.last_at is None else max(self.last_at, entry.at)
+
+
+def fold(entries: Iterable[Entry]) -> State:
+    """The state after ``entries``, which are in causal order."""
+    state = State()
+    for entry in entries:
+        state.apply(entry)
+    return state

@@ -1,0 +1,5 @@
+"""The citizens' own ground: the front door that leads to the active site, the load, and the referee.
+
+``front_door`` proxies · ``switch`` is where it leads · ``load`` acts · ``ledger`` is what citizens remember ·
+``referee`` compares that with what a recovery saved.
+"""

@@ -1,0 +1,137 @@
+"""The referee: after a recovery, every acknowledged act is looked for in the surviving rows, by content.
+
+An act is lost where its rows give no content, and altered where they give another one than was acknowledged, or than
+the citizen sent. The referee trusts neither the systems nor the platform: it reads the ledger and the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from ncia.core.base.ids import SiteId
+from ncia.core.estate import Estate
+from ncia.lab.apps.definition import CONTENT, SCHEMA, Definition
+from ncia.lab.apps.definitions import definition_of
+from ncia.lab.citizens import ledger
+from ncia.lab.citizens.ledger import Act
+
+CONNECT_SECONDS_MAX = 5
+SURVIVORS = CONTENT + " where id = any(%(ids)s::uuid[])"
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """An act as the surviving rows give it."""
+
+    content_sha256: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of one system's acknowledged acts.
+
+    ``lost_seconds``: the last acknowledged act before the loss minus the last of them that survived. ``rto_seconds``:
+    from the last act acknowledged by the lost site to the first one at another; ``None`` where the system did not move
+    or has not returned. ``unknown_found``: acts told as unknown that are in the rows all the same.
+    """
+
+    system: str
+    acked: int
+    lost_acked: tuple[str, ...]
+    altered: tuple[str, ...]
+    lost_seconds: float
+    rto_seconds: float | None
+    refused: int = 0
+    failed: int = 0
+    unknown: int = 0
+    unknown_found: int = 0
+    refused_found: tuple[str, ...] = field(default=())
+
+
+def referee(file: Path, databases: Mapping[str, str], lost: SiteId | None) -> tuple[Judgement, ...]:
+    """Judge every system of ``databases`` (system id to the DSN of its surviving database) by the ledger ``file``."""
+    acts = ledger.read(file)
+    judgements = []
+    for system, dsn in databases.items():
+        own = tuple(act for act in acts if act.system == system)
+        judgements.append(judge(system, own, surviving(dsn, [act.id for act in own]), lost))
+    return tuple(judgements)
+
+
+def databases_at(estate: Estate, sites: Mapping[str, SiteId], passfiles: Mapping[SiteId, Path]) -> dict[str, str]:
+    """The DSN of each system's database at the site where it now lives (``sites``), as role ``app``."""
+    dsns = {}
+    for name, site in sites.items():
+        dataset = estate.system(name).postgres
+        server = dataset.copies[site].server
+        dsns[name] = psycopg.conninfo.make_conninfo(
+            host=server.host, port=server.port, user="app", dbname=dataset.database, passfile=str(passfiles[site])
+        )
+    return dsns
+
+
+def surviving(dsn: str, ids: Sequence[str]) -> dict[str, Survivor]:
+    """What the database at ``dsn`` holds of these acts, hashed anew from the rows."""
+    with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS_MAX, client_encoding="utf8") as connection:
+        connection.execute(f"set search_path = {SCHEMA}".encode())
+        rows = connection.execute(SURVIVORS, {"ids": list(ids)}).fetchall()
+    return {act: Survivor(content_sha256, json.loads(content)) for act, content, content_sha256 in rows}
+
+
+def judge(system: str, acts: Iterable[Act], survivors: Mapping[str, Survivor], lost: SiteId | None) -> Judgement:
+    """Pure: the citizens' memory against the surviving rows. ``lost`` is the site that burnt, if one did."""
+    definition = definition_of(system)
+    known = tuple(acts)
+    acked = sorted((act for act in known if act.outcome == "acked"), key=moment)
+    before = [act for act in acked if act.site == lost] if lost else acked
+    kept = [act for act in before if act.id in survivors]
+    found = {
+        outcome: [a.id for a in known if a.outcome == outcome and a.id in survivors] for outcome in ledger.OUTCOMES
+    }
+    return Judgement(
+        system=system,
+        acked=len(acked),
+        lost_acked=tuple(act.id for act in acked if act.id not in survivors),
+        altered=tuple(a.id for a in acked if a.id in survivors and not is_same(definition, a, survivors[a.id])),
+        lost_seconds=lost_seconds(before, kept),
+        rto_seconds=rto_seconds(acked, lost),
+        refused=sum(act.outcome == "refused" for act in known),
+        failed=sum(act.outcome == "failed" for act in known),
+        unknown=sum(act.outcome == "unknown" for act in known),
+        unknown_found=len(found["unknown"]),
+        refused_found=(*found["refused"], *found["failed"]),
+    )
+
+
+def is_same(definition: Definition, act: Act, survivor: Survivor) -> bool:
+    """The content that was acknowledged, and in it what the citizen sent."""
+    if survivor.content_sha256 != act.content_sha256:
+        return False
+    kept = (each.name for each in definition.fields if each.kept)
+    return all(survivor.content.get(name) == act.body[name] for name in kept)
+
+
+def lost_seconds(before: Sequence[Act], kept: Sequence[Act]) -> float:
+    """How far the survivors reach behind the last acknowledgement; all of the load's time where none survived."""
+    if not before:
+        return 0.0
+    reach = moment(kept[-1]) if kept else before[0].sent_monotonic
+    return round(moment(before[-1]) - reach, 3)
+
+
+def rto_seconds(acked: Sequence[Act], lost: SiteId | None) -> float | None:
+    old = [moment(act) for act in acked if act.site == lost]
+    new = [moment(act) for act in acked if act.site != lost and old and moment(act) > old[-1]]
+    return round(new[0] - old[-1], 3) if old and new else None
+
+
+def moment(act: Act) -> float:
+    """When the citizen knew."""
+    return act.sent_monotonic if act.known_monotonic is None else act.known_monotonic

@@ -1,0 +1,111 @@
+"""What a burning left behind: the figures of the main job, and what is wrong with them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ncia.core.base.clock import from_text
+from ncia.lab.citizens.referee import Judgement
+
+
+@dataclass(frozen=True)
+class SystemOutcome:
+    """``predicted_loss_seconds`` was read before the kill; ``lost_seconds`` is the last acknowledged act minus the last
+    that survived; ``rto_seconds`` from the last act acknowledged before the kill to the first at the new site."""
+
+    id: str
+    grade: int
+    acked: int
+    lost_acked: int
+    predicted_loss_seconds: float | None
+    lost_seconds: float
+    rto_seconds: float | None
+    active_site: str
+
+
+@dataclass(frozen=True)
+class Moments:
+    killed_at: datetime
+    detect_seconds: float
+    approved_at: str  # the second approval
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds throughout. ``approval_to_write_seconds``: from the later of second approval and lease expiry until every
+    grade-1 system had written; ``…_all_…``: until every moved system had."""
+
+    systems: tuple[SystemOutcome, ...]
+    detect_seconds: float
+    kill_to_lease_expired_seconds: float | None
+    kill_to_approved_seconds: float | None
+    approval_to_write_seconds: float | None
+    approval_to_all_seconds: float | None
+    kill_to_first_grade1_write_seconds: float | None
+    kill_to_all_seconds: float | None
+    restores_proven: int
+    journal_verified: bool
+    wall_seconds: float
+    failures: tuple[str, ...] = field(default=())
+
+    @property
+    def correct(self) -> bool:
+        return not self.failures
+
+    def as_json(self) -> str:
+        return json.dumps({**asdict(self), "correct": self.correct})
+
+
+def timing(moments: Moments, run: Mapping[str, Any]) -> dict[str, float | None]:
+    """The seconds of :class:`Outcome` from the run as the API tells it; None where a moment never came."""
+    expired = moment(run["lease_expired_seen_at"])
+    approved = from_text(moments.approved_at)
+    written = {s["system"]: moment(s["first_write_at"]) for s in run["systems"]}
+    grade1 = [written[s["system"]] for s in run["systems"] if s["grade"] == 1]
+    free = max(approved, expired) if expired else None
+    return {
+        "kill_to_lease_expired_seconds": between(moments.killed_at, expired),
+        "kill_to_approved_seconds": between(moments.killed_at, approved),
+        "approval_to_write_seconds": between(free, latest(grade1)),
+        "approval_to_all_seconds": between(free, latest(list(written.values()))),
+        "kill_to_first_grade1_write_seconds": between(moments.killed_at, min((w for w in grade1 if w), default=None)),
+        "kill_to_all_seconds": between(moments.killed_at, latest(list(written.values()))),
+    }
+
+
+def wrongs(system: SystemOutcome, judgement: Judgement, *, moved: bool) -> list[str]:
+    """Everything that is not correct about one system, each in one sentence."""
+    found = []
+    if system.acked == 0:
+        found.append(f"{system.id}: no act was acknowledged, so nothing was shown")
+    if judgement.altered:
+        found.append(f"{system.id}: {len(judgement.altered)} acknowledged acts changed their content")
+    if judgement.refused_found:
+        found.append(f"{system.id}: {len(judgement.refused_found)} refused or failed acts are in the rows")
+    if system.grade == 1 and system.lost_acked:
+        found.append(f"{system.id}: {system.lost_acked} acknowledged grade-1 acts are lost")
+    if moved and system.rto_seconds is None:
+        found.append(f"{system.id}: no act was acknowledged at the new site")
+    if moved and system.predicted_loss_seconds is None:
+        found.append(f"{system.id}: its loss was not predicted before the kill")
+    elif system.predicted_loss_seconds is not None and system.lost_seconds > system.predicted_loss_seconds:
+        expected = f"{system.predicted_loss_seconds:.2f} s predicted"
+        found.append(f"{system.id}: lost {system.lost_seconds:.2f} s, more than the {expected}")
+    return found
+
+
+def moment(text: str | None) -> datetime | None:
+    return None if text is None else from_text(text)
+
+
+def between(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else round((end - start).total_seconds(), 2)
+
+
+def latest(moments: list[datetime | None]) -> datetime | None:
+    """The last of them; None where one never came."""
+    return max((m for m in moments if m is not None), default=None) if all(moments) else None

@@ -1,0 +1,175 @@
+"""A host that the platform commands over SSH: strict keys, commands and SFTP, as the site's database user.
+
+``python -m ncia.lab.ssh --settings SITE/site.yaml --host ID``, working in the host's own folder (host key and
+authorized keys lie there). Commands work in the site's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from ncia.core.config import SiteSettings, load_estate, load_settings
+from ncia.core.estate.model import Host
+
+CHUNK_BYTES = 64 * 1024
+LOGIN_SECONDS_MAX = 10
+COMMAND_NOT_STARTED = 127
+
+
+class Door(asyncssh.SSHServer):
+    """Lets in one user, by key alone."""
+
+    def __init__(self, user: str, authorized_keys: Path) -> None:
+        self._user = user
+        self._authorized_keys = authorized_keys
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        # Another user's name meets no authorized key at all.
+        if username == self._user and self._connection is not None:
+            self._connection.set_authorized_keys(str(self._authorized_keys))
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return False
+
+    def kbdint_auth_supported(self) -> bool:
+        return False
+
+
+async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncssh.SSHAcceptor:
+    """Listen as ``host``; ``folder`` holds its keys."""
+    site = settings.file.parent
+    environment = {
+        "PATH": f"{settings.postgresql_tools}:{os.environ.get('PATH', os.defpath)}",
+        "HOME": str(site),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "USER": host.user,
+    }
+
+    running: set[asyncio.Task[None]] = set()
+
+    async def command(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        # A task of its own: the connection's tasks end with the connection, and a command must not.
+        task = asyncio.create_task(run_command(process, site, environment))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        await asyncio.shield(task)
+
+    return await asyncssh.listen(
+        host.ssh.host,
+        host.ssh.port,
+        server_factory=lambda: Door(host.user, folder / "authorized_keys"),
+        server_host_keys=[str(folder / "host_key")],
+        process_factory=command,
+        sftp_factory=True,
+        allow_scp=False,
+        encoding=None,
+        login_timeout=LOGIN_SECONDS_MAX,
+        # Login with keys only, and nothing but commands: no agent, no forwarding, no terminal.
+        agent_forwarding=False,
+        x11_forwarding=False,
+        allow_pty=False,
+    )
+
+
+async def run_command(process: asyncssh.SSHServerProcess[bytes], folder: Path, environment: dict[str, str]) -> None:
+    """One command. It goes on when its caller goes away; a signal from the caller reaches its whole group."""
+    if not process.command:
+        process.stderr.write(b"this host runs commands; it has no shell to offer\n")
+        process.exit(COMMAND_NOT_STARTED)
+        return
+    child = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        process.command,
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    # Not process.redirect(): large outputs through asyncio's own pipes kill the connection.
+    feeding = asyncio.create_task(feed(process, child))
+    await asyncio.gather(drain(child.stdout, process.stdout), drain(child.stderr, process.stderr))
+    code = await child.wait()
+    feeding.cancel()
+    with suppress(OSError, asyncssh.Error):
+        if code < 0:
+            process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
+        else:
+            process.exit(code)
+
+
+async def feed(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> None:
+    """The caller's input and signals to the child."""
+    if child.stdin is None:
+        return
+    try:
+        while True:
+            try:
+                data = await process.stdin.read(CHUNK_BYTES)
+            except asyncssh.SignalReceived as told:
+                with suppress(ProcessLookupError, AttributeError):
+                    os.killpg(child.pid, getattr(signal, f"SIG{told.signal}"))
+                continue
+            if not data:
+                return
+            child.stdin.write(data)
+            await child.stdin.drain()
+    except (OSError, asyncssh.Error):
+        return  # the caller or the child went away
+    finally:
+        child.stdin.close()
+
+
+async def drain(source: asyncio.StreamReader | None, sink: Any) -> None:
+    """The child's output to the caller; once the caller is gone it is read on, so that the child is not held up."""
+    caller_there = True
+    while source is not None and (data := await source.read(CHUNK_BYTES)):
+        if not caller_there:
+            continue
+        try:
+            sink.write(data)
+            await sink.drain()
+        except (OSError, asyncssh.Error):
+            caller_there = False
+
+
+async def serve(settings: SiteSettings, host: Host, ready: Callable[[], None] = lambda: None) -> None:
+    acceptor = await open_host(host, settings, Path.cwd())
+    ready()
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await ended.wait()
+    acceptor.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m ncia.lab.ssh", description=__doc__)
+    parser.add_argument("--settings", required=True)
+    parser.add_argument("--host", required=True)
+    told = parser.parse_args()
+    settings = load_settings(told.settings)
+    hosts = {str(host.id): host for host in load_estate(settings.estate).hosts.values()}
+    asyncio.run(serve(settings, hosts[told.host]))
+
+
+if __name__ == "__main__":
+    main()

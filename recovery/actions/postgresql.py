@@ -1,0 +1,131 @@
+"""The PostgreSQL servers of our own site, asked directly by role ``ncia_recover`` (and ``ncia_watch`` for the canary).
+
+A connection is kept for each system between its steps: a promotion to the first write takes 8 ms, a new connection 5.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+
+from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.estate.model import Estate
+from recovery.ports import Replica
+
+CONNECT_SECONDS = 2
+STATEMENT_MS = 5000
+
+T = TypeVar("T")
+
+
+class PostgresDatabases:
+    """:class:`recovery.ports.Databases` of ``site``; ``passfile`` is in libpq's format."""
+
+    def __init__(self, estate: Estate, site: SiteId, passfile: Path) -> None:
+        self._estate = estate
+        self._site = site
+        self._passfile = passfile
+        self._lock = threading.Lock()
+        self._kept: dict[SystemId, psycopg.Connection[Any]] = {}
+
+    def replica(self, system: SystemId) -> Replica:
+        look = (
+            "select pg_is_in_recovery(), current_setting('synchronous_standby_names'),"
+            " coalesce(pg_last_wal_replay_lsn()::text, '')"
+        )
+        in_recovery, waits_for, replayed = self._row(system, f"ask {system}'s copy", look)
+        with self._connect(system, "ncia_watch") as watching:
+            found = watching.execute("select written_at from ncia.canary order by written_at desc limit 1").fetchone()
+        return Replica(in_recovery, found[0] if found else None, replayed, waits_for)
+
+    def in_recovery(self, system: SystemId) -> bool:
+        return bool(self._row(system, f"see whether {system} is promoted", "select pg_is_in_recovery()")[0])
+
+    def promote(self, system: SystemId) -> None:
+        try:
+            self._row(system, f"promote {system}", "select pg_promote(false)")
+        except NciaError as error:
+            if not isinstance(error.__cause__, psycopg.errors.ObjectNotInPrerequisiteState):  # it is a primary already
+                raise
+
+    def synchronous_standby_names(self, system: SystemId) -> str:
+        what = f"see whom {system}'s commits wait for"
+        return str(self._row(system, what, "select current_setting('synchronous_standby_names')")[0])
+
+    def clear_synchronous(self, system: SystemId) -> None:
+        what = f"let {system}'s commits wait for nobody"
+        self._run(system, what, lambda c: c.execute("alter system set synchronous_standby_names = ''"))
+        self._row(system, what, "select pg_reload_conf()")
+
+    def close(self) -> None:
+        with self._lock:
+            kept, self._kept = list(self._kept.values()), {}
+        for connection in kept:
+            connection.close()
+
+    def _row(self, system: SystemId, what: str, query: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = self._run(system, what, lambda c: c.execute(query.encode()).fetchone())
+        if row is None:
+            raise NciaError("recovery.postgresql", what, "the server answered no row")
+        return row
+
+    def _run(self, system: SystemId, what: str, act: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """``act`` on the kept connection; one that has died meanwhile is made anew, once."""
+        with self._lock:
+            kept = self._kept.pop(system, None)
+        if kept is not None:
+            try:
+                return self._keep(system, kept, act(kept))
+            except psycopg.OperationalError:
+                kept.close()
+            except psycopg.Error as error:
+                raise _refused(what, error) from error
+        try:
+            fresh = self._connect(system, "ncia_recover")
+            return self._keep(system, fresh, act(fresh))
+        except psycopg.OperationalError as error:
+            raise Unreachable("recovery.no-server", what, _first_line(error), "see that its server runs") from error
+        except psycopg.Error as error:
+            raise _refused(what, error) from error
+
+    def _keep(self, system: SystemId, connection: psycopg.Connection[Any], result: T) -> T:
+        with self._lock:
+            other = self._kept.get(system)
+            self._kept[system] = connection
+        if other is not None:
+            other.close()
+        return result
+
+    def _connect(self, system: SystemId, role: str) -> psycopg.Connection[Any]:
+        dataset = self._estate.systems[system].postgres
+        server = dataset.copies[self._site].server
+        try:
+            return psycopg.connect(
+                host=server.host,
+                port=server.port,
+                dbname=dataset.database,
+                user=role,
+                passfile=str(self._passfile),
+                connect_timeout=CONNECT_SECONDS,
+                application_name="ncia recovery",
+                options=f"-c statement_timeout={STATEMENT_MS}",
+                autocommit=True,
+            )
+        except psycopg.OperationalError as error:
+            what, hint = f"reach {system}'s server at {server}", "see that its server runs"
+            raise Unreachable("recovery.no-server", what, _first_line(error), hint) from error
+
+
+def _refused(what: str, error: psycopg.Error) -> NciaError:
+    return NciaError("recovery.postgresql", what, _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    """libpq's message without its hints; it never holds a password."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,192 @@
+"""What recovering needs from the world, each method with its promise. All of it is at the surviving site.
+
+Every call is bounded in time. :class:`Unreachable` (or :class:`NoQuorum`) means that nothing is known about whether the
+other side acted; :class:`Refusal` that it understood and will not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.journal.entries import Body
+from recovery.fencing.claims import LeaseState
+from recovery.fencing.keys import Epoch, OpenRun
+
+
+class Recorded(Protocol):
+    """A journal entry, as far as recovering reads it."""
+
+    @property
+    def site(self) -> SiteId: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def by(self) -> str: ...
+    @property
+    def body(self) -> Body: ...
+
+
+class Journal(Protocol):
+    """This site's journal, with what was pulled from the peer."""
+
+    def append_all(self, bodies: Sequence[Body], *, by: str) -> Sequence[Recorded]:
+        """One transaction, durable when it returns."""
+        ...
+
+    def merged(self) -> Iterator[Recorded]:
+        """Both sites' entries in causal order."""
+        ...
+
+    def subscribe(self, callback: Callable[[Any], None]) -> None:
+        """``callback`` gets each entry appended or pulled from now on; it may come from any thread."""
+        ...
+
+
+class Claims(Protocol):
+    """Leases, epochs and open runs as the majority sees them (:class:`recovery.fencing.claims.Claims`)."""
+
+    def lease_state(self, site: SiteId) -> LeaseState: ...
+
+    def epochs(self) -> Mapping[SystemId, Epoch]: ...
+
+    def runs(self) -> Mapping[SiteId, OpenRun]: ...
+
+    def claim_epoch(
+        self, system: SystemId, from_site: SiteId, to_site: SiteId, expected_mod_revision: int, run: RunId
+    ) -> Epoch: ...
+
+    def open_run(self, lost: SiteId, run: RunId, by_site: SiteId) -> OpenRun: ...
+
+    def close_run(self, lost: SiteId, run: RunId) -> None: ...
+
+
+class Warden(Protocol):
+    """Our own site's warden (:class:`recovery.fencing.claims.WardenControl`)."""
+
+    def status(self) -> Mapping[str, Any]: ...
+
+    def refresh(self) -> Mapping[str, Any]:
+        """Read epochs and runs now; answers once lease.json says what they say."""
+        ...
+
+    def stop_confirming(self) -> int:
+        """Confirm the peer no more; the moment of the last confirmation (CLOCK_BOOTTIME, ns)."""
+        ...
+
+    def resume_confirming(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One system's copy at our site, as its server answered. ``newest_canary_at``: the mark that measures how far
+    behind it is; ``synchronous_standby_names``: whom a commit there would wait for."""
+
+    in_recovery: bool
+    newest_canary_at: datetime | None
+    replayed_lsn: str
+    synchronous_standby_names: str
+
+
+class Databases(Protocol):
+    """The PostgreSQL servers of our own site, without the gate in between."""
+
+    def replica(self, system: SystemId) -> Replica: ...
+
+    def in_recovery(self, system: SystemId) -> bool: ...
+
+    def promote(self, system: SystemId) -> None:
+        """Ask for promotion and return at once; a server that is promoted already is no error."""
+        ...
+
+    def synchronous_standby_names(self, system: SystemId) -> str: ...
+
+    def clear_synchronous(self, system: SystemId) -> None:
+        """Commits wait for nobody from the next reload on, which this asks for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an application said. ``epoch`` and ``site`` are 0 and empty where it did not name them."""
+
+    status: int
+    epoch: int
+    site: str
+    text: str  # the beginning of the body
+
+
+class Applications(Protocol):
+    """The systems' web applications."""
+
+    def verify(self, system: SystemId) -> Answer:
+        """A real, marked transaction at our site's application, asked directly."""
+        ...
+
+    def read_from_outside(self, system: SystemId) -> Answer:
+        """The characteristic read through the citizens' entry."""
+        ...
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the front door sends a system's citizens, and under which epoch."""
+
+    site: SiteId
+    epoch: int
+
+
+class Traffic(Protocol):
+    """The front door's switch."""
+
+    def positions(self) -> Mapping[SystemId, Position]: ...
+
+    def switch(self, system: SystemId, site: SiteId, epoch: int) -> None:
+        """:class:`Refusal` where the front door already follows a higher epoch."""
+        ...
+
+
+class Patience(Protocol):
+    """Time, as a step may spend it."""
+
+    def now(self) -> datetime: ...
+
+    def boottime_ns(self) -> int: ...
+
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass; raises :class:`recovery.step.Halted` at once when the run is told to stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Since when citizens are without a system, as our vantages saw it; ``None`` where it is not down.
+
+    ``since`` is not earlier than the loss: it is the first bad look.
+    """
+
+    since: datetime | None
+    evidence: str
+
+
+class Watching(Protocol):
+    """What watching knows of a system at this moment, from the folded verdicts."""
+
+    def outage(self, system: SystemId) -> Outage: ...
+
+
+@dataclass(frozen=True)
+class World:
+    """All of it."""
+
+    claims: Claims
+    warden: Warden
+    databases: Databases
+    applications: Applications
+    traffic: Traffic
+    watching: Watching | None = None  # the desk fills it in

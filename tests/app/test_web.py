@@ -1,0 +1,47 @@
+"""Both doors of the API on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ncia.app.web import serve, tcp_socket, unix_socket
+from ncia.core.estate import Address
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["ncia.door"].encode()})
+
+
+def test_each_socket_is_marked_with_its_own_door_and_the_unix_one_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    unix, tcp = unix_socket(path), tcp_socket(Address("127.0.0.1", 0))
+
+    async def world() -> tuple[str, str]:
+        serving = asyncio.create_task(serve(application, unix, tcp))
+        async with (
+            httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as inside,
+            httpx.AsyncClient() as outside,
+        ):
+            told = (
+                (await inside.get("http://ncia/")).text,
+                (await outside.get(f"http://127.0.0.1:{tcp.getsockname()[1]}/")).text,
+            )
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        return told
+
+    assert asyncio.run(world()) == ("unix", "tcp")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_dead_predecessors_socket_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    unix_socket(path).close()
+    with unix_socket(path) as again:
+        assert again.getsockname() == str(path)

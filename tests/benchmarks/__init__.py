@@ -1,0 +1,1 @@
+"""Benchmarks: each speed or memory bar is measured here, never asserted in a test."""

@@ -1,0 +1,153 @@
+"""``ncia backup`` against an API that answers what it is told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ncia.cli.backup import app
+from ncia.core.base.errors import NciaError
+
+POINT = {
+    "point": "point-20260101T000000-abcdef",
+    "dataset": "tax/rows",
+    "at": "2026-01-01T00:00:00.000000Z",
+    "store_site": "west",
+    "path": "tax/rows/point-20260101T000000-abcdef",
+    "size_bytes": 33_000_000,
+    "files": 1288,
+    "seconds": 1.0,
+    "compare_lsn": "0/10",
+    "proof": "matched",
+    "proved_at": "2026-01-01T00:00:02.000000Z",
+    "restore_seconds": 1.25,
+    "sentence": "5 tables, 6000 rows the same",
+}
+DUE = {
+    "dataset": "land/rows",
+    "system": "land",
+    "source_site": "east",
+    "store_site": "west",
+    "interval_seconds": 3600,
+    "due_at": "2026-01-01T00:01:00.000000Z",
+    "newest_point": None,
+    "proven_point": None,
+    "proven_at": None,
+}
+
+
+def job(state: str, dataset: str = "tax/rows", sentence: str = "") -> dict[str, str]:
+    return {"job": f"backup-{dataset}", "dataset": dataset, "verb": "protect", "by": "kim", "state": state,
+            "sentence": sentence}  # fmt: skip
+
+
+class FakeApi:
+    """Answers each GET with the next of ``listings`` (the last one for ever), each POST with ``asked``."""
+
+    def __init__(self) -> None:
+        self.listings: list[dict[str, Any]] = [{"site": "west", "datasets": [], "points": [], "missed": [], "jobs": []}]
+        self.asked: list[dict[str, str]] = []
+        self.bodies: list[tuple[str, Any]] = []
+        ours = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer(ours.listings.pop(0) if len(ours.listings) > 1 else ours.listings[0])
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                ours.bodies.append((self.path, body))
+                self.answer({"jobs": ours.asked})
+
+            def answer(self, told: Any) -> None:
+                text = json.dumps(told).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *arguments: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    fake = FakeApi()
+    monkeypatch.setenv("NCIA_API", f"http://127.0.0.1:{fake.server.server_port}")
+    yield fake
+    fake.server.shutdown()
+    fake.server.server_close()
+
+
+def told(*arguments: str) -> str:
+    found = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def listing(**parts: Any) -> dict[str, Any]:
+    return {"site": "west", "datasets": [], "points": [], "missed": [], "jobs": [], **parts}
+
+
+def test_the_list_shows_the_newest_point_of_each_dataset_and_in_words_what_is_wrong(api: FakeApi) -> None:
+    old = {**POINT, "point": "point-old", "at": "2025-12-31T00:00:00.000000Z", "proof": "differs", "sentence": "x"}
+    missed = {"job": "backup:land/rows", "dataset": "land/rows", "due_at": DUE["due_at"], "reason": "no success"}
+    api.listings = [listing(points=[POINT, old], datasets=[DUE], missed=[missed], jobs=[job("running")])]
+    text = told("list")
+    assert "2026-01-01 00:00:00" in text
+    assert "matched" in text
+    assert "differs" not in text
+    assert "land/rows: no recovery point; first run due 2026-01-01T00:01:00Z" in text
+    assert "missed: backup:land/rows due 2026-01-01T00:01:00Z: no success" in text
+    assert "running: protect tax/rows" in text
+    assert "point-old" in told("list", "--all")
+
+
+def test_a_proof_that_failed_is_told_in_its_own_sentence(api: FakeApi) -> None:
+    sentence = "civil.acts: 3 rows in the source, 2 in the copy"
+    api.listings = [listing(points=[{**POINT, "proof": "differs", "sentence": sentence}])]
+    assert f"tax/rows: {sentence}" in told("list")
+
+
+def test_json_is_what_the_api_answered(api: FakeApi) -> None:
+    api.listings = [listing(points=[POINT])]
+    assert json.loads(told("list", "--json")) == api.listings[0]
+
+
+def test_run_waits_for_the_end_and_tells_it(api: FakeApi) -> None:
+    api.asked = [job("queued")]
+    api.listings = [listing(jobs=[job("running")]), listing(jobs=[job("succeeded", sentence="all the same")])]
+    text = told("run", "tax/rows")
+    assert api.bodies == [("/v1/backups/run", {"dataset": "tax/rows"})]
+    assert "tax/rows: succeeded: all the same" in text
+
+
+def test_a_failed_proof_fails_the_command_and_names_the_dataset(api: FakeApi) -> None:
+    api.asked = [job("queued"), job("queued", "land/rows")]
+    api.listings = [listing(jobs=[job("succeeded"), job("failed", "land/rows", "disk on fire")])]
+    with pytest.raises(NciaError, match="failed: land/rows"):
+        told("prove")
+
+
+def test_a_job_lost_with_its_controller_is_told(api: FakeApi) -> None:
+    api.asked = [job("queued")]
+    with pytest.raises(NciaError, match="the controller restarted"):
+        told("prove", "tax/rows")
+
+
+def test_no_wait_only_asks(api: FakeApi) -> None:
+    api.asked = [job("queued")]
+    assert "backup-tax/rows" in told("prove", "--no-wait")
+
+
+def test_a_site_that_protects_nothing_says_so(api: FakeApi) -> None:
+    assert "protects nothing" in told("run")

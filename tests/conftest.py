@@ -1,0 +1,71 @@
+"""One lab for the whole test run: the first test that asks for it brings it up, and it is taken down at the end.
+
+Tests that use it carry the marker ``lab`` and run after all others, one after the other; the one marked
+``lab(last=True)`` burns a site, so nothing comes after it. Each leaves the lab as it found it (fixture ``scene``).
+
+NCIA_TEST_LAB=/short/path keeps the lab: it is brought up where it is not yet, and left standing. For work on the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ncia.lab import proc, segments
+from ncia.lab.lab import Lab
+from tests.demand import demand
+from tests.e2e.scene import Scene
+
+KEPT = "NCIA_TEST_LAB"
+LAB_TEST_SECONDS_MAX = 600  # bringing it up counts for whoever asks first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "lab" in getattr(item, "fixturenames", ()):
+            if item.get_closest_marker("lab") is None:
+                item.add_marker(pytest.mark.lab)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(LAB_TEST_SECONDS_MAX))
+    items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("lab")
+    return 0 if marker is None else 1 + bool(marker.kwargs.get("last"))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab, up and green, with citizens acting, and every system on its way to a proven backup."""
+    for tool in ("unshare", "nice"):
+        demand(tool, "the lab needs it")
+    kept = os.environ.get(KEPT)
+    if kept:
+        made = Lab(Path(kept))
+        Scene(made).begin()
+        yield made
+        return
+    with tempfile.TemporaryDirectory(prefix="ncia-", dir="/tmp", ignore_cleanup_errors=True) as home:
+        made = Lab(Path(home) / "lab")
+        try:
+            Scene(made).begin()
+            yield made
+        finally:
+            marks = segments.of_postmasters(made.home)
+            made.down()
+        left = [row for row in segments.segments(proc.PROC / "sysvipc/shm") if row[0] in marks.segments]
+        assert (proc.below(made.home), list(made.home.iterdir()), left) == ((), [], [])
+
+
+@pytest.fixture
+def scene(lab: Lab) -> Iterator[Scene]:
+    """The lab for one test: whole when the test begins, and made whole again after it, however it ended."""
+    found = Scene(lab)
+    found.wait_until_whole()
+    yield found
+    found.make_whole()

@@ -1,0 +1,130 @@
+"""One entry of each kind. ``python -m tests.core.journal.specimens`` adds new kinds to the golden file, whose lines
+are never changed once they were released.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ncia.core.journal import entry_to_wire
+from ncia.core.journal.entries import (
+    AlertAcked,
+    ApprovalGiven,
+    ApprovalRefused,
+    BackupFailed,
+    BackupFinished,
+    BackupStarted,
+    Body,
+    ControllerStarted,
+    EstateLoaded,
+    IncidentChanged,
+    IncidentClosed,
+    IncidentOpened,
+    PlanMade,
+    PointDeleted,
+    ProofFailed,
+    ProofFinished,
+    ProofStarted,
+    RunEnded,
+    RunMissed,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    StepEnded,
+    StepIntended,
+    StepUndone,
+    TableSum,
+    VerdictChange,
+    VerdictsChanged,
+)
+from ncia.core.journal.entry import make_entry
+from tests.core.journal.sites import EAST, EPOCH
+
+AT = "2026-01-01T00:00:00.000000Z"
+SUM = TableSum(table="returns", rows=5000, sum128="0123456789abcdef0123456789abcdef")
+INCIDENT = {
+    "incident": "incident-1",
+    "root": "site:west",
+    "cause": "site-lost",
+    "severity": "critical",
+    "sentence": "West answers nobody.",
+    "run_next": "ncia recover plan west",
+    "members": ("app:tax@west", "db:tax@west"),
+    "systems": ("tax",),
+}
+
+SPECIMENS: tuple[Body, ...] = (
+    ControllerStarted(release="0.1.0", estate_hash="abc"),
+    EstateLoaded(estate_hash="abc", systems=11, datasets=14),
+    VerdictsChanged(
+        vantage="east",
+        changes=(VerdictChange(subject="site:west", verdict="down", previous="up", since=AT, evidence="no answer"),),
+    ),
+    IncidentOpened(**INCIDENT),
+    IncidentChanged(**INCIDENT),
+    IncidentClosed(incident="incident-1", reason="all members are up"),
+    AlertAcked(incident="incident-1", by="kim", comment="on it", until=AT),
+    BackupStarted(job="backup-1", dataset="tax/rows", source_site="west", store_site="east", due_at=AT),
+    BackupFinished(
+        job="backup-1",
+        point="point-1",
+        dataset="tax/rows",
+        store_site="east",
+        path="tax/rows/point-1",
+        size_bytes=30_000_000,
+        files=900,
+        start_lsn="0/2000028",
+        stop_lsn="0/2000120",
+        manifest_sha256="00ff",
+        seconds=1.25,
+        compare_lsn="0/2000200",
+        source=(SUM,),
+    ),
+    BackupFailed(job="backup-1", dataset="tax/rows", error="the store is full"),
+    ProofStarted(job="proof-1", point="point-1", dataset="tax/rows"),
+    ProofFinished(
+        job="proof-1",
+        point="point-1",
+        dataset="tax/rows",
+        matched=True,
+        compare_lsn="0/2000200",
+        source=(SUM,),
+        copy_=(SUM,),
+        differences=(),
+        restore_seconds=0.75,
+        seconds=1.5,
+    ),
+    ProofFailed(job="proof-1", point="point-1", dataset="tax/rows", error="scratch is full"),
+    PointDeleted(point="point-1", dataset="tax/rows", store_site="east", path="tax/rows/point-1", reason="superseded"),
+    RunMissed(job="backup-2", dataset="tax/rows", due_at=AT, reason="the controller was away"),
+    PlanMade(run="run-1", runbook="site_failover", plan_hash="cafe", plan={"steps": [{"id": "tax/promote"}]}, by="kim"),
+    ApprovalGiven(
+        run="run-1", plan_hash="cafe", person="kim", expires_at=AT, key_fingerprint="SHA256:x", signature="AAAA"
+    ),
+    ApprovalRefused(run="run-1", plan_hash="beef", person="lee", reason="another plan's hash"),
+    RunStarted(run="run-1", plan_hash="cafe", site="east"),
+    StepIntended(run="run-1", step="tax/promote", attempt=1),
+    StepEnded(
+        run="run-1", step="tax/promote", attempt=1, outcome="done", evidence="it writes", measured={"seconds": 0.01}
+    ),
+    StepUndone(run="run-1", step="tax/promote", evidence="it follows again"),
+    RunStopped(run="run-1", by="lee", reason="look first"),
+    RunResumed(run="run-1", site="east", by="kim"),
+    RunEnded(run="run-1", outcome="succeeded", sentence="All is served from east.", seconds=21.5),
+)
+
+
+def write_golden() -> None:
+    golden = Path(__file__).parents[2] / "golden" / "journal" / "entries.jsonl"
+    lines = golden.read_text(encoding="utf-8").splitlines() if golden.exists() else []
+    known = {(wire["kind"], wire["version"]) for wire in map(json.loads, lines)}
+    for body in SPECIMENS:
+        if (body.KIND, body.VERSION) not in known:
+            wire = entry_to_wire(make_entry(EAST, len(lines), EPOCH, "tester", 0, body))
+            lines.append(json.dumps(wire, ensure_ascii=False, sort_keys=True))
+    golden.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_golden()

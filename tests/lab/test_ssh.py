@@ -1,0 +1,134 @@
+"""An SSH host of the lab, as the platform's own client library meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from ncia.core.base.ids import HostId, SiteId
+from ncia.core.config import SiteSettings
+from ncia.core.estate.model import Address, Host
+from ncia.lab import secrets
+from ncia.lab.secrets import Ed25519PrivateKey
+from ncia.lab.ssh import open_host
+from tests.lab.relay.ends import free_port
+
+USER = "ncia"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """(host, its folder, its site's folder, the client's key), served from a thread."""
+    site = tmp_path_factory.mktemp("site")
+    folder = site / "hosts" / "h1"
+    folder.mkdir(parents=True)
+    client, own = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    secrets.write(folder / "host_key", secrets.openssh_private(own))
+    secrets.write(folder / "authorized_keys", secrets.openssh_public(client) + " test\n")
+    secrets.write(site / "client_key", secrets.openssh_private(client))
+    secrets.write(site / "stranger_key", secrets.openssh_private(Ed25519PrivateKey.generate()))
+    made = Host(HostId("h1"), SiteId("east"), Address("127.0.0.1", free_port()), USER, ("database",))
+    known = f"[127.0.0.1]:{made.ssh.port} {secrets.openssh_public(own)}\n"
+    secrets.write(site / "known_hosts", known)
+    unused = dict.fromkeys(("estate", "state", "run", "secrets", "log", "store", "postgresql_tools", "data_root"), site)
+    settings = SiteSettings(file=site / "site.yaml", site=SiteId("east"), journal_url="", **unused)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    acceptor = asyncio.run_coroutine_threadsafe(open_host(made, settings, folder), loop).result(30)
+    yield made, site
+    loop.call_soon_threadsafe(acceptor.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def connect(host, key: str = "client_key", user: str = USER) -> paramiko.SSHClient:
+    made, site = host
+    client = paramiko.SSHClient()
+    client.load_host_keys(str(site / "known_hosts"))
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    found = paramiko.Ed25519Key.from_private_key_file(str(site / key))
+    client.connect(made.ssh.host, made.ssh.port, user, pkey=found, look_for_keys=False, allow_agent=False, timeout=20)
+    return client
+
+
+@pytest.fixture
+def client(host):
+    with connect(host) as made:
+        yield made
+
+
+def run(client: paramiko.SSHClient, command: str) -> tuple[int, bytes]:
+    channel = client.get_transport().open_session(timeout=20)
+    channel.exec_command(command)
+    told = b"".join(iter(lambda: channel.recv(65536), b""))
+    return channel.recv_exit_status(), told
+
+
+def test_a_command_works_in_the_sites_folder_and_tells_its_exit_status(host, client):
+    assert run(client, "pwd; exit 7") == (7, f"{host[1]}\n".encode())
+
+
+def test_large_outputs_arrive_whole(client):
+    status, told = run(client, "head -c 5000000 /dev/zero | tr '\\0' x")
+    assert (status, len(told), hashlib.sha256(told).digest()) == (
+        0,
+        5_000_000,
+        hashlib.sha256(b"x" * 5_000_000).digest(),
+    )
+
+
+def test_many_commands_share_one_connection(client):
+    assert [run(client, f"echo {i}")[1] for i in range(20)] == [f"{i}\n".encode() for i in range(20)]
+
+
+def test_what_the_caller_writes_reaches_the_command(client):
+    stdin, stdout, _ = client.exec_command("cat")
+    stdin.write("a line\n")
+    stdin.channel.shutdown_write()
+    assert stdout.read() == b"a line\n"
+
+
+def test_files_are_written_by_sftp(host, client):
+    with client.open_sftp() as sftp:
+        with sftp.open(str(host[1] / "written"), "wb") as file:
+            file.write(b"bytes" * 1000)
+    assert (host[1] / "written").read_bytes() == b"bytes" * 1000
+
+
+def test_a_command_goes_on_when_its_caller_goes_away(host):
+    done = host[1] / "done"
+    made = connect(host)
+    channel = made.get_transport().open_session(timeout=20)
+    channel.exec_command(f"echo begun; read unused; sleep 0.3; touch {done}")
+    assert channel.recv(100) == b"begun\n"
+    made.close()
+    appears(done)
+
+
+def appears(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("key", "user"), [("stranger_key", USER), ("client_key", "root")], ids=["key", "user"])
+def test_another_key_or_user_is_refused(host, key, user):
+    with pytest.raises(paramiko.AuthenticationException):
+        connect(host, key, user)
+
+
+def test_a_password_is_not_even_asked_for(host):
+    made, _ = host
+    transport = paramiko.Transport((made.ssh.host, made.ssh.port))
+    transport.start_client(timeout=20)
+    with pytest.raises(paramiko.BadAuthenticationType):
+        transport.auth_password(USER, "password")
+    transport.close()
