@@ -57,6 +57,7 @@ class WatchTask:
         self._started: datetime | None = None
         self._held: dict[str, datetime] = {}  # by root: since when it has been diagnosed and not opened
         self._over: dict[str, datetime] = {}  # by root of an incident: when it was seen to be over
+        self._explained: dict[str, datetime] = {}  # by root: when an open incident last explained it
         self._changed: dict[str, datetime] = {}  # by incident: when it was last changed here
 
     def tick(self) -> None:
@@ -92,6 +93,9 @@ class WatchTask:
         standing, doubles = _by_root(state)
         roots = {diagnosis.root: diagnosis for diagnosis in diagnoses}
         self._held = {root: since for root, since in self._held.items() if root in roots}
+        limit = timedelta(seconds=AFTERMATH_SECONDS)
+        explained = {member: now for d in diagnoses if d.root in standing for member in d.members}
+        self._explained = {r: at for r, at in self._explained.items() if now - at < limit} | explained
         yield from self._close(standing, roots, evidence, now)
         for diagnosis in diagnoses:
             incident = standing.get(diagnosis.root)
@@ -111,6 +115,9 @@ class WatchTask:
             return False
         if diagnosis.behind & self._over.keys():
             return False
+        explained = self._explained.get(diagnosis.root)
+        if explained is not None and diagnosis.since <= explained:
+            return False  # a chain of causes recovers from the middle too: the same fault, a moment longer
         return diagnosis.settled or now - since >= timedelta(seconds=HOLD_SECONDS_MAX)
 
     def _close(

@@ -17,7 +17,7 @@ from ncia.lab.citizens.ledger import Act
 from ncia.lab.citizens.load import LEDGER
 from ncia.lab.citizens.referee import Judgement, databases_at, referee
 from ncia.lab.exercise import all_green, incident_of, proven_datasets, wait_until
-from ncia.lab.lab import Lab
+from ncia.lab.lab import Lab, tell
 
 DAEJEON, GWANGJU, WITNESS, CITIZENS = (SiteId(name) for name in ("daejeon", "gwangju", "witness", "citizens"))
 CENTRES = (DAEJEON, GWANGJU)
@@ -137,9 +137,12 @@ class Scene:
         return found
 
     def opened(self, since: Mark, at: SiteId = DAEJEON) -> list[str]:
-        """The root of each incident that was opened since as far as ``at`` knows, one for each time."""
-        by_id = {(e["body"]["incident"], e["body"]["root"]) for e in self.entries(at, since, "incident.opened")}
-        return sorted(root for _, root in by_id)
+        """The root of each incident that was opened since as far as ``at`` knows, one for each time; what a failing
+        test shows of them is printed."""
+        entries = self.entries(at, since, "incident.opened")
+        for entry in entries:
+            tell(f"{entry['at']} {entry['site']}: {entry['body']['root']}: {entry['body']['sentence']}")
+        return sorted(root for _, root in {(e["body"]["incident"], e["body"]["root"]) for e in entries})
 
     def _file(self, site: SiteId, name: str) -> Mapping[str, Any]:
         told: Mapping[str, Any] = json.loads((self.lab.settings(site).run / name).read_text())

@@ -58,6 +58,8 @@ def dial(address, seconds: float = SILENCE_SECONDS) -> str:
             return "silence"
         except ConnectionRefusedError:
             return "refused"
+        except ConnectionResetError:
+            return "reset"  # a relay end gave the address up in that very moment
         return "accepted"
 
 

@@ -51,6 +51,18 @@ def see(site: Centre, seen: World, seconds: float = 12.0) -> None:
         site.clock.go(0.5)
 
 
+def say(site: Centre, verdicts: dict[str, str], seconds: float) -> None:
+    """Let the agent at the south report these verdicts, the others nothing new, and the task do its work."""
+    known: dict[str, str] = {}
+    for _ in range(int(seconds * 2)):
+        for vantage in (NORTH, SOUTH, THIRD):
+            news = {s: v for s, v in verdicts.items() if known.get(s) != v} if vantage == SOUTH else {}
+            site.intake.report(vantage, report(site.clock, news))
+        known |= verdicts
+        site.task.tick()
+        site.clock.go(0.5)
+
+
 def opened(site: Centre) -> list[str]:
     return [body.root for body in site.bodies(IncidentOpened) if isinstance(body, IncidentOpened)]
 
@@ -99,6 +111,25 @@ def test_what_recovers_a_little_after_its_cause_is_no_flood_of_new_incidents(sou
     see(south, world())
     assert opened(south) == ["link:north-south"]
     assert closed(south) == [("link-north-south-1", "seen well again")]
+
+
+def test_what_recovers_before_its_cause_leaves_no_orphan_that_is_told_as_new(south: Centre) -> None:
+    down = {"db:s3@south": "down", "app:s3@south": "down", "entry:s3": "down"}
+    say(south, dict.fromkeys(down, "up"), 12)
+    say(south, down, 12)
+    assert opened(south) == ["db:s3@south"]
+    say(south, {**down, "app:s3@south": "up"}, 3)  # served again, while the entry and the database are looked at later
+    say(south, dict.fromkeys(down, "up"), 12)
+    assert opened(south) == ["db:s3@south"]
+    assert closed(south) == [("db-s3@south-1", "seen well again")]
+
+
+def test_an_orphan_that_stays_down_is_told_in_the_end(south: Centre) -> None:
+    down = {"db:s3@south": "down", "app:s3@south": "down", "entry:s3": "down"}
+    say(south, dict.fromkeys(down, "up"), 12)
+    say(south, down, 12)
+    say(south, {**down, "app:s3@south": "up"}, AFTERMATH_SECONDS + 2)
+    assert opened(south) == ["db:s3@south", "entry:s3"]
 
 
 def test_what_does_not_recover_after_its_cause_is_told_in_the_end(south: Centre) -> None:
