@@ -7,8 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from ncia.lab import proc
+from ncia.lab.lab import Lab
 from tests.benchmarks.burn import ROOT, environment
 from tests.benchmarks.result import Bar, Result
 
@@ -28,7 +31,9 @@ def measure() -> Result:
             folder = Path(home) / "lab"
             before = processor_seconds(folder)
             time.sleep(WINDOW_SECONDS)
-            share = (sum(processor_seconds(folder).values()) - sum(before.values())) / WINDOW_SECONDS
+            after = processor_seconds(folder)
+            share = (sum(after.values()) - sum(before.values())) / WINDOW_SECONDS
+            shares = by_kind(Lab(folder), before, after)
             memory = {pid: pss_bytes(pid) for pid in processes(folder)}
         finally:
             lab(home, "down")
@@ -43,8 +48,20 @@ def measure() -> Result:
         "pss_gigabytes": gigabytes,
         "core_share": share,
         "start_seconds": start_seconds,
+        **{f"core_share of {kind}": round(share, 4) for kind, share in shares.items()},
     }
     return Result("rest", figures, bars)
+
+
+def by_kind(lab: Lab, before: Mapping[int, float], after: Mapping[int, float]) -> dict[str, float]:
+    """The share of a core of each kind of process, the greatest first; the children of one count with it."""
+    kinds = {state.pid: state.name.partition("/")[0] for state in lab.processes()}
+    shares: dict[str, float] = {}
+    for one in proc.below(lab.home):
+        kind = kinds.get(one.pid) or kinds.get(one.parent) or one.name
+        spent = after.get(one.pid, 0.0) - before.get(one.pid, 0.0)
+        shares[kind] = shares.get(kind, 0.0) + spent / WINDOW_SECONDS
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def lab(home: str, verb: str) -> None:
