@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
 
 from backup import plan
 from ncia.core.base.errors import NciaError
@@ -52,6 +55,20 @@ class JournalLedger:
         points = self._states.snapshot().points.get(dataset, ())
         here = [point for point in points if point.backup.store_site == store_site]
         return tuple(point.backup for point in plan.retired(here))
+
+
+def body_of(kind: str, version: int, told: Mapping[str, Any]) -> Body:
+    """The body that a worker sent; raises :class:`NciaError` where jobs do not write such, or it is malformed."""
+    found = next((body for body in KINDS if (kind, version) == (body.KIND, body.VERSION)), None)
+    if found is None:
+        what = f"write {kind} v{version} for a job"
+        raise NciaError("jobs.not-theirs", what, "jobs write of backups, proofs and deletions only")
+    try:
+        return found.model_validate(told)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        why = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise NciaError("jobs.bad-entry", f"write {kind} for a job", why, "is the worker of this release?") from error
 
 
 def written(state: State, body: Body) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import Clock
 from ncia.core.base.ids import SiteId
@@ -56,6 +56,29 @@ def copies(settings: SiteSettings, estate: Estate, closing: ExitStack) -> Store:
     closing.callback(remote.close)
     root, tools = PurePosixPath(settings.store), PurePosixPath(settings.postgresql_tools)
     return RemoteStore(remote, StoreSite(estate.host_of(settings.site, "store"), root, tools))
+
+
+class JobDesk:
+    """What the API offers of the queue (``ncia.api.ports.JobsDesk``)."""
+
+    def __init__(self, queue: Queue, ledger: Ledger) -> None:
+        self._queue = queue
+        self._ledger = ledger
+
+    def list(self) -> Mapping[str, Any]:
+        executors = [] if self._queue.own else sorted(self._queue.rows.executors())
+        return {"jobs": [job.to_json() for job in self._queue.jobs.list()], "executors": executors}
+
+    def cancel(self, job: str, by: str) -> Mapping[str, Any]:
+        return self._queue.jobs.cancel(job, by).to_json()
+
+    def append(self, job: str, fence: int, by: str, kind: str, version: int, body: Mapping[str, Any]) -> None:
+        from backup.ledger import body_of
+
+        self._ledger.append(job, fence, body_of(kind, version, body), by)
+
+    def retired(self, dataset: str, store_site: str) -> Mapping[str, Any]:
+        return {"points": [point.model_dump(mode="json") for point in self._ledger.retired(dataset, store_site)]}
 
 
 def executor(

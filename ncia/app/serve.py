@@ -15,7 +15,7 @@ import uvloop
 from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
-from ncia.app.jobs import CLOSE_SECONDS_MAX, copies, executor, open_queue
+from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
 from ncia.app.single import only_one
 from ncia.core.base.clock import Clock, SystemClock, to_text
 from ncia.core.base.errors import NciaError
@@ -109,9 +109,14 @@ class Controller:
         return Platform(
             site=self.settings.site,
             release=__version__,
-            tokens=Tokens(peer=secret(self.settings, "peer_token"), agent=secret(self.settings, "agent_token")),
+            tokens=Tokens(
+                peer=secret(self.settings, "peer_token"),
+                agent=secret(self.settings, "agent_token"),
+                worker=secret(self.settings, "worker_token", needed=False),
+            ),
             journal=WireReader(self.journal),
             backups=Desk(self.backups),
+            jobs=JobDesk(self.queue, self.ledger),
             recovery=self.recovery,
             report=self.intake.report,
             status=lambda: self.status().to_json(),
@@ -233,9 +238,12 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
     return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching))
 
 
-def secret(settings: SiteSettings, name: str) -> str:
-    """A one-line secret of the site; the error names the file and never its content."""
+def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:
+    """A one-line secret of the site (empty where it is not ``needed`` and not there); the error names the file and
+    never its content."""
     path = settings.secrets / name
+    if not needed and not path.exists():
+        return ""
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:

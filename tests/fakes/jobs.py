@@ -1,4 +1,4 @@
-"""A queue of jobs in memory with the promises of the real one: ``tests/core/work/test_jobs.py`` holds it to them."""
+"""A queue of jobs in memory with the promises of the real one: the contract suite of jobs holds it to them."""
 
 from __future__ import annotations
 
