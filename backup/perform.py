@@ -1,203 +1,266 @@
-"""A backup, a proof, a deletion: each journalled before it begins and after it ended, each leaving nothing behind."""
+"""A backup, a proof, a deletion: recorded steps, journalled before and after, each leaving nothing behind.
+
+Every step may be done twice, by two executors: its places and slots bear the name of the attempt, what the journal
+holds is not written again, and what is made, removed or given up may be so already.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
-from backup.plan import Charge, slot_name
-from backup.ports import BaseBackup, ComparePoint, CopyDamaged, RestoredCopy, Source, Sources, Store
+from backup.plan import Charge, attempt_name, proof_job, slot_name
+from backup.ports import BaseBackup, ComparePoint, CopyDamaged, Ledger, Sources, Store
 from backup.prove import differences
-from ncia.core.base.clock import Clock, to_text
+from ncia.core.base.clock import Clock, from_text, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import new_id
-from ncia.core.journal import Journal
 from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
+    Body,
     PointDeleted,
     ProofFailed,
     ProofFinished,
     ProofStarted,
     TableSum,
 )
+from ncia.core.work.jobs import Cancelled, JobId, StepFailed, Steps
 
 BY = "calendar"
-ERROR_CHARACTERS_MAX = 1000
+RETIRED = "newer points are proven"
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A base backup in the place of the attempt that took it, and the slot that holds its WAL at the source."""
+
+    place: str
+    slot: str
+    point: str
+    base: BaseBackup
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Taken:
+        return cls(told["place"], told["slot"], told["point"], BaseBackup(**told["base"]))
 
 
 class Performer:
     """Carries out one effect at a time. Safe from several threads, for jobs of different datasets."""
 
-    def __init__(self, journal: Journal, sources: Sources, store: Store, clock: Clock) -> None:
-        self._journal = journal
+    def __init__(self, ledger: Ledger, sources: Sources, store: Store, clock: Clock) -> None:
+        self._ledger = ledger
         self._sources = sources
         self._store = store
         self._clock = clock
 
-    def back_up(self, charge: Charge, due_at: datetime, job: str, by: str = BY) -> BackupFinished:
-        """Take a recovery point of the dataset; raises :class:`NciaError` where none came of it."""
-        dataset = charge.dataset
+    def back_up(self, steps: Steps, charge: Charge, due_at: str, by: str = BY) -> BackupFinished:
+        """Take a recovery point of the dataset; raises :class:`StepFailed` where none came of it."""
+        dataset, job = charge.dataset, steps.job.id
         begun = BackupStarted(
-            job=job,
-            dataset=dataset.id,
-            source_site=charge.source_site,
-            store_site=charge.store_site,
-            due_at=to_text(due_at),
+            job=job, dataset=dataset.id, source_site=charge.source_site, store_site=charge.store_site, due_at=due_at
         )
-        started = self._begin(begun, by)
+        started = from_text(steps.do("backup: begin", lambda: self._begin(steps, begun, by)))
         try:
-            base, compare = self._copy(charge, job)
-            point = new_id("point", self._clock.now())
-            path = self._store.publish(job, dataset.id, point, _description(charge, job, point, started, base, compare))
-        except Exception as error:
-            self._journal.append(BackupFailed(job=job, dataset=dataset.id, error=_told(error)), by=by)
-            self._discard(charge, job)
+            taken = Taken.from_json(steps.do("backup: take", lambda: self._take(steps, charge)))
+            compare = _compare_point(steps.do("backup: compare", lambda: self._compare_point(charge, taken)))
+            steps.do("backup: release", lambda: self._release(charge, taken.slot))
+            description = _description(charge, job, taken, started, compare)
+            kept = steps.do("backup: publish", lambda: self._publish(charge, taken, description, started))
+        except (StepFailed, Cancelled) as failure:
+            failed = BackupFailed(job=job, dataset=dataset.id, error=str(failure))
+            steps.clean("backup: give up", lambda: self._give_up(steps, charge, failed, by))
             raise
         finished = BackupFinished(
             job=job,
-            point=point,
+            point=taken.point,
             dataset=dataset.id,
             store_site=charge.store_site,
-            path=path,
-            size_bytes=base.size_bytes,
-            files=base.files,
-            start_lsn=base.start_lsn,
-            stop_lsn=base.stop_lsn,
-            manifest_sha256=base.manifest_sha256,
-            seconds=self._since(started),
+            path=kept["path"],
+            size_bytes=taken.base.size_bytes,
+            files=taken.base.files,
+            start_lsn=taken.base.start_lsn,
+            stop_lsn=taken.base.stop_lsn,
+            manifest_sha256=taken.base.manifest_sha256,
+            seconds=kept["seconds"],
             compare_lsn=compare.lsn if compare else "",
             source=compare.tables if compare else (),
         )
-        self._journal.append(finished, by=by)
+        # What lies in the store must be in the journal: also a job that was cancelled meanwhile writes it down.
+        steps.clean("backup: finish", lambda: self._finish(steps, charge, finished, by))
         return finished
 
-    def prove(self, backup: BackupFinished, database: str, job: str, by: str = BY) -> ProofFinished:
-        """Restore the point, compare it with what its source held; raises :class:`NciaError` where that could not be
+    def prove(self, steps: Steps, backup: BackupFinished, database: str, by: str = BY) -> ProofFinished:
+        """Restore the point, compare it with what its source held; raises :class:`StepFailed` where that could not be
         done. A copy that differs is a result."""
-        started = self._begin(ProofStarted(job=job, point=backup.point, dataset=backup.dataset), by)
+        job = proof_job(steps.job.id)
+        begun = ProofStarted(job=job, point=backup.point, dataset=backup.dataset)
+        started = from_text(steps.do("proof: begin", lambda: self._begin(steps, begun, by)))
         try:
-            copy, restored_seconds, found = self._compare(backup, database, job, started)
-        except Exception as error:
-            failed = ProofFailed(job=job, point=backup.point, dataset=backup.dataset, error=_told(error))
-            self._journal.append(failed, by=by)
+            found = steps.do("proof: compare", lambda: self._compare(steps, backup, database, started))
+        except (StepFailed, Cancelled) as failure:
+            failed = ProofFailed(job=job, point=backup.point, dataset=backup.dataset, error=str(failure))
+            steps.clean("proof: give up", lambda: self._write(steps, failed, by))
             raise
         finished = ProofFinished(
             job=job,
             point=backup.point,
             dataset=backup.dataset,
-            matched=not found,
+            matched=not found["differences"],
             compare_lsn=backup.compare_lsn,
             source=backup.source,
-            copy_=copy,
-            differences=found,
-            restore_seconds=restored_seconds,
-            seconds=self._since(started),
+            copy_=tuple(TableSum(**each) for each in found["copy"]),
+            differences=tuple(found["differences"]),
+            restore_seconds=found["restore_seconds"],
+            seconds=found["seconds"],
         )
-        self._journal.append(finished, by=by)
+        steps.clean("proof: finish", lambda: self._write(steps, finished, by))
         return finished
 
-    def delete(self, backup: BackupFinished, reason: str, by: str = BY) -> None:
-        self._journal.append(
-            PointDeleted(
-                point=backup.point,
-                dataset=backup.dataset,
-                store_site=backup.store_site,
-                path=backup.path,
-                reason=reason,
-            ),
-            by=by,
+    def retire(self, steps: Steps, charge: Charge, by: str = BY) -> None:
+        """Delete the dataset's points that newer, proven ones have made needless."""
+        chosen = steps.do("retire: choose", lambda: self._needless(charge))
+        steps.do("retire: delete", lambda: self._delete_all(steps, chosen, by))
+
+    def delete(self, steps: Steps, backup: BackupFinished, reason: str, by: str = BY) -> None:
+        """Write it down, then delete. Both may have been done already."""
+        deleted = PointDeleted(
+            point=backup.point,
+            dataset=backup.dataset,
+            store_site=backup.store_site,
+            path=backup.path,
+            reason=reason,
         )
+        self._write(steps, deleted, by)
         self._store.remove(backup.path)
 
-    def _copy(self, charge: Charge, job: str) -> tuple[BaseBackup, ComparePoint | None]:
-        source = self._sources.of(charge.dataset, charge.source_site)
-        with _held(source, slot_name(job)) as slot:
-            base = self._store.take(job, source.origin, slot)
-            try:
-                compare = source.compare_point()
-                self._store.join_wal(job, source.origin, slot, compare.end_lsn)
-            except NciaError as error:
-                # The base backup is whole without it: better a copy that cannot be proven than none.
-                _log.warning("backup.no-compare-point", job=job, dataset=charge.dataset.id, why=str(error))
-                return base, None
-        return base, compare
+    def _begin(self, steps: Steps, body: BackupStarted | ProofStarted, by: str) -> str:
+        self._write(steps, body, by)
+        return to_text(self._clock.now())
 
-    def _compare(
-        self, backup: BackupFinished, database: str, job: str, started: datetime
-    ) -> tuple[tuple[TableSum, ...], float, tuple[str, ...]]:
+    def _write(self, steps: Steps, body: Body, by: str) -> None:
+        self._ledger.append(steps.job.id, steps.job.fence, body, by)
+
+    def _take(self, steps: Steps, charge: Charge) -> dict[str, Any]:
+        """The WAL is held at the source from before the copy on; what a crashed attempt held there is released."""
+        place = attempt_name(steps.job.id, steps.job.fence)
+        slot = slot_name(place)
+        source = self._sources.of(charge.dataset, charge.source_site)
+        source.hold(slot)
+        base = self._store.take(place, source.origin, slot)
+        point = new_id("point", self._clock.now())
+        return {"place": place, "slot": slot, "point": point, "base": asdict(base)}
+
+    def _compare_point(self, charge: Charge, taken: Taken) -> dict[str, Any] | None:
+        source = self._sources.of(charge.dataset, charge.source_site)
+        try:
+            compare = source.compare_point()
+            self._store.join_wal(taken.place, source.origin, taken.slot, compare.end_lsn)
+        except NciaError as error:
+            # The base backup is whole without it: better a copy that cannot be proven than none.
+            _log.warning("backup.no-compare-point", place=taken.place, dataset=charge.dataset.id, why=str(error))
+            return None
+        tables = [each.model_dump() for each in compare.tables]
+        return {"lsn": compare.lsn, "end_lsn": compare.end_lsn, "tables": tables}
+
+    def _release(self, charge: Charge, slot: str) -> None:
+        """A slot that cannot be dropped now is dropped by the dataset's next job."""
+        try:
+            self._sources.of(charge.dataset, charge.source_site).release(slot)
+        except NciaError as error:
+            _log.warning("backup.slot-left", slot=slot, why=str(error))
+
+    def _publish(self, charge: Charge, taken: Taken, description: bytes, started: datetime) -> dict[str, Any]:
+        path = self._store.publish(taken.place, charge.dataset.id, taken.point, description)
+        return {"path": path, "seconds": self._since(started)}
+
+    def _finish(self, steps: Steps, charge: Charge, finished: BackupFinished, by: str) -> None:
+        self._write(steps, finished, by)
+        self._discard(steps, charge, steps.job.fence - 1)
+
+    def _give_up(self, steps: Steps, charge: Charge, failed: BackupFailed, by: str) -> None:
+        self._write(steps, failed, by)
+        for fence in range(1, steps.job.fence + 1):
+            self._release(charge, slot_name(attempt_name(steps.job.id, fence)))
+        self._discard(steps, charge, steps.job.fence)
+
+    def _discard(self, steps: Steps, charge: Charge, fence_max: int) -> None:
+        """Remove the partial copies of the job's attempts up to that one."""
+        for fence in range(1, fence_max + 1):
+            place = attempt_name(steps.job.id, fence)
+            try:
+                self._store.discard(place, charge.dataset.id)
+            except NciaError as error:
+                _log.warning("backup.partial-left", place=place, why=str(error))
+
+    def _compare(self, steps: Steps, backup: BackupFinished, database: str, started: datetime) -> dict[str, Any]:
         """The copy's sums, the seconds until it answered, and what is different."""
+        job = proof_job(steps.job.id)
+        for fence in range(1, steps.job.fence):
+            self._store.abandon(attempt_name(job, fence))
         if not backup.compare_lsn:
             why = "its source could not be summed up when it was taken"
             raise NciaError("proof.no-compare-point", f"prove {backup.point}", why, f"ncia backup run {backup.dataset}")
+        place = attempt_name(job, steps.job.fence)
+        tables: tuple[TableSum, ...] = ()
         try:
-            restoring = self._store.restore(job, backup.path, database, backup.compare_lsn, backup.manifest_sha256)
+            restoring = self._store.restore(place, backup.path, database, backup.compare_lsn, backup.manifest_sha256)
             with restoring as copy:
-                return self._read(copy, backup, started)
+                restored_seconds = self._since(started)
+                tables = copy.tables()
+            found: Sequence[str] = differences(backup.source, tables)
         except CopyDamaged as damage:
-            return (), self._since(started), (str(damage),)
+            restored_seconds, found = self._since(started), [str(damage)]
+        return {
+            "copy": [each.model_dump() for each in tables],
+            "restore_seconds": restored_seconds,
+            "differences": list(found),
+            "seconds": self._since(started),
+        }
 
-    def _read(
-        self, copy: RestoredCopy, backup: BackupFinished, started: datetime
-    ) -> tuple[tuple[TableSum, ...], float, tuple[str, ...]]:
-        restored_seconds = self._since(started)
-        tables = copy.tables()
-        return tables, restored_seconds, differences(backup.source, tables)
+    def _needless(self, charge: Charge) -> list[dict[str, Any]]:
+        return [point.model_dump() for point in self._ledger.retired(charge.dataset.id, charge.store_site)]
 
-    def _begin(self, body: BackupStarted | ProofStarted, by: str) -> datetime:
-        self._journal.append(body, by=by)
-        return self._clock.now()
-
-    def _discard(self, charge: Charge, job: str) -> None:
-        try:
-            self._store.discard(job, charge.dataset.id)
-        except NciaError as error:
-            _log.warning("backup.partial-left", job=job, why=str(error))
+    def _delete_all(self, steps: Steps, chosen: Sequence[dict[str, Any]], by: str) -> None:
+        for told in chosen:
+            backup = BackupFinished.model_validate(told)
+            try:
+                self.delete(steps, backup, RETIRED, by)
+            except NciaError as error:
+                _log.warning("backup.not-deleted", point=backup.point, why=str(error))
 
     def _since(self, moment: datetime) -> float:
         return round((self._clock.now() - moment).total_seconds(), 3)
 
 
-@contextmanager
-def _held(source: Source, slot: str) -> Iterator[str]:
-    """The source's WAL is held within; a slot that cannot be dropped now is dropped by the dataset's next job."""
-    source.hold(slot)
-    try:
-        yield slot
-    finally:
-        try:
-            source.release(slot)
-        except NciaError as error:
-            _log.warning("backup.slot-left", slot=slot, why=str(error))
+def _compare_point(told: dict[str, Any] | None) -> ComparePoint | None:
+    if told is None:
+        return None
+    return ComparePoint(told["lsn"], told["end_lsn"], tuple(TableSum(**each) for each in told["tables"]))
 
 
-def _description(
-    charge: Charge, job: str, point: str, taken_at: datetime, base: BaseBackup, compare: ComparePoint | None
-) -> bytes:
+def _description(charge: Charge, job: JobId, taken: Taken, taken_at: datetime, compare: ComparePoint | None) -> bytes:
     """What lies beside the copy, for whoever has the store and nothing else."""
     told = {
-        "point": point,
+        "point": taken.point,
         "job": job,
         "dataset": charge.dataset.id,
         "system": charge.dataset.system,
         "database": charge.dataset.database,
         "source_site": charge.source_site,
         "begun_at": to_text(taken_at),
-        "start_lsn": base.start_lsn,
-        "stop_lsn": base.stop_lsn,
-        "manifest_sha256": base.manifest_sha256,
+        "start_lsn": taken.base.start_lsn,
+        "stop_lsn": taken.base.stop_lsn,
+        "manifest_sha256": taken.base.manifest_sha256,
         "compare_lsn": compare.lsn if compare else "",
         "tables": [each.model_dump() for each in compare.tables] if compare else [],
     }
     return json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-
-
-def _told(error: Exception) -> str:
-    return (str(error) if isinstance(error, NciaError) else f"{type(error).__name__}: {error}")[:ERROR_CHARACTERS_MAX]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ncia.core.base.clock import to_text
 from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Dataset, Estate
 from ncia.core.journal.entries import BackupFailed, ProofFailed, ProofFinished
 from ncia.core.state import Job, RecoveryPoint, State
+from ncia.core.work.jobs import JobId
 from ncia.core.work.ledger import Expected
 
 SLOT_PREFIX = "ncia_job_"
@@ -36,8 +39,11 @@ class Charge:
 
 @dataclass(frozen=True)
 class Due:
+    """A run that is due. ``job`` names it: the same due time and try have the same name, however often asked for."""
+
     charge: Charge
     due_at: datetime
+    job: JobId
 
 
 def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> tuple[Charge, ...]:
@@ -66,9 +72,38 @@ def due_at(charge: Charge, state: State, since: datetime) -> datetime:
 
 def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -> tuple[Due, ...]:
     """Whose run is due now, the longest overdue first; one that has just failed is given a pause."""
-    waiting = [Due(charge, due_at(charge, state, since)) for charge in found]
-    ready = [each for each in waiting if each.due_at <= now and now >= _not_before(each.charge, state)]
+    waiting = [(charge, due_at(charge, state, since)) for charge in found]
+    ready = [
+        Due(charge, moment, scheduled_job(charge, moment, len(_failures(charge, state)), now))
+        for charge, moment in waiting
+        if moment <= now and now >= _not_before(charge, state)
+    ]
     return tuple(sorted(ready, key=lambda each: each.due_at))
+
+
+def scheduled_job(charge: Charge, moment: datetime, failed: int, now: datetime) -> JobId:
+    """The name of the run that has been due since ``moment`` and has failed so often. It counts the intervals since:
+    a run that was cancelled is not asked for again before the next one."""
+    passed = int((now - moment).total_seconds() // charge.interval_seconds)
+    newest = moment + timedelta(seconds=passed * charge.interval_seconds)
+    return f"backup:{charge.dataset.id}:{to_text(newest)}:{failed + 1}"
+
+
+def proof_job(job: JobId) -> JobId:
+    """The name of the proof that follows the backup ``job``."""
+    return "proof" + job.removeprefix("backup")
+
+
+def attempt_name(job: JobId, fence: int) -> str:
+    """What one attempt at a job calls its places and slots: another attempt's are never in its way."""
+    kind = job[: len("proof")] if job.startswith("proof") else "backup"
+    return f"{kind}-{job_token(job)}x{fence}"
+
+
+def job_token(job: JobId) -> str:
+    """Part of the names of all places of a job and its proof; short, for a socket's path must fit into 107 bytes."""
+    subject = job.removeprefix("backup").removeprefix("proof")
+    return hashlib.sha256(subject.encode()).hexdigest()[:8]
 
 
 def expected(charge: Charge, state: State, since: datetime) -> Expected:
@@ -118,17 +153,22 @@ def _newest_proven(charge: Charge, state: State) -> RecoveryPoint | None:
 
 def _not_before(charge: Charge, state: State) -> datetime:
     """After a failure: a pause that grows with the number of failures since the newest proof, up to the interval."""
-    newest = _newest_proven(charge, state)
-    failed = [
-        job.ended_at
-        for job in state.jobs.values()
-        if job.started.dataset == charge.dataset.id and job.ended_at is not None and _failed(job)
-        if newest is None or job.ended_at > newest.at
-    ]
+    failed = _failures(charge, state)
     if not failed:
         return datetime.min.replace(tzinfo=UTC)
     pause = min(charge.interval_seconds, RETRY_SECONDS_MIN * 2 ** min(len(failed) - 1, 16))
     return max(failed) + timedelta(seconds=pause)
+
+
+def _failures(charge: Charge, state: State) -> tuple[datetime, ...]:
+    """When the dataset's runs failed since its newest proof."""
+    newest = _newest_proven(charge, state)
+    return tuple(
+        job.ended_at
+        for job in state.jobs.values()
+        if job.started.dataset == charge.dataset.id and job.ended_at is not None and _failed(job)
+        if newest is None or job.ended_at > newest.at
+    )
 
 
 def _failed(job: Job) -> bool:

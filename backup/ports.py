@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,8 @@ from typing import Protocol
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId
 from ncia.core.estate.model import Address, Dataset
-from ncia.core.journal.entries import TableSum
+from ncia.core.journal.entries import BackupFinished, Body, TableSum
+from ncia.core.work.jobs import JobId
 
 POINT_FILE = "point.json"
 
@@ -119,6 +121,27 @@ class Store(Protocol):
         """Delete a recovery point; well where it is gone already."""
         ...
 
-    def sweep(self) -> tuple[str, ...]:
-        """Remove what crashed jobs left: partial copies, scratch and what runs on it. Only while no job runs."""
+    def abandon(self, job: str) -> None:
+        """Stop and remove what an attempt at restoring left on scratch; well where there is nothing."""
+        ...
+
+    def sweep(self, kept: Callable[[], Collection[str]]) -> tuple[str, ...]:
+        """Remove what crashed jobs left: partial copies, scratch and what runs on it; answers what is gone.
+
+        ``kept`` is asked after the looking: whatever has one of its answers in its name stays. So what a job begins
+        meanwhile is never taken for a leftover."""
+        ...
+
+
+class Ledger(Protocol):
+    """The controller's journal, as the jobs of this site write it: from its own process, or a worker's."""
+
+    def append(self, job: JobId, fence: int, body: Body, by: str) -> None:
+        """Write ``body`` for the job that runs under ``fence``, once: what is written already is not written again.
+
+        Raises :class:`~ncia.core.work.jobs.Fenced` where another executor has the job by now."""
+        ...
+
+    def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        """The dataset's points at that store that may be deleted now."""
         ...

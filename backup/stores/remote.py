@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -111,10 +111,21 @@ class RemoteStore:
         finally:
             self._clear(folder)
 
-    def sweep(self) -> tuple[str, ...]:
-        what = "clear what crashed jobs left"
-        told = self._script("backup.not-swept", what, scripts.SWEEP, str(self._site.root), self._tool("pg_ctl"))
-        return tuple(told.text.splitlines())
+    def abandon(self, job: str) -> None:
+        self._clear(f"{self._site.root}/{SCRATCH}/{_token(job)}")
+
+    def sweep(self, kept: Callable[[], Collection[str]]) -> tuple[str, ...]:
+        what = "look for what crashed jobs left"
+        root = str(self._site.root)
+        found = self._script("backup.not-swept", what, scripts.LEFTOVERS, root).text.splitlines()
+        names = kept() if found else ()
+        gone = tuple(each for each in found if not any(name in PurePosixPath(each).name for name in names))
+        for each in gone:
+            if each.startswith(f"{root}/{SCRATCH}/"):
+                self._script("backup.not-swept", f"clear {each}", scripts.CLEAR_SCRATCH, each, self._tool("pg_ctl"))
+            else:
+                self._delete(each)
+        return gone
 
     def _check_manifest(self, data: str, wanted: str, what: str) -> None:
         """The manifest vouches for the files; the journal vouches for the manifest."""

@@ -16,13 +16,18 @@ tail -c 4096 "$1/backup_manifest"
 
 PUBLISH = """
 umask 077
-rm -f "$1/pgpass"
-cat > "$1/$3"
-sync -f "$1/$3"
-mv -T "$1" "$2"
+if [ -d "$1" ]; then
+    rm -f "$1/pgpass"
+    cat > "$1/$3"
+    sync -f "$1/$3"
+    mv -T "$1" "$2"
+else
+    [ -f "$2/$3" ]
+fi
 sync "$(dirname "$2")"
 """
-"""partial, point, name of the description; stdin: the description. ``sync -f`` is syncfs(2): every byte of the copy."""
+"""partial, point, name of the description; stdin: the description. ``sync -f`` is syncfs(2): every byte of the copy.
+Done again after the rename it finds the point and is well."""
 
 COPY_TO_SCRATCH = """
 umask 077
@@ -57,17 +62,10 @@ rm -rf "$1"
 """
 """scratch, pg_ctl."""
 
-SWEEP = """
-for scratch in "$1"/.scratch/*; do
-    [ -d "$scratch" ] || continue
-    "$2" -D "$scratch/data" -m immediate -w -t 30 stop > /dev/null 2>&1 < /dev/null || true
-    rm -rf "$scratch"
-    echo "$scratch"
-done
-for partial in "$1"/*/*/.partial-*; do
-    [ -d "$partial" ] || continue
-    rm -rf "$partial"
-    echo "$partial"
+LEFTOVERS = """
+for left in "$1"/.scratch/* "$1"/*/*/.partial-*; do
+    [ -d "$left" ] || continue
+    echo "$left"
 done
 """
-"""root, pg_ctl: prints what was removed."""
+"""root: prints the places of jobs, whether they still run or not."""

@@ -21,6 +21,20 @@ class BackupDesk(Protocol):
     def prove(self, dataset: str | None) -> Json: ...
 
 
+class JobsDesk(Protocol):
+    """The queue of jobs as people see it, and the journal as those write it who carry jobs out."""
+
+    def list(self) -> Json: ...
+
+    def cancel(self, job: str, by: str) -> Json: ...
+
+    def append(self, job: str, fence: int, by: str, kind: str, version: int, body: Json) -> None:
+        """Write once; raises :class:`ncia.core.base.errors.Refusal` where another executor has the job."""
+        ...
+
+    def retired(self, dataset: str, store_site: str) -> Json: ...
+
+
 class RecoveryDesk(Protocol):
     """Plans, approvals and runs. Refusals are raised as :class:`ncia.core.base.errors.Refusal`."""
 
@@ -57,6 +71,7 @@ class Tokens:
 
     peer: str
     agent: str
+    worker: str = ""  # none: workers come through the unix socket only
 
 
 @dataclass(frozen=True)
@@ -78,3 +93,4 @@ class Platform:
     page: Callable[[], str]
     events: Callable[[], AsyncIterator[str]]  # the status view as JSON text, on change
     static: str  # folder of the console's static files
+    jobs: JobsDesk | None = None

@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from ncia.api.doors import demand_local, demand_token
+from ncia.api.jobs import jobs
 from ncia.api.ports import Platform
 from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 
 ENTRIES_PER_ANSWER_MAX = 5000
+NOT_FOUND = tuple(f".no-such-{what}" for what in ("run", "incident", "system", "dataset", "job"))
 
 
 class Ask(BaseModel):
@@ -60,6 +62,8 @@ def build(platform: Platform) -> FastAPI:
     application = FastAPI(title="ncia", version=platform.release, openapi_url="/v1/openapi.json", redoc_url=None)
     for routes in (watching, journal, protecting, recovering, telling):
         application.include_router(routes(platform))
+    if platform.jobs is not None:
+        application.include_router(jobs(platform.jobs, platform.tokens))
     application.mount("/static", StaticFiles(directory=platform.static), name="static")
     application.add_exception_handler(NciaError, _problem)
     application.add_exception_handler(RequestValidationError, _bad_request)
@@ -208,7 +212,7 @@ def _problem(request: Request, error: Exception) -> JSONResponse:
     status = 409 if isinstance(error, Refusal) else 503 if isinstance(error, Unreachable | NoQuorum) else 400
     if error.code in ("api.local-only", "api.bad-token"):
         status = 403
-    elif error.code.endswith((".no-such-run", ".no-such-incident", ".no-such-system", ".no-such-dataset")):
+    elif error.code.endswith(NOT_FOUND):
         status = 404
     body = {"type": "about:blank", "status": status, **error.as_problem()}
     return JSONResponse(body, status_code=status, media_type="application/problem+json")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -16,6 +15,7 @@ import uvloop
 from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
+from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
 from ncia.app.single import only_one
 from ncia.core.base.clock import Clock, SystemClock, to_text
 from ncia.core.base.errors import NciaError
@@ -30,8 +30,10 @@ from ncia.core.work.calendar import Calendar
 from recovery.fencing.files import LEASE_FILE, LeaseFile, Watched
 
 if TYPE_CHECKING:
+    from backup.ledger import JournalLedger
     from backup.task import BackupTask
     from ncia.core.journal.peers import PeerLink
+    from ncia.core.work.executor import Executor
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
@@ -72,7 +74,8 @@ class Controller:
         self.link = peer_link(settings, estate, self.journal, self.clock)
         self.recovery = recovery_desk(settings, estate, self.journal, self.state)
         closing.callback(self.recovery.close)
-        self.backups = backup_task(settings, estate, self.journal, self.state, self.clock, self.active, closing)
+        self.queue = open_queue(settings, closing)
+        self.backups, self.ledger, self.executor = protecting(self, closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
@@ -106,9 +109,14 @@ class Controller:
         return Platform(
             site=self.settings.site,
             release=__version__,
-            tokens=Tokens(peer=secret(self.settings, "peer_token"), agent=secret(self.settings, "agent_token")),
+            tokens=Tokens(
+                peer=secret(self.settings, "peer_token"),
+                agent=secret(self.settings, "agent_token"),
+                worker=secret(self.settings, "worker_token", needed=False),
+            ),
             journal=WireReader(self.journal),
             backups=Desk(self.backups),
+            jobs=JobDesk(self.queue, self.ledger),
             recovery=self.recovery,
             report=self.intake.report,
             status=lambda: self.status().to_json(),
@@ -158,6 +166,8 @@ class Controller:
         loaded = EstateLoaded(estate_hash=estate.hash, systems=len(estate.systems), datasets=len(estate.datasets))
         started = ControllerStarted(release=__version__, estate_hash=estate.hash)
         self.journal.append_all((started, loaded), by=CONTROLLER)
+        if self.executor is not None:
+            self.executor.start()
 
 
 def own_journal(settings: SiteSettings, estate: Estate, clock: Clock) -> Journal:
@@ -178,39 +188,31 @@ def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: C
     return PeerLink(journal, HttpPeerSource(url, peer, secret(settings, "peer_token")), clock)
 
 
-def backup_task(
-    settings: SiteSettings,
-    estate: Estate,
-    journal: Journal,
-    state: StateStore,
-    clock: Clock,
-    active: Callable[[], Mapping[SystemId, tuple[SiteId, int]]],
-    closing: ExitStack,
-) -> BackupTask:
-    from backup.engines.postgresql import PostgresSources
-    from backup.stores.remote import RemoteStore, StoreSite
+def protecting(serving: Controller, closing: ExitStack) -> tuple[BackupTask, JournalLedger, Executor | None]:
+    """What orders jobs, what writes for them, and who carries them out: nobody here where workers do it."""
+    from backup.ledger import JournalLedger
     from backup.task import BackupTask, Parts
-    from ncia.app.ssh import SshRemote
 
-    site = settings.site
-    remote = SshRemote(estate, site, settings.secrets)
-    closing.callback(remote.close)
-    tools = PurePosixPath(settings.postgresql_tools)
-    place = StoreSite(estate.host_of(site, "store"), PurePosixPath(settings.store), tools)
+    settings, estate, queue = serving.settings, serving.estate, serving.queue
+    store = copies(settings, estate, closing)
+    ledger = JournalLedger(serving.journal, serving.state, queue.jobs.check)
     task = BackupTask(
         Parts(
             estate=estate,
-            site=site,
-            journal=journal,
-            states=state,
-            sources=PostgresSources(estate, site, settings.secrets / "pgpass"),
-            store=RemoteStore(remote, place),
-            clock=clock,
-            active=lambda: {system: at for system, (at, _) in active().items()},
+            site=settings.site,
+            journal=serving.journal,
+            states=serving.state,
+            jobs=queue.jobs,
+            store=store,
+            clock=serving.clock,
+            active=lambda: {system: at for system, (at, _) in serving.active().items()},
         )
     )
-    closing.callback(task.close)
-    return task
+    if not queue.own:
+        return task, ledger, None
+    carrying_out = executor(settings, estate, queue, ledger, store, serving.clock)
+    closing.callback(carrying_out.stop, CLOSE_SECONDS_MAX)
+    return task, ledger, carrying_out
 
 
 def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore) -> RecoveryDesk:
@@ -236,9 +238,12 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
     return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching))
 
 
-def secret(settings: SiteSettings, name: str) -> str:
-    """A one-line secret of the site; the error names the file and never its content."""
+def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:
+    """A one-line secret of the site (empty where it is not ``needed`` and not there); the error names the file and
+    never its content."""
     path = settings.secrets / name
+    if not needed and not path.exists():
+        return ""
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:

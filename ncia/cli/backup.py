@@ -17,6 +17,7 @@ from ncia.core.base.errors import NciaError
 app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make them, prove them.")
 
 POLL_SECONDS = 0.5
+ENDED = ("succeeded", "failed", "cancelled")
 COLOURS = {"matched": "green", "differs": "bold red", "failed": "red", "none": "yellow"}
 
 DatasetName = Annotated[str | None, typer.Argument(help="A dataset such as SYSTEM/rows; all of this site's without.")]
@@ -49,6 +50,13 @@ def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
     _have_done("prove", dataset, wait)
 
 
+@app.command()
+def cancel(job: Annotated[str, typer.Argument(help="The job's id, as `ncia backup list` tells it.")]) -> None:
+    """End a job: at once where it waits, before its next step where it runs."""
+    ended = Api.from_environment().post("/v1/jobs/cancel", {"job": job})
+    print(f"{ended['job']}: {ended['state']}" + ("; it ends before its next step" * (ended["state"] == "running")))
+
+
 def _have_done(verb: str, dataset: str | None, wait: bool) -> None:
     api = Api.from_environment()
     asked = api.post(f"/v1/backups/{verb}", {"dataset": dataset})["jobs"]
@@ -71,7 +79,7 @@ def _ended(api: Api, wanted: set[str]) -> list[dict[str, Any]]:
     while True:
         known = {job["job"]: job for job in api.get("/v1/backups")["jobs"] if job["job"] in wanted}
         for name, job in known.items():
-            if job["state"] in ("succeeded", "failed") and name not in told:
+            if job["state"] in ENDED and name not in told:
                 told[name] = job
                 print(f"{job['dataset']}: {job['state']}: {job['sentence']}")
         lost = wanted - known.keys()

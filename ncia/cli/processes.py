@@ -51,6 +51,12 @@ def agent(settings: Settings = None) -> None:
     start("agent", settings)
 
 
+@app.command(rich_help_panel="Processes")
+def worker(settings: Settings = None) -> None:
+    """Take backups, proofs and other jobs from the site's queue, beside any number of other workers."""
+    start("worker", settings)
+
+
 @app.command(rich_help_panel="Fencing")
 def fence(
     reason: Annotated[str, typer.Argument(help="Why; it stands in lease.json and in every refusal.")],

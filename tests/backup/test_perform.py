@@ -6,17 +6,21 @@ import os
 import select
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backup.perform import Performer
+from backup.work import Protecting
+from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.journal.entries import BackupFinished, ProofFinished
+from ncia.core.work.jobs import Job
 from tests.backup.cluster import Cluster
-from tests.backup.world import DATASET, NOW, WEST, World
+from tests.backup.world import DATASET, NOW, WEST, Hands, World
+from tests.fakes.jobs import MemorySteps, order
 
 _count = itertools.count()
 
@@ -36,8 +40,8 @@ def copied(kept: Kept) -> Kept:
     return world, point.model_copy(update={"path": path})
 
 
-def proof_of(world: World, performer: Performer, point: BackupFinished) -> ProofFinished:
-    return performer.prove(point, "acts", "proof-1")
+def proof_of(world: World, performer: Hands, point: BackupFinished) -> ProofFinished:
+    return performer.prove(point, "acts", f"proof-{next(_count)}")
 
 
 @contextmanager
@@ -250,10 +254,56 @@ def test_what_a_killed_controller_left_is_swept_with_the_server_that_still_runs(
     scratch = world.root / ".scratch" / "cafe01"
     postmaster = int((scratch / "data" / "postmaster.pid").read_text().splitlines()[0])
     alive = os.pidfd_open(postmaster)
-    assert world.store.sweep() == (str(scratch), str(world.root / DATASET / ".partial-backup-killed"))
+    assert world.store.sweep(lambda: ["killed", "cafe01"]) == ()
+    assert world.store.sweep(list) == (str(scratch), str(world.root / DATASET / ".partial-backup-killed"))
     assert select.select([alive], [], [], 30)[0]  # readable once it has ended
     os.close(alive)
     assert world.cluster.slots() == ["ncia_job_killed"]
     world.performer().back_up(world.charge, NOW, "backup-2")
     assert world.leftovers() == []
     assert (world.root / point.path / "data").is_dir()
+
+
+class Killed(BaseException):
+    """What a kill -9 looks like from within."""
+
+
+class DyingSteps(MemorySteps):
+    """Steps of an executor that is killed when it has done ``at`` and not yet recorded it."""
+
+    at: str = ""
+
+    def _do(self, name: str, act: Callable[[], Any], *, heed_cancel: bool) -> Any:
+        if name == self.at and name not in self.recorded:
+            act()
+            raise Killed
+        return super()._do(name, act, heed_cancel=heed_cancel)
+
+
+STEPS = [
+    *(f"backup: {step}" for step in ("begin", "take", "compare", "release", "publish", "finish")),
+    *(f"proof: {step}" for step in ("begin", "compare", "finish")),
+    "retire: choose",
+    "retire: delete",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_job_that_is_killed_in_any_step_is_ended_by_the_next_attempt_as_if_nothing_had_been(
+    world: World, step: str
+) -> None:
+    works = Protecting(world.estate, world.performer().performer)
+    charge = world.charge
+    details = {"source_site": charge.source_site, "store_site": charge.store_site, "interval_seconds": 60.0}
+    asked = order("backup:tax/rows:x", due_at=to_text(NOW), details=details)
+    dying = DyingSteps(Job(asked, "running", fence=1))
+    dying.at = step
+    with pytest.raises(Killed):
+        works.protect(dying.job, dying)
+    after = MemorySteps(Job(asked, "running", fence=2), dying.recorded)
+    assert "5 tables" in works.protect(after.job, after)
+    assert world.kinds() == ["backup.started", "backup.finished", "proof.started", "proof.finished"]
+    assert world.leftovers() == []
+    (point,) = world.states.snapshot().points[DATASET]
+    assert point.proven
+    assert [each.name for each in (world.root / DATASET).iterdir()] == [point.id]

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from backup.engines.postgresql import PostgresSources
+from backup.ledger import JournalLedger
 from backup.perform import Performer
 from backup.plan import Charge
 from backup.ports import RestoredCopy, Store
 from backup.stores.remote import RemoteStore, StoreSite
 from backup.stores.scratch import Scratch
+from ncia.core.base.clock import to_text
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, SiteId, SystemId
 from ncia.core.estate.model import (
     Address,
@@ -31,9 +33,12 @@ from ncia.core.estate.model import (
     System,
 )
 from ncia.core.journal import Journal
+from ncia.core.journal.entries import BackupFinished, ProofFinished
 from ncia.core.state import StateStore
+from ncia.core.work.jobs import Job
 from tests.backup.cluster import Cluster
 from tests.core.journal.sites import EAST, WEST, SetClock, journal_of, sqlite_url
+from tests.fakes.jobs import MemorySteps, order
 from tests.fakes.remote import LocalRemote
 
 DATASET = DatasetId("tax/rows")
@@ -95,6 +100,29 @@ class TamperingStore:
 
 
 @dataclass
+class Hands:
+    """A performer whose steps are recorded in memory. Each call is a job of its own, unless ``recorded`` is shared."""
+
+    performer: Performer
+
+    def back_up(
+        self, charge: Charge, due_at: datetime, job: str, recorded: dict[str, object] | None = None, fence: int = 1
+    ) -> BackupFinished:
+        return self.performer.back_up(self.steps(job, recorded, fence), charge, to_text(due_at))
+
+    def prove(
+        self, point: BackupFinished, database: str, job: str, recorded: dict[str, object] | None = None, fence: int = 1
+    ) -> ProofFinished:
+        return self.performer.prove(self.steps(job, recorded, fence), point, database)
+
+    def delete(self, point: BackupFinished, reason: str) -> None:
+        self.performer.delete(self.steps("backup-1", None, 1), point, reason)
+
+    def steps(self, job: str, recorded: dict[str, object] | None, fence: int) -> MemorySteps:
+        return MemorySteps(Job(order(job), "running", fence=fence), {} if recorded is None else recorded)
+
+
+@dataclass
 class World:
     """The west's controller, which protects what is active in the east."""
 
@@ -114,10 +142,11 @@ class World:
         passfile = self.cluster.write_passfile(self.folder / "pgpass")
         self.sources = PostgresSources(self.estate, WEST, passfile, attempts_max=5)
 
-    def performer(self, store: Store | None = None) -> Performer:
-        return Performer(self.journal, self.sources, store or self.store, self.clock)
+    def performer(self, store: Store | None = None) -> Hands:
+        ledger = JournalLedger(self.journal, self.states, lambda job, fence: None)
+        return Hands(Performer(ledger, self.sources, store or self.store, self.clock))
 
-    def tampering(self, statement: str) -> Performer:
+    def tampering(self, statement: str) -> Hands:
         store = TamperingStore(self.store, self.remote, self.cluster.tools, statement)
         return self.performer(store)  # type: ignore[arg-type]
 

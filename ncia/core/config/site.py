@@ -31,6 +31,7 @@ class SiteSettings:
     postgresql_tools: Path
     data_root: Path
     journal_url: str
+    jobs_url: str
 
 
 def load_settings(path: str | Path | None = None) -> SiteSettings:
@@ -63,6 +64,7 @@ def load_settings(path: str | Path | None = None) -> SiteSettings:
         postgresql_tools=under("postgresql_tools", "/usr/bin"),
         data_root=under("data_root", "pg"),
         journal_url=record.text("journal_url", f"sqlite:///{state}/journal.db", pattern=URL),
+        jobs_url=record.text("jobs_url", f"sqlite:///{state}/jobs.db", pattern=URL),
     )
     if not record.finish():
         raise InputFaults(f"read {file}", tuple(reading.faults))

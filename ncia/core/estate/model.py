@@ -301,4 +301,6 @@ class Settings:
     approval_valid_seconds: float = 900.0
     step_timeout_seconds: float = 30.0
     moves_at_once: int = 4  # systems a run works on at the same time
-    jobs_at_once: int = 2  # backups and proofs a site runs at the same time
+    jobs_at_once: int = 2  # backups and proofs an executor (the controller, a worker) runs at the same time
+    jobs_per_link: int = 2  # of all executors of a site, over one link
+    jobs_per_host: int = 2  # of all executors of a site, on one host

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ncia.core.base.clock import to_text
 from ncia.core.journal.entries import (
     AlertAcked,
     ApprovalGiven,
@@ -55,6 +56,7 @@ V = TypeVar("V")
 
 def controller_started(state: State, entry: Entry, body: ControllerStarted) -> None:
     state.controllers = {**state.controllers, entry.site: body}
+    state.started = {**state.started, entry.site: entry.at}
 
 
 def estate_loaded(state: State, entry: Entry, body: EstateLoaded) -> None:
@@ -128,6 +130,7 @@ def proof_finished(state: State, entry: Entry, body: ProofFinished) -> None:
     _end_job(state, entry, body)
     _prove(state, Proof(entry.at, body))
     _settle_missed(state, body.job, body.dataset)
+    state.missed = tuple(each for each in state.missed if not makes_good(state, each.run))
 
 
 def proof_failed(state: State, entry: Entry, body: ProofFailed) -> None:
@@ -147,8 +150,10 @@ def point_deleted(state: State, entry: Entry, body: PointDeleted) -> None:
 
 
 def run_missed(state: State, entry: Entry, body: RunMissed) -> None:
+    """Both sites may write one down. The peer may have done the work where the other could not hear of it: what was
+    proven since the run was due makes it good, whichever entry is read first."""
     known = any(each.run.job == body.job and each.run.due_at == body.due_at for each in state.missed)
-    if not known:
+    if not known and not makes_good(state, body):
         state.missed = (*state.missed, Missed(entry.at, body))[-MISSED_MAX:]
 
 
@@ -289,6 +294,12 @@ def _settle_missed(state: State, job: str, dataset: str) -> None:
         state.missed = tuple(
             each for each in state.missed if (_work(each.run.job), each.run.dataset) != (_work(job), dataset)
         )
+
+
+def makes_good(state: State, body: RunMissed) -> bool:
+    """Whether the dataset has a proven point from after the run was due."""
+    proven = state.proven.get(body.dataset)
+    return proven is not None and to_text(proven.at) >= body.due_at
 
 
 def _work(job: str) -> str:

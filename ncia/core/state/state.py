@@ -34,6 +34,8 @@ class State:
     heads: Mapping[SiteId, int] = field(default_factory=dict)
     last_at: datetime | None = None
     controllers: Mapping[SiteId, ControllerStarted] = field(default_factory=dict)
+    started: Mapping[SiteId, datetime] = field(default_factory=dict)  # when each site's controller last started
+    heard_of: Mapping[SiteId, datetime] = field(default_factory=dict)  # the time of each log's newest entry
     estates: Mapping[SiteId, EstateLoaded] = field(default_factory=dict)
     verdicts: Mapping[str, Verdicts] = field(default_factory=dict)  # by vantage, then subject
     heard: Mapping[str, datetime] = field(default_factory=dict)  # by vantage: its newest change
@@ -82,6 +84,7 @@ class State:
         """Fold in one entry. Never fails on an entry that the journal accepted."""
         MEANING[entry.kind](self, entry, entry.body)
         self.heads = {**self.heads, entry.site: entry.number + 1}
+        self.heard_of = {**self.heard_of, entry.site: entry.at}
         self.last_at = entry.at if self.last_at is None else max(self.last_at, entry.at)
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncia.core.base.clock import to_text
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.entries import (
     VOCABULARY,
@@ -175,6 +176,35 @@ def test_a_missed_run_stands_until_the_same_work_was_done() -> None:
     assert len(folded(missed, *backup("p1")[:1], *proof("p1")).missed) == 1
     other = missed.model_copy(update={"dataset": "post/rows"})
     assert len(folded(other, *backup("p1")).missed) == 1
+
+
+def missed_at(moment: datetime, dataset: str) -> Body:
+    return like("schedule.missed", job=f"backup:{dataset}", dataset=dataset, due_at=to_text(moment))
+
+
+def test_a_run_that_both_sites_write_down_as_missed_is_one_missed_run() -> None:
+    point = BY_KIND["backup.finished"]
+    body = missed_at(EPOCH, point.dataset)
+    state = fold([*entries_of(body), *entries_of(body.model_copy(update={"reason": "the other's words"}), site=WEST)])
+    assert [each.run.reason for each in state.missed] == [body.reason]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_one_site_takes_for_missed_and_the_other_did_is_no_missed_run_in_whichever_order_they_are_read(
+    place: int,
+) -> None:
+    backup, proof = BY_KIND["backup.finished"], BY_KIND["proof.finished"]
+    proof = proof.model_copy(update={"point": backup.point, "dataset": backup.dataset, "matched": True})
+    story = [backup, proof]
+    story.insert(place, missed_at(EPOCH, backup.dataset))
+    assert folded(*story).missed == ()
+
+
+def test_a_run_is_missed_though_an_older_point_is_proven() -> None:
+    backup, proof = BY_KIND["backup.finished"], BY_KIND["proof.finished"]
+    proof = proof.model_copy(update={"point": backup.point, "dataset": backup.dataset, "matched": True})
+    missed = missed_at(EPOCH + timedelta(seconds=3600), backup.dataset)
+    assert [each.run for each in folded(backup, proof, missed).missed] == [missed]
 
 
 def test_missed_runs_are_bounded() -> None:

@@ -1,0 +1,86 @@
+"""The journal as this site's jobs write it: under their fence, and nothing twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from backup import plan
+from ncia.core.base.errors import NciaError
+from ncia.core.journal import Journal
+from ncia.core.journal.entries import (
+    BackupFailed,
+    BackupFinished,
+    BackupStarted,
+    Body,
+    PointDeleted,
+    ProofFailed,
+    ProofFinished,
+    ProofStarted,
+)
+from ncia.core.state import State, StateStore
+from ncia.core.work.jobs import JobId
+
+KINDS: tuple[type[Body], ...] = (
+    BackupStarted,
+    BackupFinished,
+    BackupFailed,
+    ProofStarted,
+    ProofFinished,
+    ProofFailed,
+    PointDeleted,
+)
+"""What jobs write; nobody who carries out jobs may write anything else."""
+
+
+class JournalLedger:
+    """A :class:`backup.ports.Ledger` in the controller's process. ``check`` raises where a fence is old."""
+
+    def __init__(self, journal: Journal, states: StateStore, check: Callable[[JobId, int], None]) -> None:
+        self._journal = journal
+        self._states = states
+        self._check = check
+        self._lock = threading.Lock()
+
+    def append(self, job: JobId, fence: int, body: Body, by: str) -> None:
+        with self._lock:  # between the look and the writing nobody else writes for a job
+            self._check(job, fence)
+            if not written(self._states.snapshot(), body):
+                self._journal.append(body, by=by)
+
+    def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        points = self._states.snapshot().points.get(dataset, ())
+        here = [point for point in points if point.backup.store_site == store_site]
+        return tuple(point.backup for point in plan.retired(here))
+
+
+def body_of(kind: str, version: int, told: Mapping[str, Any]) -> Body:
+    """The body that a worker sent; raises :class:`NciaError` where jobs do not write such, or it is malformed."""
+    found = next((body for body in KINDS if (kind, version) == (body.KIND, body.VERSION)), None)
+    if found is None:
+        what = f"write {kind} v{version} for a job"
+        raise NciaError("jobs.not-theirs", what, "jobs write of backups, proofs and deletions only")
+    try:
+        return found.model_validate(told)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        why = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise NciaError("jobs.bad-entry", f"write {kind} for a job", why, "is the worker of this release?") from error
+
+
+def written(state: State, body: Body) -> bool:
+    """Whether the journal holds such an entry of the same job, or of the same point, already."""
+    match body:
+        case BackupStarted() | ProofStarted():
+            return body.job in state.jobs
+        case BackupFinished() | BackupFailed() | ProofFinished() | ProofFailed():
+            known = state.jobs.get(body.job)
+            return known is not None and known.ended is not None
+        case PointDeleted():
+            return all(point.id != body.point for point in state.points.get(body.dataset, ()))
+        case _:
+            what = f"write {body.KIND} for a job"
+            raise NciaError("jobs.not-theirs", what, "jobs write of backups, proofs and deletions only")

@@ -1,0 +1,53 @@
+"""What a job of protecting does: the works of the verbs ``protect`` and ``prove``, as the executor calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backup.perform import Performer
+from backup.plan import Charge
+from ncia.core.base.ids import DatasetId, SiteId
+from ncia.core.estate.model import Estate
+from ncia.core.journal.entries import BackupFinished, ProofFinished
+from ncia.core.work.jobs import Job, StepFailed, Steps, Work
+
+
+class Protecting:
+    """Carries out jobs with one performer, in whichever process they run."""
+
+    def __init__(self, estate: Estate, performer: Performer) -> None:
+        self._estate = estate
+        self._performer = performer
+
+    def works(self) -> Mapping[str, Work]:
+        return {"protect": self.protect, "prove": self.prove}
+
+    def protect(self, job: Job, steps: Steps) -> str:
+        """Back up, prove, then let go of points that newer, proven ones have made needless."""
+        charge, by = self._charge(job), job.order.by
+        taken = self._performer.back_up(steps, charge, job.order.due_at, by)
+        proof = self._performer.prove(steps, taken, charge.dataset.database, by)
+        self._performer.retire(steps, charge)
+        return judged(proof)
+
+    def prove(self, job: Job, steps: Steps) -> str:
+        """Restore and compare once more the point that was chosen when the job was ordered."""
+        charge = self._charge(job)
+        point = BackupFinished.model_validate(job.order.details["point"])
+        return judged(self._performer.prove(steps, point, charge.dataset.database, job.order.by))
+
+    def _charge(self, job: Job) -> Charge:
+        details = job.order.details
+        dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
+        if dataset is None:
+            raise StepFailed(f"{job.order.dataset} is not in the estate any more")
+        interval = float(details["interval_seconds"])
+        return Charge(dataset, SiteId(details["source_site"]), SiteId(details["store_site"]), interval)
+
+
+def judged(proof: ProofFinished) -> str:
+    """The sentence of a proof that matched; raises :class:`StepFailed` with that of one that did not."""
+    if not proof.matched:
+        raise StepFailed(f"{proof.point} is not its source: {'; '.join(proof.differences)}")
+    rows = sum(each.rows for each in proof.copy_)
+    return f"{proof.point} restored in {proof.restore_seconds:g} s; {len(proof.copy_)} tables, {rows} rows the same"

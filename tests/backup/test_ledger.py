@@ -1,0 +1,142 @@
+"""What jobs write: once, under their fence, and nothing but their own kinds; in the controller and from a worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from backup.ledger import JournalLedger
+from backup.ledger_http import HttpLedger
+from backup.ports import Ledger
+from ncia.api.doors import TCP, UNIX, Door
+from ncia.api.jobs import jobs
+from ncia.api.ports import Tokens
+from ncia.api.routes import _problem
+from ncia.app.jobs import JobDesk, Queue
+from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.journal import Journal
+from ncia.core.journal.entries import BackupFailed, BackupStarted, EstateLoaded, PointDeleted
+from ncia.core.state import StateStore
+from ncia.core.work.executor import JobQueue
+from ncia.core.work.jobs import Fenced, Limits
+from ncia.core.work.rows import JobRows
+from tests.backup.test_plan import backup
+from tests.backup.world import DATASET, EAST, WEST
+from tests.core.journal.sites import journal_of, sqlite_url
+from tests.fakes.jobs import order
+
+BEGUN = BackupStarted(job="backup-1", dataset=DATASET, source_site=EAST, store_site=WEST, due_at="")
+FAILED = BackupFailed(job="backup-1", dataset=DATASET, error="no")
+
+
+class Controller:
+    """A journal, a queue in which job backup-1 runs under fence 1, and the ledger over both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal: Journal = journal_of(WEST, sqlite_url(folder, "west"))
+        self.rows = JobRows(sqlite_url(folder, "jobs"))
+        self.rows.enqueue(order())
+        self.rows.begin("one", Limits(), 1)
+        self.ledger = JournalLedger(self.journal, StateStore(self.journal), self.rows.check)
+
+    def kinds(self) -> list[str]:
+        return [entry.kind for entry in self.journal.entries(WEST)]
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Iterator[Controller]:
+    here = Controller(tmp_path)
+    yield here
+    here.rows.close()
+    here.journal.close()
+
+
+@contextmanager
+def served(controller: Controller, folder: Path, door: str) -> Iterator[str]:
+    """The job routes of the API on a unix socket, as if requests had come in by ``door``; yields their address."""
+    desk = JobDesk(Queue(controller.rows, JobQueue(controller.rows)), controller.ledger)
+    application = FastAPI()
+    application.include_router(jobs(desk, Tokens(peer="p", agent="a", worker="w")))
+    application.add_exception_handler(NciaError, _problem)
+    path = folder / "api.sock"
+    server = uvicorn.Server(uvicorn.Config(Door(application, door), uds=str(path), log_config=None, lifespan="off"))
+    up = threading.Event()
+    startup = server.startup
+
+    async def told(*arguments: object, **more: object) -> None:
+        await startup(*arguments, **more)  # type: ignore[arg-type]
+        up.set()
+
+    server.startup = told  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    assert up.wait(30)
+    yield f"unix:{path}"
+    server.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture(params=["in the controller", "from a worker"])
+def ledger(request: pytest.FixtureRequest, controller: Controller, tmp_path: Path) -> Iterator[Ledger]:
+    if request.param == "in the controller":
+        yield controller.ledger
+        return
+    with served(controller, tmp_path, UNIX) as address:
+        over_http = HttpLedger(address)
+        yield over_http
+        over_http.close()
+
+
+def test_an_entry_is_written_once_however_often_a_step_is_done(ledger: Ledger, controller: Controller) -> None:
+    for body in (BEGUN, BEGUN, FAILED, FAILED, BEGUN):
+        ledger.append("backup-1", 1, body, "kim")
+    assert controller.kinds() == ["backup.started", "backup.failed"]
+    assert controller.journal.entries(WEST)[0].by == "kim"
+
+
+def test_who_was_replaced_writes_nothing(ledger: Ledger, controller: Controller) -> None:
+    ledger.append("backup-1", 1, BEGUN, "kim")
+    assert [job.fence for job in controller.rows.take_over("two", ["two"], 1)] == [2]
+    with pytest.raises(Fenced, match="two took it over under fence 2"):
+        ledger.append("backup-1", 1, FAILED, "kim")
+    ledger.append("backup-1", 2, FAILED, "kim")
+    assert controller.kinds() == ["backup.started", "backup.failed"]
+
+
+def test_a_job_writes_of_nothing_but_backups_proofs_and_deletions(ledger: Ledger, controller: Controller) -> None:
+    with pytest.raises(NciaError, match=r"write estate\.loaded for a job"):
+        ledger.append("backup-1", 1, EstateLoaded(estate_hash="", systems=0, datasets=0), "kim")
+    assert controller.kinds() == []
+
+
+def test_a_deletion_is_written_while_the_point_is_known(ledger: Ledger, controller: Controller) -> None:
+    kept = backup("p")
+    controller.journal.append(kept, by="kim")
+    gone = PointDeleted(point="p", dataset=DATASET, store_site=WEST, path=kept.path, reason="old")
+    for _ in range(2):
+        ledger.append("backup-1", 1, gone, "kim")
+    assert controller.kinds() == ["backup.finished", "point.deleted"]
+
+
+def test_nothing_is_retired_while_nothing_is_proven(ledger: Ledger, controller: Controller) -> None:
+    for name in "abcd":
+        controller.journal.append(backup(name), by="kim")
+    assert ledger.retired(DATASET, WEST) == ()
+
+
+def test_a_worker_from_elsewhere_shows_its_token(controller: Controller, tmp_path: Path) -> None:
+    with served(controller, tmp_path, TCP) as address:
+        with pytest.raises(NciaError, match="no valid worker token"):
+            HttpLedger(address).append("backup-1", 1, BEGUN, "kim")
+    assert controller.kinds() == []
+
+
+def test_a_controller_that_does_not_come_back_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="reach the controller at unix:"):
+        HttpLedger(f"unix:{tmp_path}/nobody.sock", patience_seconds=0).append("backup-1", 1, BEGUN, "kim")
