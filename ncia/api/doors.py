@@ -43,11 +43,11 @@ def demand_local(request: Request) -> None:
 
 
 def demand_token(request: Request, tokens: Tokens, which: str) -> None:
-    """Let pass the unix socket, or a bearer of the named token (``peer`` or ``agent``)."""
+    """Let pass the unix socket, or a bearer of the named token (``peer``, ``agent`` or ``receipts``)."""
     if request.scope.get(DOOR) == UNIX:
         return
     given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-    wanted = (tokens.peer if which == "peer" else tokens.agent).encode()
+    wanted = {"peer": tokens.peer, "agent": tokens.agent, "receipts": tokens.receipts}[which].encode()
     if not wanted or not hmac.compare_digest(given, wanted):
         raise Refusal(
             "api.bad-token",

@@ -51,12 +51,25 @@ class JournalReader(Protocol):
     def size(self) -> int: ...
 
 
+class LossDesk(Protocol):
+    """Receipts of acts that the other site served, and the list of those that did not survive it."""
+
+    def take(self, told: Json) -> Json:
+        """Keep a front door's batch; durable when it answers."""
+        ...
+
+    def report(self, *, run: str, site: str, since: str, agency: str, by: str) -> Json:
+        """The loss report, journalled."""
+        ...
+
+
 @dataclass(frozen=True)
 class Tokens:
-    """Who may speak over TCP without a person's signature: the peer's controller and the witness' agent."""
+    """Who may speak over TCP without a person's signature: the peer's controller, the witness' agent, front doors."""
 
     peer: str
     agent: str
+    receipts: str = ""  # empty: nobody
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,7 @@ class Platform:
     journal: JournalReader
     backups: BackupDesk
     recovery: RecoveryDesk
+    loss: LossDesk
     report: Callable[[str, Json], None]  # (vantage, an agent's report)
     status: Callable[[], Json]
     incidents: Callable[[], Sequence[Json]]

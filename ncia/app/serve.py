@@ -32,12 +32,14 @@ from recovery.fencing.files import LEASE_FILE, LeaseFile, Watched
 if TYPE_CHECKING:
     from backup.task import BackupTask
     from ncia.core.journal.peers import PeerLink
+    from recovery.loss.desk import LossDesk
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
 PULL_SECONDS = 0.5
 RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
+FORGET_SECONDS = 60.0
 CONTROLLER = "controller"
 
 
@@ -73,15 +75,17 @@ class Controller:
         self.recovery = recovery_desk(settings, estate, self.journal, self.state)
         closing.callback(self.recovery.close)
         self.backups = backup_task(settings, estate, self.journal, self.state, self.clock, self.active, closing)
+        self.loss = self.loss_desk(closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
+        self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
 
     async def serve(self) -> None:
-        from ncia.api.routes import build
+        from ncia.api.routes import build, build_receipts
         from ncia.app import web
 
         site = self.settings.site
@@ -89,11 +93,13 @@ class Controller:
         if own is None:
             raise NciaError("serve.no-address", f"serve at {site}", "the estate names no services.api there")
         unix, tcp = web.unix_socket(self.settings.run / "api.sock"), web.tcp_socket(own)
+        platform, intake = self.platform(), self.estate.sites[site].services.receipts
+        receipts = [(build_receipts(platform), web.tcp_socket(intake))] if intake else []
         self.broadcast.bind(asyncio.get_running_loop())
         await asyncio.to_thread(self._begin)
         self.calendar.start()
         try:
-            await web.serve(build(self.platform()), unix, tcp)
+            await web.serve(build(platform), unix, tcp, receipts)
         finally:
             await asyncio.to_thread(self.calendar.stop)
 
@@ -106,10 +112,15 @@ class Controller:
         return Platform(
             site=self.settings.site,
             release=__version__,
-            tokens=Tokens(peer=secret(self.settings, "peer_token"), agent=secret(self.settings, "agent_token")),
+            tokens=Tokens(
+                peer=secret(self.settings, "peer_token"),
+                agent=secret(self.settings, "agent_token"),
+                receipts=secret(self.settings, "receipts_token"),
+            ),
             journal=WireReader(self.journal),
             backups=Desk(self.backups),
             recovery=self.recovery,
+            loss=self.loss,
             report=self.intake.report,
             status=lambda: self.status().to_json(),
             incidents=lambda: [asdict(incident) for incident in self.status().incidents],
@@ -119,6 +130,27 @@ class Controller:
             page=lambda: page(self.status()),
             events=self.broadcast.frames,
             static=STATIC,
+        )
+
+    def loss_desk(self, closing: ExitStack) -> LossDesk:
+        from recovery.loss.contents import PostgresContents
+        from recovery.loss.desk import LossDesk, Parts
+        from recovery.loss.store import ReceiptStore
+
+        settings, estate = self.settings, self.estate
+        receipts = ReceiptStore(settings.state / "receipts.db")
+        closing.callback(receipts.close)
+        return LossDesk(
+            Parts(
+                site=settings.site,
+                estate=estate,
+                receipts=receipts,
+                contents=PostgresContents(estate, settings.site, settings.secrets / "pgpass"),
+                journal=self.journal,
+                state=self.state.snapshot,
+                active=lambda: {system: at for system, (at, _) in self.active().items()},
+                clock=self.clock,
+            )
         )
 
     def active(self) -> dict[SystemId, tuple[SiteId, int]]:

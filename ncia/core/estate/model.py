@@ -65,6 +65,7 @@ class Services:
     warden: Address | None = None
     etcd: Etcd | None = None
     traffic: Address | None = None  # the front door's switch, at the public site
+    receipts: Address | None = None  # where a centre takes receipts; the only door of it that the public side may dial
 
 
 @dataclass(frozen=True)
@@ -302,3 +303,4 @@ class Settings:
     step_timeout_seconds: float = 30.0
     moves_at_once: int = 4  # systems a run works on at the same time
     jobs_at_once: int = 2  # backups and proofs a site runs at the same time
+    receipts_kept_days: int = 14  # longer than the oldest copy that a system may have to be restored from

@@ -1,7 +1,19 @@
 """What is known now: a pure fold of the journal, always disposable, always rebuilt from it."""
 
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Run, Step
+from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step
 from ncia.core.state.state import State, fold
 from ncia.core.state.store import StateStore
 
-__all__ = ["Incident", "Job", "Missed", "Proof", "RecoveryPoint", "Run", "State", "StateStore", "Step", "fold"]
+__all__ = [
+    "Incident",
+    "Job",
+    "Missed",
+    "Proof",
+    "RecoveryPoint",
+    "Reread",
+    "Run",
+    "State",
+    "StateStore",
+    "Step",
+    "fold",
+]
