@@ -111,6 +111,11 @@ class RemoteStore:
         finally:
             self._clear(folder)
 
+    def reread(self, path: str, manifest_sha256: str) -> None:
+        data, what = f"{self._site.root}/{_inside(path)}/data", f"read {path} again"
+        self._check_manifest(data, manifest_sha256, what)
+        self._verify(data, what)
+
     def sweep(self) -> tuple[str, ...]:
         what = "clear what crashed jobs left"
         told = self._script("backup.not-swept", what, scripts.SWEEP, str(self._site.root), self._tool("pg_ctl"))

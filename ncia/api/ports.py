@@ -63,6 +63,16 @@ class LossDesk(Protocol):
         ...
 
 
+class Reports(Protocol):
+    """Reports as people ask for them; a day is the site's own, empty for today, an agency empty for all."""
+
+    def continuity_page(self) -> str: ...
+
+    def backup(self, day: str, agency: str) -> Json: ...
+
+    def backup_page(self, day: str, agency: str) -> str: ...
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Who may speak over TCP without a person's signature: the peer's controller, the witness' agent, front doors."""
@@ -83,6 +93,8 @@ class Platform:
     backups: BackupDesk
     recovery: RecoveryDesk
     loss: LossDesk
+    reports: Reports
+    rehash: Callable[[str | None], Json]  # (dataset): read its newest point again
     report: Callable[[str, Json], None]  # (vantage, an agent's report)
     status: Callable[[], Json]
     incidents: Callable[[], Sequence[Json]]

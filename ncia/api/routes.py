@@ -165,6 +165,11 @@ def protecting(platform: Platform) -> APIRouter:
         demand_local(request)
         return platform.backups.prove(ask.dataset)
 
+    @router.post("/rehash")
+    def rehash(request: Request, ask: DatasetAsk) -> Any:
+        demand_local(request)
+        return platform.rehash(ask.dataset)
+
     return router
 
 
@@ -213,6 +218,18 @@ def telling(platform: Platform) -> APIRouter:
     @router.get("/v1/reports/continuity")
     def continuity() -> Any:
         return platform.continuity()
+
+    @router.get("/v1/reports/continuity.html", response_class=HTMLResponse)
+    def continuity_page() -> str:
+        return platform.reports.continuity_page()
+
+    @router.get("/v1/reports/backup")
+    def backup(day: str = "", agency: str = "") -> Any:
+        return platform.reports.backup(day, agency)
+
+    @router.get("/v1/reports/backup.html", response_class=HTMLResponse)
+    def backup_page(day: str = "", agency: str = "") -> str:
+        return platform.reports.backup_page(day, agency)
 
     @router.post("/v1/reports/loss")
     def loss(request: Request, ask: LossAsk) -> Any:

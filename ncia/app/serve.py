@@ -30,7 +30,10 @@ from ncia.core.work.calendar import Calendar
 from recovery.fencing.files import LEASE_FILE, LeaseFile, Watched
 
 if TYPE_CHECKING:
+    from backup.rehash import RehashTask
+    from backup.stores.remote import RemoteStore
     from backup.task import BackupTask
+    from ncia.app.reports import SiteReports
     from ncia.core.journal.peers import PeerLink
     from recovery.loss.desk import LossDesk
     from recovery.task import RecoveryDesk
@@ -39,6 +42,7 @@ WATCH_SECONDS = 0.5
 PULL_SECONDS = 0.5
 RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
+REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
 CONTROLLER = "controller"
 
@@ -74,7 +78,9 @@ class Controller:
         self.link = peer_link(settings, estate, self.journal, self.clock)
         self.recovery = recovery_desk(settings, estate, self.journal, self.state)
         closing.callback(self.recovery.close)
-        self.backups = backup_task(settings, estate, self.journal, self.state, self.clock, self.active, closing)
+        store = backup_store(settings, estate, closing)
+        self.backups = backup_task(settings, estate, self.journal, self.state, self.clock, self.active, store, closing)
+        self.rehash = self.rehash_task(store, closing)
         self.loss = self.loss_desk(closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
@@ -82,6 +88,7 @@ class Controller:
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
+        self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
 
     async def serve(self) -> None:
@@ -121,6 +128,8 @@ class Controller:
             backups=Desk(self.backups),
             recovery=self.recovery,
             loss=self.loss,
+            rehash=lambda dataset: self.rehash.read_now(dataset, "operator"),
+            reports=self.reports(),
             report=self.intake.report,
             status=lambda: self.status().to_json(),
             incidents=lambda: [asdict(incident) for incident in self.status().incidents],
@@ -131,6 +140,20 @@ class Controller:
             events=self.broadcast.frames,
             static=STATIC,
         )
+
+    def reports(self) -> SiteReports:
+        from ncia.app.reports import SiteReports
+
+        site, state = self.settings.site, self.state.snapshot
+        return SiteReports(site, self.estate, self.journal, state, self.continuity, self.clock)
+
+    def rehash_task(self, store: RemoteStore, closing: ExitStack) -> RehashTask:
+        from backup.rehash import Parts, RehashTask
+
+        parts = Parts(self.estate, self.settings.site, self.journal, self.state, store, self.clock)
+        task = RehashTask(parts)
+        closing.callback(task.close)
+        return task
 
     def loss_desk(self, closing: ExitStack) -> LossDesk:
         from recovery.loss.contents import PostgresContents
@@ -210,6 +233,17 @@ def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: C
     return PeerLink(journal, HttpPeerSource(url, peer, secret(settings, "peer_token")), clock)
 
 
+def backup_store(settings: SiteSettings, estate: Estate, closing: ExitStack) -> RemoteStore:
+    from backup.stores.remote import RemoteStore, StoreSite
+    from ncia.app.ssh import SshRemote
+
+    site = settings.site
+    remote = SshRemote(estate, site, settings.secrets)
+    closing.callback(remote.close)
+    tools = PurePosixPath(settings.postgresql_tools)
+    return RemoteStore(remote, StoreSite(estate.host_of(site, "store"), PurePosixPath(settings.store), tools))
+
+
 def backup_task(
     settings: SiteSettings,
     estate: Estate,
@@ -217,18 +251,13 @@ def backup_task(
     state: StateStore,
     clock: Clock,
     active: Callable[[], Mapping[SystemId, tuple[SiteId, int]]],
+    store: RemoteStore,
     closing: ExitStack,
 ) -> BackupTask:
     from backup.engines.postgresql import PostgresSources
-    from backup.stores.remote import RemoteStore, StoreSite
     from backup.task import BackupTask, Parts
-    from ncia.app.ssh import SshRemote
 
     site = settings.site
-    remote = SshRemote(estate, site, settings.secrets)
-    closing.callback(remote.close)
-    tools = PurePosixPath(settings.postgresql_tools)
-    place = StoreSite(estate.host_of(site, "store"), PurePosixPath(settings.store), tools)
     task = BackupTask(
         Parts(
             estate=estate,
@@ -236,7 +265,7 @@ def backup_task(
             journal=journal,
             states=state,
             sources=PostgresSources(estate, site, settings.secrets / "pgpass"),
-            store=RemoteStore(remote, place),
+            store=store,
             clock=clock,
             active=lambda: {system: at for system, (at, _) in active().items()},
         )

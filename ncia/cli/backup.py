@@ -17,6 +17,7 @@ from ncia.core.base.errors import NciaError
 app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make them, prove them.")
 
 POLL_SECONDS = 0.5
+REHASH_SECONDS_MAX = 6 * 3600.0
 COLOURS = {"matched": "green", "differs": "bold red", "failed": "red", "none": "yellow"}
 
 DatasetName = Annotated[str | None, typer.Argument(help="A dataset such as SYSTEM/rows; all of this site's without.")]
@@ -47,6 +48,19 @@ def run(dataset: DatasetName = None, wait: Wait = True) -> None:
 def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
     """Restore the newest point on scratch again and compare it; where there is none yet, make one first."""
     _have_done("prove", dataset, wait)
+
+
+@app.command()
+def rehash(dataset: DatasetName = None) -> None:
+    """Read the newest point in this site's store again, every byte, and compare it with its manifest."""
+    verb = Api.from_environment(timeout_seconds=REHASH_SECONDS_MAX).post("/v1/backups/rehash", {"dataset": dataset})
+    damaged = [told for told in verb["read"] if not told["matched"]]
+    for told in verb["read"]:
+        found = "every byte is as written" if told["matched"] else f"DAMAGED: {told['why']}"
+        print(f"{told['dataset']}: {told['point']}, {told['size_bytes'] / 1e6:.0f} MB: {found}")
+    if damaged:
+        names = ", ".join(told["dataset"] for told in damaged)
+        raise NciaError("backup.damaged", "read copies again", f"damaged: {names}", "ncia backup run; keep the copy")
 
 
 def _have_done(verb: str, dataset: str | None, wait: bool) -> None:

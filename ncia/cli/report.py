@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ncia.cli import report_loss
+from ncia.cli import report_backup, report_loss
 from ncia.cli.client import Api
 from ncia.console import reports as pages
 from ncia.core.base.clock import from_text
@@ -25,7 +25,7 @@ from ncia.core.reports.spelling import ago, span
 app = typer.Typer(help="Reports: promised beside measured.", no_args_is_help=True)
 
 WIDTH_MIN = 100
-LOSS_SECONDS_MAX = 300.0  # a hundred thousand acts take seconds
+REPORT_SECONDS_MAX = 300.0  # a long day, a hundred thousand acts: seconds
 NEVER, UNKNOWN = "[bold red]never measured[/]", "[bold red]unknown[/]"
 
 
@@ -46,6 +46,18 @@ def continuity(as_json: AsJson = False, html: AsHtml = None) -> None:
 
 
 @app.command()
+def backup(
+    day: Annotated[str, typer.Option(help="The site's local day, such as 2026-09-26; today without.")] = "",
+    agency: Annotated[str, typer.Option(help="This agency's datasets only.")] = "",
+    as_json: AsJson = False,
+    html: AsHtml = None,
+) -> None:
+    """Of each dataset on a day: points expected, made, missed and why; read again, proven, deleted; entry by entry."""
+    report = Api.from_environment(timeout_seconds=REPORT_SECONDS_MAX).get("/v1/reports/backup", day=day, agency=agency)
+    tell(report, as_json, html, pages.backup_page, report_backup.drawn)
+
+
+@app.command()
 def loss(
     run: Annotated[str, typer.Option(help="Of the site that this run left.")] = "",
     site: Annotated[str, typer.Option(help="Of this site, with --since.")] = "",
@@ -56,7 +68,7 @@ def loss(
 ) -> None:
     """Which acknowledged acts the surviving rows do not hold, by agency; and what nobody can name. It is journalled."""
     asked = {"run": run, "site": site, "since": since, "agency": agency}
-    report = Api.from_environment(timeout_seconds=LOSS_SECONDS_MAX).post("/v1/reports/loss", asked)
+    report = Api.from_environment(timeout_seconds=REPORT_SECONDS_MAX).post("/v1/reports/loss", asked)
     tell(report, as_json, html, pages.loss_page, report_loss.drawn)
 
 

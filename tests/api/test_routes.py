@@ -93,6 +93,8 @@ def platform(desk: Desk, tmp_path: Path) -> Platform:
         backups=desk,
         recovery=desk,
         loss=desk,
+        reports=desk,
+        rehash=lambda dataset: {"read": [dataset]},
         report=lambda vantage, report: desk.asked.append(("report", vantage, report)),
         status=lambda: {"systems": []},
         incidents=lambda: [],

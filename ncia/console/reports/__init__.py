@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -21,6 +22,10 @@ Report = Mapping[str, Any]
 
 def continuity_page(report: Report) -> str:
     return _page("continuity.html", report)
+
+
+def backup_page(report: Report) -> str:
+    return _page("backup.html", report)
 
 
 def loss_page(report: Report) -> str:
@@ -40,7 +45,9 @@ def _pages() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(span=span, ago=_ago, moment=_moment, clock=_clock, size=_size, together=_together)
+    pages.filters.update(
+        span=span, ago=_ago, moment=_moment, local=_local, clock=_clock, size=_size, together=_together
+    )
     return pages
 
 
@@ -50,6 +57,11 @@ def _ago(text: str | None, now: datetime) -> str:
 
 def _moment(text: str | None) -> str:
     return f"{text[:10]} {text[11:19]}" if text else "–"
+
+
+def _local(text: str | None, timezone: str) -> str:
+    """The time of a day that the page names, where the site is."""
+    return f"{from_text(text).astimezone(ZoneInfo(timezone)):%H:%M:%S}" if text else "–"
 
 
 def _clock(text: str | None) -> str:
