@@ -69,7 +69,7 @@ def _bad(count: int) -> str:
 
 
 def _all(count: int, of: int) -> str:
-    return f"{count}" if count == of else f"[bold red]✗ {count}[/]"
+    return f"{count}" if count == of else f"[bold red]✗ {count} of {of}[/]"
 
 
 def _happened(told: Report, zone: ZoneInfo) -> Text:
