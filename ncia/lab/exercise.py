@@ -41,13 +41,20 @@ Watcher = Callable[[Mapping[str, Any]], None]
 
 class Exercise:
     """One burning, from an empty folder to an empty folder. ``say`` receives each line for a person; ``watcher`` each
-    look at the run as the API tells it, from the second approval on: the place for whoever wants to disturb it."""
+    look at the run as the API tells it, from the second approval on: the place for whoever wants to disturb it.
+    ``before_burn`` is called when all is proven and nothing has burnt yet."""
 
     def __init__(
-        self, home: Path, lost: SiteId, say: Callable[[str], None], watcher: Watcher = lambda run: None
+        self,
+        home: Path,
+        lost: SiteId,
+        say: Callable[[str], None],
+        watcher: Watcher = lambda run: None,
+        before_burn: Callable[[], None] = lambda: None,
     ) -> None:
         self.lab = Lab(home, say)
         self.watcher = watcher
+        self.before_burn = before_burn
         self.lost = lost
         self.say = say
         self.began = time.monotonic()
@@ -71,6 +78,7 @@ class Exercise:
         loaded = self._begin_load()
         proven = self._protect(estate, api, other)
         linger(loaded + LOAD_BEFORE_SECONDS)
+        self.before_burn()
 
         before = api.get("/v1/status")
         self.tell(f"{self.lost} burns")

@@ -7,7 +7,7 @@ What befell a day's points later (a proof, a reading, a deletion) is told with t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -31,6 +31,7 @@ from ncia.core.journal.entry import Entry
 from ncia.core.reports.continuity import NotProven
 from ncia.core.state import State
 
+SITE_LOST = "site-lost"  # the cause of an incident, as ``ncia.core.alerts`` calls it
 SCHEDULED = "postgresql"  # the kind of which recovery points are made by the calendar
 
 
@@ -98,6 +99,7 @@ class Standing:
     """The newest proven point, whatever day it was made on."""
 
     point: str
+    store_site: str
     made_at: str
     proven_at: str
 
@@ -202,8 +204,17 @@ def backup_report(
         over=now >= day.until,
         agency=agency or "",
         datasets=tuple(told),
-        not_proven=tuple(gap for each in told for gap in _gaps(each, estate)),
+        not_proven=tuple(gap for each in told for gap in _gaps(each, estate, lost_sites(state))),
     )
+
+
+def lost_sites(state: State) -> dict[str, str]:
+    """The sites that are lost now, and since when: of what was kept there nothing is known."""
+    return {
+        incident.now.root.removeprefix("site:"): to_text(incident.opened_at)
+        for incident in state.open_incidents()
+        if incident.now.cause == SITE_LOST
+    }
 
 
 class _Seen:
@@ -277,7 +288,7 @@ def _dataset(
     proven = state.newest_proven(dataset.id)
     standing = None
     if proven is not None and proven.proof is not None:
-        standing = Standing(proven.id, to_text(proven.at), to_text(proven.proof.at))
+        standing = Standing(proven.id, proven.backup.store_site, to_text(proven.at), to_text(proven.proof.at))
     return DatasetDay(
         dataset=dataset.id,
         system=system.id,
@@ -301,7 +312,7 @@ def _expected(dataset: Dataset, day: Day, interval: float, began: datetime | Non
     return max(0, int(covered // interval))
 
 
-def _gaps(told: DatasetDay, estate: Estate) -> list[NotProven]:
+def _gaps(told: DatasetDay, estate: Estate, lost: Mapping[str, str]) -> list[NotProven]:
     """Everything of the dataset that nobody has shown."""
     found: list[str] = []
     made, points = told.made, told.points
@@ -311,6 +322,9 @@ def _gaps(told: DatasetDay, estate: Estate) -> list[NotProven]:
         none = "no recovery point of it is proven" if told.kind == SCHEDULED else "no recovery point of it is made"
         if told.kind == SCHEDULED or not points:
             found.append(none)
+    elif told.standing.store_site in lost:
+        where, since = told.standing.store_site, lost[told.standing.store_site]
+        found.append(f"its newest proven point is at {where}, which is lost since {since[:19]}Z: nobody knows it there")
     unproven = [p for p in points if p.proven is None and p.present]
     if unproven:
         found.append(f"{_points(len(unproven))} never restored and compared")

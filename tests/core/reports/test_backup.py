@@ -14,6 +14,7 @@ from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
+    IncidentOpened,
     PointDeleted,
     PointRehashed,
     ProofFailed,
@@ -204,6 +205,23 @@ def test_a_dataset_of_which_nothing_is_made_is_said_so() -> None:
         "no recovery point of it is made",
         "its recovery: it is held at one site only",
     ]
+
+
+def test_points_at_a_site_that_is_lost_are_not_known_to_be_there() -> None:
+    lost = IncidentOpened(
+        incident="site-south-1",
+        root="site:south",
+        cause="site-lost",
+        severity="critical",
+        sentence="",
+        run_next="",
+        members=(),
+        systems=(),
+    )
+    told = report(a_day().say(4 * HOUR - 60, NORTH, lost))
+    assert gaps(told)[-1] == (
+        "its newest proven point is at south, which is lost since 2026-06-01T15:59:00Z: nobody knows it there"
+    )
 
 
 def test_a_day_is_the_local_day_of_the_site() -> None:

@@ -23,8 +23,14 @@ ONNARA = SystemId("onnara")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """With a seeded system, and the role of backups as the ground gives it to every cluster."""
     started = start_cluster()
+    ready(started)
+    yield started
+    started.stop()
+
+
+def ready(started: Cluster) -> None:
+    """Give it a seeded system, and the role of backups as the ground gives it to every cluster."""
     password = started.passfile.read_text().strip().rsplit(":", 1)[1]
     with started.connect() as connection:
         connection.execute(f"create role ncia_backup login password '{password}' in role pg_read_all_data")
@@ -32,8 +38,6 @@ def cluster() -> Iterator[Cluster]:
     with started.connect("onnara", "app") as connection:
         connection.autocommit = False
         seed_into(connection, "onnara")
-    yield started
-    started.stop()
 
 
 def estate_at(port: int) -> Estate:
