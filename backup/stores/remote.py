@@ -114,6 +114,11 @@ class RemoteStore:
     def abandon(self, job: str) -> None:
         self._clear(f"{self._site.root}/{SCRATCH}/{_token(job)}")
 
+    def reread(self, path: str, manifest_sha256: str) -> None:
+        data, what = f"{self._site.root}/{_inside(path)}/data", f"read {path} again"
+        self._check_manifest(data, manifest_sha256, what)
+        self._verify(data, what)
+
     def sweep(self, kept: Callable[[], Collection[str]]) -> tuple[str, ...]:
         what = "look for what crashed jobs left"
         root = str(self._site.root)

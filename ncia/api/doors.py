@@ -43,11 +43,12 @@ def demand_local(request: Request) -> None:
 
 
 def demand_token(request: Request, tokens: Tokens, which: str) -> None:
-    """Let pass the unix socket, or a bearer of the named token (``peer``, ``agent`` or ``worker``)."""
+    """Let pass the unix socket, or a bearer of the named token (``peer``, ``agent``, ``worker`` or ``receipts``)."""
     if request.scope.get(DOOR) == UNIX:
         return
     given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-    wanted = {"peer": tokens.peer, "agent": tokens.agent, "worker": tokens.worker}[which].encode()
+    known = {"peer": tokens.peer, "agent": tokens.agent, "worker": tokens.worker, "receipts": tokens.receipts}
+    wanted = known[which].encode()
     if not wanted or not hmac.compare_digest(given, wanted):
         raise Refusal(
             "api.bad-token",

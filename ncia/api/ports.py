@@ -65,13 +65,36 @@ class JournalReader(Protocol):
     def size(self) -> int: ...
 
 
+class LossDesk(Protocol):
+    """Receipts of acts that the other site served, and the list of those that did not survive it."""
+
+    def take(self, told: Json) -> Json:
+        """Keep a front door's batch; durable when it answers."""
+        ...
+
+    def report(self, *, run: str, site: str, since: str, agency: str, by: str) -> Json:
+        """The loss report, journalled."""
+        ...
+
+
+class Reports(Protocol):
+    """Reports as people ask for them; a day is the site's own, empty for today, an agency empty for all."""
+
+    def continuity_page(self) -> str: ...
+
+    def backup(self, day: str, agency: str) -> Json: ...
+
+    def backup_page(self, day: str, agency: str) -> str: ...
+
+
 @dataclass(frozen=True)
 class Tokens:
-    """Who may speak over TCP without a person's signature: the peer's controller and the witness' agent."""
+    """Who may speak over TCP without a person's signature: the peer's controller, the witness' agent, front doors."""
 
     peer: str
     agent: str
     worker: str = ""  # none: workers come through the unix socket only
+    receipts: str = ""  # empty: nobody
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,9 @@ class Platform:
     journal: JournalReader
     backups: BackupDesk
     recovery: RecoveryDesk
+    loss: LossDesk
+    reports: Reports
+    rehash: Callable[[str | None], Json]  # (dataset): read its newest point again
     report: Callable[[str, Json], None]  # (vantage, an agent's report)
     status: Callable[[], Json]
     incidents: Callable[[], Sequence[Json]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -18,7 +19,8 @@ from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 
 ENTRIES_PER_ANSWER_MAX = 5000
-NOT_FOUND = tuple(f".no-such-{what}" for what in ("run", "incident", "system", "dataset", "job"))
+NOT_FOUND = tuple(f".no-such-{what}" for what in ("run", "incident", "agency", "system", "dataset", "job"))
+RECEIPTS_BYTES_MAX = 1024 * 1024
 
 
 class Ask(BaseModel):
@@ -49,6 +51,14 @@ class ApprovalAsk(Ask):
     signature: str
 
 
+class LossAsk(Ask):
+    run: str = ""
+    site: str = ""
+    since: str = ""
+    agency: str = ""
+    by: str = "operator"
+
+
 class PersonAsk(Ask):
     by: str = Field(min_length=1)
 
@@ -60,7 +70,7 @@ class StopAsk(PersonAsk):
 def build(platform: Platform) -> FastAPI:
     """The application; wrap it in :class:`ncia.api.doors.Door` once per socket."""
     application = FastAPI(title="ncia", version=platform.release, openapi_url="/v1/openapi.json", redoc_url=None)
-    for routes in (watching, journal, protecting, recovering, telling):
+    for routes in (watching, journal, protecting, recovering, telling, receiving):
         application.include_router(routes(platform))
     if platform.jobs is not None:
         application.include_router(jobs(platform.jobs, platform.tokens))
@@ -68,6 +78,26 @@ def build(platform: Platform) -> FastAPI:
     application.add_exception_handler(NciaError, _problem)
     application.add_exception_handler(RequestValidationError, _bad_request)
     return application
+
+
+def build_receipts(platform: Platform) -> FastAPI:
+    """What a centre offers the public side, at an address of its own: the intake of receipts and nothing else."""
+    application = FastAPI(title="ncia receipts", version=platform.release, openapi_url=None, redoc_url=None)
+    application.include_router(receiving(platform))
+    application.add_exception_handler(NciaError, _problem)
+    return application
+
+
+def receiving(platform: Platform) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["receipts"])
+
+    @router.post("/receipts")
+    async def receipts(request: Request) -> Any:
+        demand_token(request, platform.tokens, "receipts")
+        told = await _object(request, RECEIPTS_BYTES_MAX)
+        return await run_in_threadpool(platform.loss.take, told)
+
+    return router
 
 
 def watching(platform: Platform) -> APIRouter:
@@ -139,6 +169,11 @@ def protecting(platform: Platform) -> APIRouter:
         demand_local(request)
         return platform.backups.prove(ask.dataset)
 
+    @router.post("/rehash")
+    def rehash(request: Request, ask: DatasetAsk) -> Any:
+        demand_local(request)
+        return platform.rehash(ask.dataset)
+
     return router
 
 
@@ -188,6 +223,23 @@ def telling(platform: Platform) -> APIRouter:
     def continuity() -> Any:
         return platform.continuity()
 
+    @router.get("/v1/reports/continuity.html", response_class=HTMLResponse)
+    def continuity_page() -> str:
+        return platform.reports.continuity_page()
+
+    @router.get("/v1/reports/backup")
+    def backup(day: str = "", agency: str = "") -> Any:
+        return platform.reports.backup(day, agency)
+
+    @router.get("/v1/reports/backup.html", response_class=HTMLResponse)
+    def backup_page(day: str = "", agency: str = "") -> str:
+        return platform.reports.backup_page(day, agency)
+
+    @router.post("/v1/reports/loss")
+    def loss(request: Request, ask: LossAsk) -> Any:
+        demand_local(request)
+        return platform.loss.report(run=ask.run, site=ask.site, since=ask.since, agency=ask.agency, by=ask.by)
+
     @router.get("/v1/events")
     async def events() -> StreamingResponse:
         async def frames() -> Any:
@@ -205,6 +257,22 @@ def telling(platform: Platform) -> APIRouter:
         return platform.page()
 
     return router
+
+
+async def _object(request: Request, bytes_max: int) -> dict[str, Any]:
+    """The body as a JSON object of bounded size."""
+    what, body = f"{request.method} {request.url.path}", bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise NciaError("api.too-large", what, f"the body is larger than {bytes_max} bytes", "send less at once")
+    try:
+        told = json.loads(body)
+    except ValueError as error:
+        raise NciaError("api.bad-request", what, f"the body is not JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise NciaError("api.bad-request", what, "the body is not a JSON object")
+    return told
 
 
 def _problem(request: Request, error: Exception) -> JSONResponse:

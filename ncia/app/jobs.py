@@ -18,6 +18,7 @@ from ncia.core.work.jobs import Limits
 
 if TYPE_CHECKING:
     from backup.ports import Ledger, Store
+    from backup.stores.remote import RemoteStore
     from ncia.core.work.executor import Executor, JobQueue
     from ncia.core.work.rows import JobRows
 
@@ -47,7 +48,7 @@ def open_queue(settings: SiteSettings, closing: ExitStack) -> Queue:
     return Queue(rows, JobQueue(rows))
 
 
-def copies(settings: SiteSettings, estate: Estate, closing: ExitStack) -> Store:
+def copies(settings: SiteSettings, estate: Estate, closing: ExitStack) -> RemoteStore:
     """The site's own store of copies, reached over SSH."""
     from backup.stores.remote import RemoteStore, StoreSite
     from ncia.app.ssh import SshRemote

@@ -31,15 +31,22 @@ from recovery.fencing.files import LEASE_FILE, LeaseFile, Watched
 
 if TYPE_CHECKING:
     from backup.ledger import JournalLedger
+    from backup.ports import Store
+    from backup.rehash import RehashTask
+    from backup.stores.remote import RemoteStore
     from backup.task import BackupTask
+    from ncia.app.reports import SiteReports
     from ncia.core.journal.peers import PeerLink
     from ncia.core.work.executor import Executor
+    from recovery.loss.desk import LossDesk
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
 PULL_SECONDS = 0.5
 RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
+REHASH_SECONDS = 30.0
+FORGET_SECONDS = 60.0
 CONTROLLER = "controller"
 
 
@@ -75,16 +82,21 @@ class Controller:
         self.recovery = recovery_desk(settings, estate, self.journal, self.state)
         closing.callback(self.recovery.close)
         self.queue = open_queue(settings, closing)
-        self.backups, self.ledger, self.executor = protecting(self, closing)
+        store = copies(settings, estate, closing)
+        self.backups, self.ledger, self.executor = protecting(self, store, closing)
+        self.rehash = self.rehash_task(store, closing)
+        self.loss = self.loss_desk(closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
+        self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
+        self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
 
     async def serve(self) -> None:
-        from ncia.api.routes import build
+        from ncia.api.routes import build, build_receipts
         from ncia.app import web
 
         site = self.settings.site
@@ -92,11 +104,13 @@ class Controller:
         if own is None:
             raise NciaError("serve.no-address", f"serve at {site}", "the estate names no services.api there")
         unix, tcp = web.unix_socket(self.settings.run / "api.sock"), web.tcp_socket(own)
+        platform, intake = self.platform(), self.estate.sites[site].services.receipts
+        receipts = [(build_receipts(platform), web.tcp_socket(intake))] if intake else []
         self.broadcast.bind(asyncio.get_running_loop())
         await asyncio.to_thread(self._begin)
         self.calendar.start()
         try:
-            await web.serve(build(self.platform()), unix, tcp)
+            await web.serve(build(platform), unix, tcp, receipts)
         finally:
             await asyncio.to_thread(self.calendar.stop)
 
@@ -113,11 +127,15 @@ class Controller:
                 peer=secret(self.settings, "peer_token"),
                 agent=secret(self.settings, "agent_token"),
                 worker=secret(self.settings, "worker_token", needed=False),
+                receipts=secret(self.settings, "receipts_token"),
             ),
             journal=WireReader(self.journal),
             backups=Desk(self.backups),
             jobs=JobDesk(self.queue, self.ledger),
             recovery=self.recovery,
+            loss=self.loss,
+            rehash=lambda dataset: self.rehash.read_now(dataset, "operator"),
+            reports=self.reports(),
             report=self.intake.report,
             status=lambda: self.status().to_json(),
             incidents=lambda: [asdict(incident) for incident in self.status().incidents],
@@ -127,6 +145,41 @@ class Controller:
             page=lambda: page(self.status()),
             events=self.broadcast.frames,
             static=STATIC,
+        )
+
+    def reports(self) -> SiteReports:
+        from ncia.app.reports import SiteReports
+
+        site, state = self.settings.site, self.state.snapshot
+        return SiteReports(site, self.estate, self.journal, state, self.continuity, self.clock)
+
+    def rehash_task(self, store: RemoteStore, closing: ExitStack) -> RehashTask:
+        from backup.rehash import Parts, RehashTask
+
+        parts = Parts(self.estate, self.settings.site, self.journal, self.state, store, self.clock)
+        task = RehashTask(parts)
+        closing.callback(task.close)
+        return task
+
+    def loss_desk(self, closing: ExitStack) -> LossDesk:
+        from recovery.loss.contents import PostgresContents
+        from recovery.loss.desk import LossDesk, Parts
+        from recovery.loss.store import ReceiptStore
+
+        settings, estate = self.settings, self.estate
+        receipts = ReceiptStore(settings.state / "receipts.db")
+        closing.callback(receipts.close)
+        return LossDesk(
+            Parts(
+                site=settings.site,
+                estate=estate,
+                receipts=receipts,
+                contents=PostgresContents(estate, settings.site, settings.secrets / "pgpass"),
+                journal=self.journal,
+                state=self.state.snapshot,
+                active=lambda: {system: at for system, (at, _) in self.active().items()},
+                clock=self.clock,
+            )
         )
 
     def active(self) -> dict[SystemId, tuple[SiteId, int]]:
@@ -188,13 +241,14 @@ def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: C
     return PeerLink(journal, HttpPeerSource(url, peer, secret(settings, "peer_token")), clock)
 
 
-def protecting(serving: Controller, closing: ExitStack) -> tuple[BackupTask, JournalLedger, Executor | None]:
+def protecting(
+    serving: Controller, store: Store, closing: ExitStack
+) -> tuple[BackupTask, JournalLedger, Executor | None]:
     """What orders jobs, what writes for them, and who carries them out: nobody here where workers do it."""
     from backup.ledger import JournalLedger
     from backup.task import BackupTask, Parts
 
     settings, estate, queue = serving.settings, serving.estate, serving.queue
-    store = copies(settings, estate, closing)
     ledger = JournalLedger(serving.journal, serving.state, queue.jobs.check)
     task = BackupTask(
         Parts(

@@ -1,4 +1,4 @@
-"""The API's two doors, a unix socket and TCP, served by one event loop."""
+"""The API's doors, a unix socket and TCP, and what else listens, served by one event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,21 @@ def tcp_socket(address: Address) -> socket.socket:
     return listener
 
 
-async def serve(application: Any, unix: socket.socket, tcp: socket.socket) -> None:
-    """Serve both doors until SIGTERM or SIGINT."""
-    servers = [_server(Door(application, UNIX)), _server(Door(application, TCP))]
+async def serve(
+    application: Any, unix: socket.socket, tcp: socket.socket, others: Sequence[tuple[Any, socket.socket]] = ()
+) -> None:
+    """Serve both doors, and ``others`` (an application and its socket each), until SIGTERM or SIGINT."""
+    doors = [(Door(application, UNIX), unix), (Door(application, TCP), tcp), *others]
+    servers = [(_server(each), listener) for each, listener in doors]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        for server in servers:
+        for server, _ in servers:
             server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    await asyncio.gather(*(s.serve(sockets=[door]) for s, door in zip(servers, (unix, tcp), strict=True)))
+    await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
 
 
 def _server(application: Any) -> _Server:

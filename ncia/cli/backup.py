@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make t
 
 POLL_SECONDS = 0.5
 ENDED = ("succeeded", "failed", "cancelled")
+REHASH_SECONDS_MAX = 6 * 3600.0
 COLOURS = {"matched": "green", "differs": "bold red", "failed": "red", "none": "yellow"}
 
 DatasetName = Annotated[str | None, typer.Argument(help="A dataset such as SYSTEM/rows; all of this site's without.")]
@@ -55,6 +56,19 @@ def cancel(job: Annotated[str, typer.Argument(help="The job's id, as `ncia backu
     """End a job: at once where it waits, before its next step where it runs."""
     ended = Api.from_environment().post("/v1/jobs/cancel", {"job": job})
     print(f"{ended['job']}: {ended['state']}" + ("; it ends before its next step" * (ended["state"] == "running")))
+
+
+@app.command()
+def rehash(dataset: DatasetName = None) -> None:
+    """Read the newest point in this site's store again, every byte, and compare it with its manifest."""
+    verb = Api.from_environment(timeout_seconds=REHASH_SECONDS_MAX).post("/v1/backups/rehash", {"dataset": dataset})
+    damaged = [told for told in verb["read"] if not told["matched"]]
+    for told in verb["read"]:
+        found = "every byte is as written" if told["matched"] else f"DAMAGED: {told['why']}"
+        print(f"{told['dataset']}: {told['point']}, {told['size_bytes'] / 1e6:.0f} MB: {found}")
+    if damaged:
+        names = ", ".join(told["dataset"] for told in damaged)
+        raise NciaError("backup.damaged", "read copies again", f"damaged: {names}", "ncia backup run; keep the copy")
 
 
 def _have_done(verb: str, dataset: str | None, wait: bool) -> None:

@@ -38,13 +38,14 @@ class Api:
             )
 
     @classmethod
-    def from_environment(cls) -> Api:
+    def from_environment(cls, *, timeout_seconds: float = 30.0) -> Api:
         """The API named by ``NCIA_API``, or the socket of the site whose ``NCIA_SETTINGS`` is given."""
         address = os.environ.get(API_VARIABLE)
         settings = os.environ.get("NCIA_SETTINGS")
         if not address and settings:
             address = "unix:" + os.path.join(os.path.dirname(os.path.abspath(settings)), "run", "api.sock")
-        return cls(address or "unix:/run/ncia/api.sock", token=os.environ.get("NCIA_TOKEN", ""))
+        token = os.environ.get("NCIA_TOKEN", "")
+        return cls(address or "unix:/run/ncia/api.sock", timeout_seconds=timeout_seconds, token=token)
 
     def get(self, path: str, **params: str | int) -> Any:
         return self._ask("GET", path, params=params)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ncia.core.config import check_estate, load_estate, load_settings
+from ncia.core.base.errors import NciaError
+from ncia.core.config import check_estate, estate_schema, load_estate, load_settings
+from ncia.core.config.schema import FILE
 from ncia.core.config.site import VARIABLE
 from ncia.core.estate import Dataset, Estate, System
 from ncia.core.reports.spelling import span
@@ -48,6 +52,24 @@ def show(folder: Folder = None) -> None:
     if exposed:
         console.print(unprotected_table(exposed))
     console.print(f"{estate.name}: {size_of(estate)}; hash {estate.hash[:16]}", highlight=False)
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="A folder to write estate.schema.json into.")] = None,
+) -> None:
+    """The JSON Schema of the estate's files: editors complete keys, and underline what is misspelt as it is typed."""
+    told = json.dumps(estate_schema(Path(str(resources.files("configs")))), indent=2, ensure_ascii=False)
+    if out is None:
+        print(told)
+        return
+    file = out / FILE
+    try:
+        file.write_text(told + "\n", encoding="utf-8")
+    except OSError as error:
+        raise NciaError("estate.schema-not-written", f"write {file}", error.strerror or str(error)) from error
+    print(f"{file}: put this on the first line of each file beside it:")
+    print(f"# yaml-language-server: $schema={FILE}")
 
 
 def chosen(folder: Path | None) -> Path:

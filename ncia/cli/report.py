@@ -1,25 +1,31 @@
-"""`ncia report`: what was promised beside what was measured, asked of the site's API."""
+"""`ncia report`: what was promised beside what was measured, and what was lost, asked of the site's API."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ncia.cli import report_backup, report_loss
 from ncia.cli.client import Api
+from ncia.console import reports as pages
 from ncia.core.base.clock import from_text
+from ncia.core.base.errors import NciaError
 from ncia.core.reports.spelling import ago, span
 
 app = typer.Typer(help="Reports: promised beside measured.", no_args_is_help=True)
 
 WIDTH_MIN = 100
+REPORT_SECONDS_MAX = 300.0  # a long day, a hundred thousand acts: seconds
 NEVER, UNKNOWN = "[bold red]never measured[/]", "[bold red]unknown[/]"
 
 
@@ -28,19 +34,65 @@ def reports() -> None:
     """Reports: promised beside measured."""
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON, as the API gives it.")]
+AsHtml = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page there.")]
+
+
 @app.command()
-def continuity(
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON, as the API gives it.")] = False,
-) -> None:
+def continuity(as_json: AsJson = False, html: AsHtml = None) -> None:
     """Per system RPO and RTO, promised and measured, last proof, time unprotected; and what was never proven."""
     report = Api.from_environment().get("/v1/reports/continuity")
+    tell(report, as_json, html, pages.continuity_page, drawn)
+
+
+@app.command()
+def backup(
+    day: Annotated[str, typer.Option(help="The site's local day, such as 2026-09-26; today without.")] = "",
+    agency: Annotated[str, typer.Option(help="This agency's datasets only.")] = "",
+    as_json: AsJson = False,
+    html: AsHtml = None,
+) -> None:
+    """Of each dataset on a day: points expected, made, missed and why; read again, proven, deleted; entry by entry."""
+    report = Api.from_environment(timeout_seconds=REPORT_SECONDS_MAX).get("/v1/reports/backup", day=day, agency=agency)
+    tell(report, as_json, html, pages.backup_page, report_backup.drawn)
+
+
+@app.command()
+def loss(
+    run: Annotated[str, typer.Option(help="Of the site that this run left.")] = "",
+    site: Annotated[str, typer.Option(help="Of this site, with --since.")] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="Acts acknowledged since (RFC 3339).")] = "",
+    agency: Annotated[str, typer.Option(help="This agency's acts only.")] = "",
+    as_json: AsJson = False,
+    html: AsHtml = None,
+) -> None:
+    """Which acknowledged acts the surviving rows do not hold, by agency; and what nobody can name. It is journalled."""
+    asked = {"run": run, "site": site, "since": since, "agency": agency}
+    report = Api.from_environment(timeout_seconds=REPORT_SECONDS_MAX).post("/v1/reports/loss", asked)
+    tell(report, as_json, html, pages.loss_page, report_loss.drawn)
+
+
+def tell(
+    report: Mapping[str, Any],
+    as_json: bool,
+    html: Path | None,
+    page: Callable[[Mapping[str, Any]], str],
+    drawing: Callable[[Mapping[str, Any]], RenderableType],
+) -> None:
+    """As JSON, as a page in a file, or drawn for the terminal."""
+    if html is not None:
+        try:
+            html.write_text(page(report), encoding="utf-8")
+        except OSError as error:
+            raise NciaError("report.not-written", f"write {html}", error.strerror or str(error)) from error
+        print(f"written to {html}", file=sys.stderr)
     if as_json:
         print(json.dumps(report, ensure_ascii=False, sort_keys=True))
-        return
-    console = Console()
-    if not console.is_terminal and console.width < WIDTH_MIN:
-        console = Console(width=WIDTH_MIN)
-    console.print(drawn(report))
+    elif html is None:
+        console = Console()
+        if not console.is_terminal and console.width < WIDTH_MIN:
+            console = Console(width=WIDTH_MIN)
+        console.print(drawing(report))
 
 
 def drawn(report: Mapping[str, Any]) -> Group:

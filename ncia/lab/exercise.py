@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +22,9 @@ from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.requests.approval import sign
 from ncia.core.requests.policy import MAY_APPROVE
-from ncia.lab.citizens.referee import databases_at, referee
+from ncia.lab.citizens.referee import Judgement, databases_at, referee
 from ncia.lab.lab import Lab
-from ncia.lab.outcome import Moments, Outcome, SystemOutcome, timing, wrongs
+from ncia.lab.outcome import Moments, Outcome, SystemOutcome, named_loss, timing, wrongs
 
 GREEN_SECONDS_MAX = 90.0
 PROVEN_SECONDS_MAX = 300.0
@@ -41,13 +41,20 @@ Watcher = Callable[[Mapping[str, Any]], None]
 
 class Exercise:
     """One burning, from an empty folder to an empty folder. ``say`` receives each line for a person; ``watcher`` each
-    look at the run as the API tells it, from the second approval on: the place for whoever wants to disturb it."""
+    look at the run as the API tells it, from the second approval on: the place for whoever wants to disturb it.
+    ``before_burn`` is called when all is proven and nothing has burnt yet."""
 
     def __init__(
-        self, home: Path, lost: SiteId, say: Callable[[str], None], watcher: Watcher = lambda run: None
+        self,
+        home: Path,
+        lost: SiteId,
+        say: Callable[[str], None],
+        watcher: Watcher = lambda run: None,
+        before_burn: Callable[[], None] = lambda: None,
     ) -> None:
         self.lab = Lab(home, say)
         self.watcher = watcher
+        self.before_burn = before_burn
         self.lost = lost
         self.say = say
         self.began = time.monotonic()
@@ -71,6 +78,7 @@ class Exercise:
         loaded = self._begin_load()
         proven = self._protect(estate, api, other)
         linger(loaded + LOAD_BEFORE_SECONDS)
+        self.before_burn()
 
         before = api.get("/v1/status")
         self.tell(f"{self.lost} burns")
@@ -97,13 +105,16 @@ class Exercise:
         after = api.get("/v1/status")
         self.lab.stop(CITIZENS, "load")
         self._cli(survivor, "report", "continuity")
-        systems = self._judge(estate, before, after, survivor)
+        judgements = self._referee(estate, after)
+        systems = self._judge(estate, before, after, judgements)
+        named = self._name_loss(survivor, plan["run"], judgements)
         verified = self._cli(survivor, "journal", "verify", str(self.lab.settings(survivor).state / "journal.db"))
         moments = Moments(killed_at=killed_at, detect_seconds=detect_seconds, approved_at=approved_at)
         return Outcome(
             systems=systems,
             detect_seconds=round(detect_seconds, 2),
             restores_proven=proven,
+            named_loss_matches=named,
             journal_verified=verified,
             wall_seconds=round(time.monotonic() - self.began, 1),
             failures=tuple(self.failures),
@@ -161,17 +172,18 @@ class Exercise:
         self.watcher(seen)
         return ended(seen)
 
+    def _referee(self, estate: Estate, after: Mapping[str, Any]) -> tuple[Judgement, ...]:
+        alive = {s["id"]: SiteId(s["active_site"]) for s in after["systems"] if s["active_site"] != self.lost}
+        homes = {site: self.lab.settings(site).secrets / "pgpass" for site in set(alive.values())}
+        return referee(self.lab.layout.site(CITIZENS) / "acts.jsonl", databases_at(estate, alive, homes), self.lost)
+
     def _judge(
-        self, estate: Estate, before: Mapping[str, Any], after: Mapping[str, Any], survivor: SiteId
+        self, estate: Estate, before: Mapping[str, Any], after: Mapping[str, Any], judgements: Iterable[Judgement]
     ) -> tuple[SystemOutcome, ...]:
         predicted = {system["id"]: system["predicted_loss_seconds"] for system in before["systems"]}
         active = {system["id"]: SiteId(system["active_site"]) for system in after["systems"]}
-        homes = {site: self.lab.settings(site).secrets / "pgpass" for site in set(active.values()) - {self.lost}}
-        alive = {system: site for system, site in active.items() if site != self.lost}
         found = []
-        for judgement in referee(
-            self.lab.layout.site(CITIZENS) / "acts.jsonl", databases_at(estate, alive, homes), self.lost
-        ):
+        for judgement in judgements:
             system = SystemOutcome(
                 id=judgement.system,
                 grade=estate.system(judgement.system).grade,
@@ -184,8 +196,16 @@ class Exercise:
             )
             self.failures += wrongs(system, judgement, moved=estate.system(system.id).home == self.lost)
             found.append(system)
-        self.failures += [f"{system} is still at {self.lost}" for system in active if system not in alive]
+        self.failures += [f"{system} is still at {self.lost}" for system, site in active.items() if site == self.lost]
         return tuple(found)
+
+    def _name_loss(self, survivor: SiteId, run: str, judgements: Iterable[Judgement]) -> bool:
+        """Whether the product's own list of lost acts is exactly what the citizens miss."""
+        self._cli(survivor, "report", "loss", "--run", run)
+        report = self._api(survivor).post("/v1/reports/loss", {"run": run})
+        wrong = named_loss(report, judgements).wrongs()
+        self.failures += wrong
+        return not wrong
 
     def _cli(self, site: SiteId, *arguments: str) -> bool:
         """Run the product's command line as a person at ``site`` would, and show what it says."""

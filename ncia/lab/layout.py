@@ -82,14 +82,14 @@ def silencing(estate: Estate, site: SiteId) -> tuple[tuple[SiteId, tuple[SiteId,
 def services_for(estate: Estate, site: SiteId, viewer: SiteId) -> tuple[Address, ...]:
     """What ``site`` lets ``viewer`` dial. Gates never: applications write at their own site only.
 
-    The public side reaches applications alone; the witness also what tells whether a site lives; only another data
-    centre reaches databases and hosts.
+    The public side reaches applications and the intake of receipts alone; the witness also what tells whether a site
+    lives; only another data centre reaches databases and hosts.
     """
     at, kind = estate.sites[site], estate.sites[viewer].kind
     applications = [s.applications[site].address for s in estate.systems.values() if site in s.applications]
-    if kind is SiteKind.PUBLIC:
-        return tuple(applications)
     own = at.services
+    if kind is SiteKind.PUBLIC:
+        return (*applications, own.receipts) if own.receipts else tuple(applications)
     found = [address for address in (own.api, own.warden, own.traffic) if address is not None]
     if own.etcd is not None:
         found += [own.etcd.client, own.etcd.peer]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,7 @@ class Outcome:
     kill_to_first_grade1_write_seconds: float | None
     kill_to_all_seconds: float | None
     restores_proven: int
+    named_loss_matches: bool  # the product's list of lost acts is the citizens' own
     journal_verified: bool
     wall_seconds: float
     failures: tuple[str, ...] = field(default=())
@@ -58,6 +59,45 @@ class Outcome:
 
     def as_json(self) -> str:
         return json.dumps({**asdict(self), "correct": self.correct})
+
+
+@dataclass(frozen=True)
+class NamedLoss:
+    """The product's list of lost acts against the citizens' own: acts by system. ``unheard`` are lost acts whose
+    acknowledgement left the door and did not reach the citizen: they may be named, and nobody misses them."""
+
+    named: Mapping[str, frozenset[str]]
+    lost: Mapping[str, frozenset[str]]
+    unheard: Mapping[str, frozenset[str]]
+    proven: bool  # nothing unnamed, nothing that could not be compared
+
+    def wrongs(self) -> list[str]:
+        found = []
+        for system in sorted(self.named.keys() | self.lost.keys()):
+            named, lost = self.named.get(system, frozenset()), self.lost.get(system, frozenset())
+            missing, strange = lost - named, named - lost - self.unheard.get(system, frozenset())
+            if missing:
+                found.append(f"{system}: {len(missing)} lost acts have no name, such as {min(missing)}")
+            if strange:
+                found.append(f"{system}: {len(strange)} acts are named as lost and are not, such as {min(strange)}")
+        if not self.proven:
+            found.append("the loss report says that loss may be unnamed")
+        return found
+
+
+def named_loss(report: Mapping[str, Any], judgements: Iterable[Judgement]) -> NamedLoss:
+    """``report`` as the API tells it, for all systems that the lost site served."""
+    named: dict[str, set[str]] = {}
+    for agency in report["agencies"]:
+        for act in agency["lost"]:
+            named.setdefault(act["system"], set()).add(act["id"])
+    known = tuple(judgements)
+    return NamedLoss(
+        named={system: frozenset(acts) for system, acts in named.items()},
+        lost={j.system: frozenset(j.lost_acked) for j in known},
+        unheard={j.system: frozenset(j.unknown_lost) for j in known},
+        proven=not report["unnamed"] and not report["uncompared"],
+    )
 
 
 def timing(moments: Moments, run: Mapping[str, Any]) -> dict[str, float | None]:

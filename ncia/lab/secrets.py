@@ -43,6 +43,7 @@ class Keys:
     peer_token: str = field(default_factory=password)
     agent_token: str = field(default_factory=password)
     traffic_token: str = field(default_factory=password)
+    receipts_token: str = field(default_factory=password)
 
     @staticmethod
     def make(estate: Estate) -> Keys:
@@ -64,12 +65,14 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
         write(folder / "agent_token", keys.agent_token)
     if kind is SiteKind.PUBLIC:
         write(folder / "traffic_token", keys.traffic_token)
+        write(folder / "receipts_token", keys.receipts_token)
     if kind is not SiteKind.CENTRE:
         return
     for name, token in (
         ("peer_token", keys.peer_token),
         ("agent_token", keys.agent_token),
         ("traffic_token", keys.traffic_token),
+        ("receipts_token", keys.receipts_token),
     ):
         write(folder / name, token)
     write(folder / "pgpass", pgpass(keys, estate, site))

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from ncia.api.doors import TCP, UNIX, Door
 from ncia.api.ports import Json, Platform, Tokens
-from ncia.api.routes import build
+from ncia.api.routes import RECEIPTS_BYTES_MAX, build, build_receipts
 from ncia.core.base.errors import NoQuorum, Refusal
 from ncia.core.base.ids import SiteId
 
@@ -57,6 +57,14 @@ class Desk:
     def entries(self, site: SiteId, start: int, limit: int) -> Sequence[Json]:
         return [{"site": site, "number": start}]
 
+    def report(self, *, run: str, site: str, since: str, agency: str, by: str) -> Json:
+        self.asked.append(("loss", run, site, since, agency, by))
+        return {"lost": 0}
+
+    def take(self, told: Json) -> Json:
+        self.asked.append(("take", told["door"]))
+        return {"taken": 0}
+
     def checkpoint(self) -> Json:
         return {"size": 1}
 
@@ -80,10 +88,13 @@ def platform(desk: Desk, tmp_path: Path) -> Platform:
     return Platform(
         site=SiteId("east"),
         release="0",
-        tokens=Tokens(peer="peer-secret", agent="agent-secret"),
+        tokens=Tokens(peer="peer-secret", agent="agent-secret", receipts="receipts-secret"),
         journal=desk,
         backups=desk,
         recovery=desk,
+        loss=desk,
+        reports=desk,
+        rehash=lambda dataset: {"read": [dataset]},
         report=lambda vantage, report: desk.asked.append(("report", vantage, report)),
         status=lambda: {"systems": []},
         incidents=lambda: [],
@@ -116,6 +127,7 @@ CHANGES = (
     ("/v1/backups/prove", {}),
     ("/v1/recovery/plans", {"site": "east", "by": "kim"}),
     ("/v1/recovery/runs/run-1/stop", {"by": "kim", "reason": "wrong site"}),
+    ("/v1/reports/loss", {"run": "run-1"}),
 )
 
 
@@ -166,3 +178,19 @@ def test_a_bad_body_names_every_wrong_field(unix: TestClient) -> None:
 
 def test_events_are_server_sent_status_frames(unix: TestClient) -> None:
     assert unix.get("/v1/events").text == 'event: status\ndata: {"as_of": 1}\n\n'
+
+
+def test_receipts_have_a_door_of_their_own_that_leads_nowhere_else(platform: Platform, desk: Desk) -> None:
+    door = TestClient(Door(build_receipts(platform), TCP))
+    token = {"authorization": "Bearer receipts-secret"}
+    assert door.post("/v1/receipts", json={"door": "street"}).status_code == 403
+    assert door.post("/v1/receipts", json={"door": "street"}, headers=token).json() == {"taken": 0}
+    assert (door.get("/v1/status", headers=token).status_code, desk.asked) == (404, [("take", "street")])
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b" " * (RECEIPTS_BYTES_MAX + 1)])
+def test_a_body_that_is_no_batch_is_one_clear_error(platform: Platform, desk: Desk, body: bytes) -> None:
+    token = {"authorization": "Bearer receipts-secret"}
+    answer = TestClient(Door(build_receipts(platform), TCP)).post("/v1/receipts", content=body, headers=token)
+    assert (answer.status_code, desk.asked) == (400, [])
+    assert answer.json()["code"] in ("api.bad-request", "api.too-large")

@@ -10,27 +10,10 @@ import pytest
 from ncia.core.views import ProofView
 from tests.browser.server import Stage, console_at
 from tests.console import sample
-from tests.demand import demand, lack
 
 pytestmark = pytest.mark.browser
 WAIT_MS = 30_000
 PHONE, WALL = {"width": 390, "height": 844}, {"width": 1920, "height": 1080}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = demand("chromium", "apt-get install chromium libatomic1 fonts-noto-cjk")
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        lack("playwright is not installed")
-    with sync_playwright() as driver:
-        try:
-            launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        except Error as error:
-            lack(f"chromium does not start: {str(error).splitlines()[0]}")
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from ncia.core.base.errors import NciaError
 from ncia.core.estate import Address
+from ncia.core.estate.model import System
 from ncia.lab.apps.http import Answer, Request
 from ncia.lab.citizens.front_door import FrontDoor
 from ncia.lab.citizens.switch import Switch
@@ -39,6 +40,19 @@ class Backend:
         return Answer.of(201 if request.method == "POST" else 200, {"site": self.site}, headers)
 
 
+class Receipts:
+    """Remembers what was kept; ``meanwhile`` happens while the citizen waits for it."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, str, int]] = []
+        self.meanwhile: Callable[[], Any] | None = None
+
+    async def keep(self, system: System, site: str, answer: Answer) -> None:
+        self.kept.append((system.id, site, answer.status))
+        if self.meanwhile is not None:
+            await asyncio.to_thread(self.meanwhile)
+
+
 class Ground:
     """A front door before two sites, of which each may be there or not."""
 
@@ -48,12 +62,13 @@ class Ground:
         self.file = folder / "switch.json"
         self.system = self.estate.system(SYSTEM)
         self.control = Address("127.0.0.1", free_port())
+        self.receipts = Receipts()
         self.backends = {"daejeon": Backend("daejeon", 1), "gwangju": Backend("gwangju", 2)}
         self._open = ExitStack()
         self.open_door()
 
     def open_door(self) -> None:
-        door = FrontDoor(self.estate, "citizens", Switch(self.file, self.estate), TOKEN)
+        door = FrontDoor(self.estate, "citizens", Switch(self.file, self.estate), TOKEN, self.receipts)
         self._open.enter_context(self.running.serving(door.entry(self.system), self.system.entry))
         self._open.enter_context(self.running.serving(door.control, self.control))
 
@@ -156,6 +171,29 @@ def test_a_turn_cuts_what_is_under_way_and_the_act_is_told_as_unknown_and_never_
 def test_a_site_that_is_not_there_cannot_have_acted(ground: Ground) -> None:
     answer = ground.ask("POST", "/acts", {})
     assert (answer.status, "outcome" in answer.json()) == (503, False)
+
+
+def test_only_an_act_that_is_told_as_done_leaves_a_receipt(ground: Ground) -> None:
+    ground.come_up("daejeon")
+    ground.ask()
+    ground.ask("POST", "/verify", {})
+    assert ground.receipts.kept == []
+    ground.ask("POST", "/acts", {})
+    assert ground.receipts.kept == [(SYSTEM, "daejeon", 201)]
+
+
+def test_an_answer_of_an_epoch_that_is_over_leaves_no_receipt(ground: Ground) -> None:
+    ground.come_up("gwangju")
+    ground.turn("gwangju", 3)
+    ground.ask("POST", "/acts", {})
+    assert ground.receipts.kept == []
+
+
+def test_a_switch_that_turns_while_the_receipt_is_handed_in_makes_the_outcome_unknown(ground: Ground) -> None:
+    ground.come_up("daejeon")
+    ground.receipts.meanwhile = lambda: ground.turn("gwangju", 2)
+    answer = ground.ask("POST", "/acts", {})
+    assert (answer.status, answer.json()["outcome"]) == (503, "unknown")
 
 
 def test_it_does_not_open_without_a_token(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ncia.core.config.places import (
     read_people,
     read_sites,
 )
-from ncia.core.config.reading import Reading, Record, place
+from ncia.core.config.reading import Reading, Record, Shapes, place
 from ncia.core.config.systems import World, read_systems
 from ncia.core.estate.model import Estate, Host, Settings, Site, System
 
@@ -45,9 +45,20 @@ def check_estate(folder: str | Path, today: date | None = None) -> tuple[Fault, 
     return _read(Path(folder), today or datetime.now(UTC).date())[1]
 
 
-def _read(folder: Path, today: date | None) -> tuple[Estate | None, tuple[Fault, ...]]:
-    reading = Reading()
+def estate_shapes(folder: Path) -> Shapes:
+    """What the reading of the estate in ``folder`` asked of each of its records; raises :class:`InputFaults`."""
+    shapes = Shapes()
+    estate, faults = _read(folder, None, shapes)
+    if estate is None:
+        raise InputFaults(f"read the estate in {folder}", faults)
+    return shapes
+
+
+def _read(folder: Path, today: date | None, shapes: Shapes | None = None) -> tuple[Estate | None, tuple[Fault, ...]]:
+    reading = Reading(shapes=shapes)
     sections = read_folder(folder, reading.faults)
+    if shapes:
+        shapes.paths.update((id(node), f"{name}[]") for name, nodes in sections.lists.items() for node in nodes)
     for name in ("sites", "hosts", "agencies", "grades", "systems", "people"):
         if not sections.lists[name] and not reading.faults:
             reading.tell(sections.whole, f"no {name}", f"a file with {name}: [...]")

@@ -82,6 +82,7 @@ def _services(record: Record) -> Services:
         warden=record.address("warden", "warden") if record.has("warden") else None,
         etcd=Etcd(etcd.address("client", "client"), etcd.address("peer", "peer")) if etcd else None,
         traffic=record.address("traffic", "traffic") if record.has("traffic") else None,
+        receipts=record.address("receipts", "receipts") if record.has("receipts") else None,
     )
     if etcd:
         etcd.finish()

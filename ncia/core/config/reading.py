@@ -22,6 +22,8 @@ from ncia.core.estate.model import Address
 WORD = re.compile(r"[a-z][a-z0-9-]{0,39}")
 LIKE_A_WORD = "lower-case letters, digits and dashes, a letter first, at most 40"
 
+ADDRESS = {"type": "string", "pattern": r"^\d{1,3}(\.\d{1,3}){3}:\d{1,5}$"}
+
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -43,6 +45,25 @@ class Reference:
 
 
 @dataclass
+class Shape:
+    """What readers ask of one kind of record, as JSON Schema: ``keys`` may stand in it; one that every reading of it
+    demanded is required."""
+
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    demanded: dict[str, int] = field(default_factory=dict)
+    records: int = 0
+
+
+@dataclass
+class Shapes:
+    """The shapes of all records by their path, such as ``systems[]/datasets[]``; of what is no record, its schema."""
+
+    records: dict[str, Shape] = field(default_factory=dict)
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paths: dict[int, str] = field(default_factory=dict)  # of nodes, by identity
+
+
+@dataclass
 class Reading:
     """What was seen in all files so far."""
 
@@ -50,6 +71,7 @@ class Reading:
     declared: dict[str, dict[str, Node]] = field(default_factory=dict)  # kind -> id -> where
     references: list[Reference] = field(default_factory=list)
     addresses: list[tuple[Address, str, Node]] = field(default_factory=list)  # address, whose, where
+    shapes: Shapes | None = None  # where it is wanted: what was asked of each kind of record
 
     def tell(self, node: Node, what: str, hint: str = "") -> None:
         self.faults.append(node.fault(what, hint))
@@ -82,6 +104,9 @@ class Record:
         self._parent = parent
         self._asked: dict[str, None] = {}
         self._values: dict[str, Node] = {}
+        self._path = reading.shapes.paths.get(id(node), name) if reading.shapes else ""
+        if reading.shapes:
+            reading.shapes.records.setdefault(self._path, Shape()).records += 1
         if isinstance(node.value, dict):
             self._values = node.value
         else:
@@ -98,19 +123,42 @@ class Record:
         self._asked[key] = None
         return key in self._values
 
-    def get(self, key: str, *, required: bool = True) -> Node | None:
+    def get(self, key: str, *, required: bool = True, shape: dict[str, Any] | None = None) -> Node | None:
+        """The node of ``key``; ``shape`` is what must stand there, as JSON Schema, where that is known here."""
+        if self.reading.shapes:
+            self._note(self.reading.shapes, key, required, shape)
         self._asked[key] = None
         found = self._values.get(key)
         if found is None and required and isinstance(self.node.value, dict):
             self.tell(self.node, f"key {key!r} is missing", f"{key}: …")
         return found
 
+    def _note(self, shapes: Shapes, key: str, required: bool, shape: dict[str, Any] | None) -> None:
+        own = shapes.records[self._path]
+        own.keys[key] = shape or own.keys.get(key, {})
+        if required and key not in self._asked:
+            own.demanded[key] = own.demanded.get(key, 0) + 1
+        node = self._values.get(key)
+        if node is None:
+            return
+        path = f"{self._path}/{key}"
+        shapes.paths[id(node)] = path
+        if isinstance(node.value, list):
+            shapes.paths.update((id(item), f"{path}[]") for item in node.value)
+        elif isinstance(node.value, dict) and shape and "$values" in shape:
+            shapes.paths.update((id(value), f"{path}{{}}") for value in node.value.values())
+
     def where(self, key: str) -> Node:
         """The node of ``key``, or the record's own where it is not there."""
         return self._values.get(key, self.node)
 
     def text(self, key: str, default: str | _Required = REQUIRED, pattern: re.Pattern[str] | None = None) -> str:
-        node = self.get(key, required=isinstance(default, _Required))
+        required = isinstance(default, _Required)
+        shape = {
+            "type": "string",
+            **({"pattern": f"^{pattern.pattern}$"} if pattern else {"pattern": r"\S"} if required else {}),
+        }
+        node = self.get(key, required=required, shape=shape)
         if node is None:
             return "" if isinstance(default, _Required) else default
         if not isinstance(node.value, str):
@@ -126,7 +174,8 @@ class Record:
         return node.value
 
     def number(self, key: str, default: float | _Required = REQUIRED, *, above: float | None = None) -> float:
-        node = self.get(key, required=isinstance(default, _Required))
+        shape = {"type": "number", **({"minimum": 0} if above is None else {"exclusiveMinimum": above})}
+        node = self.get(key, required=isinstance(default, _Required), shape=shape)
         if node is None:
             return 0.0 if isinstance(default, _Required) else default
         value = node.value
@@ -144,7 +193,7 @@ class Record:
         return float(value)
 
     def whole(self, key: str, default: int | _Required = REQUIRED) -> int:
-        node = self.get(key, required=isinstance(default, _Required))
+        node = self.get(key, required=isinstance(default, _Required), shape={"type": "integer", "minimum": 1})
         if node is None:
             return 0 if isinstance(default, _Required) else default
         if isinstance(node.value, bool) or not isinstance(node.value, int):
@@ -155,7 +204,7 @@ class Record:
         return node.value
 
     def day(self, key: str) -> date:
-        node = self.get(key)
+        node = self.get(key, shape={"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"})
         if node is None:
             return date.max
         if type(node.value) is not date:
@@ -164,7 +213,7 @@ class Record:
         return node.value
 
     def choice(self, key: str, values: type[E], default: E | None = None) -> E:
-        node = self.get(key, required=default is None)
+        node = self.get(key, required=default is None, shape={"enum": [str(value) for value in values]})
         fallback = default if default is not None else next(iter(values))
         if node is None:
             return fallback
@@ -194,7 +243,7 @@ class Record:
     def texts(self, key: str, *, required: bool = True) -> list[tuple[str, Node]]:
         """A list of words, each once, with its place."""
         found: dict[str, Node] = {}
-        for node in self.items(key, required=required):
+        for node in self.items(key, required=required, of={"type": "string"}):
             if not isinstance(node.value, str):
                 self.tell(node, f"{key!r} holds {kind_of(node.value)}, not text", f'"{spell(node.value)}"')
             elif node.value in found:
@@ -203,8 +252,9 @@ class Record:
                 found[node.value] = node
         return list(found.items())
 
-    def items(self, key: str, *, required: bool = True) -> list[Node]:
-        node = self.get(key, required=required)
+    def items(self, key: str, *, required: bool = True, of: dict[str, Any] | None = None) -> list[Node]:
+        shape = {"type": "array", **({"items": of, "uniqueItems": True} if of else {"$items": f"{self._path}/{key}[]"})}
+        node = self.get(key, required=required, shape=shape)
         if node is None:
             return []
         if not isinstance(node.value, list):
@@ -213,7 +263,8 @@ class Record:
         return node.value
 
     def pairs(self, key: str, *, required: bool = True) -> list[tuple[str, Node]]:
-        node = self.get(key, required=required)
+        shape = {"type": "object", "$values": f"{self._path}/{key}{{}}"}
+        node = self.get(key, required=required, shape=shape)
         if node is None:
             return []
         if not isinstance(node.value, dict):
@@ -222,11 +273,13 @@ class Record:
         return list(node.value.items())
 
     def address(self, key: str, whose: str) -> Address:
-        node = self.get(key)
+        node = self.get(key, shape=ADDRESS)
         return Address("0.0.0.0", 0) if node is None else self.address_of(node, whose)  # noqa: S104 - a placeholder
 
     def address_of(self, node: Node, whose: str) -> Address:
         """``host:port`` with an IPv4 host; kept for the check that no two things share one."""
+        if self.reading.shapes and id(node) in self.reading.shapes.paths:
+            self.reading.shapes.values[self.reading.shapes.paths[id(node)]] = ADDRESS
         host, colon, port = str(node.value).rpartition(":")
         try:
             found = Address(str(ipaddress.IPv4Address(host)), int(port))
@@ -240,7 +293,7 @@ class Record:
 
     def within(self, key: str, *, required: bool = True) -> Record | None:
         """The record that stands under ``key``."""
-        node = self.get(key, required=required)
+        node = self.get(key, required=required, shape={"type": "object", "$record": f"{self._path}/{key}"})
         return None if node is None else self.part(node, key)
 
     def part(self, node: Node, name: str) -> Record:

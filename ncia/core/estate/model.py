@@ -65,6 +65,7 @@ class Services:
     warden: Address | None = None
     etcd: Etcd | None = None
     traffic: Address | None = None  # the front door's switch, at the public site
+    receipts: Address | None = None  # where a centre takes receipts; the only door of it that the public side may dial
 
 
 @dataclass(frozen=True)
@@ -304,3 +305,4 @@ class Settings:
     jobs_at_once: int = 2  # backups and proofs an executor (the controller, a worker) runs at the same time
     jobs_per_link: int = 2  # of all executors of a site, over one link
     jobs_per_host: int = 2  # of all executors of a site, on one host
+    receipts_kept_days: int = 14  # longer than the oldest copy that a system may have to be restored from

@@ -184,6 +184,23 @@ class PointDeleted(Body):
     reason: str
 
 
+class PointRehashed(Body):
+    """Every file of a recovery point was read again where it is kept and compared with its manifest, and the manifest
+    with the hash that was journalled when it was taken. ``matched`` false: the copy is damaged and counts no longer."""
+
+    KIND = "point.rehashed"
+    job: str
+    point: str
+    dataset: str
+    store_site: str
+    matched: bool
+    manifest_sha256: str
+    size_bytes: int
+    files: int
+    seconds: float
+    why: str = ""  # what is damaged
+
+
 class RunMissed(Body):
     """A scheduled run that did not happen in its window."""
 
@@ -281,6 +298,26 @@ class RunEnded(Body):
     seconds: float
 
 
+class LossListed(Body):
+    """Receipts were compared with the active rows. ``list_sha256`` is the hash of the list, which goes to the agencies
+    and not into the journal (``ncia.core.reports.loss.list_hash``). ``unnamed``: times, as ``since/until``, in which
+    loss may have no name."""
+
+    KIND = "loss.listed"
+    run: str  # empty where a site was asked for
+    lost_site: str
+    agency: str  # empty: all
+    since: str
+    until: str
+    receipts: int
+    lost: int
+    altered: int
+    lost_by_system: dict[str, int]
+    uncompared: tuple[str, ...]  # systems whose rows could not be asked
+    unnamed: tuple[str, ...]
+    list_sha256: str
+
+
 BODIES: tuple[type[Body], ...] = (
     ControllerStarted,
     EstateLoaded,
@@ -307,6 +344,8 @@ BODIES: tuple[type[Body], ...] = (
     RunStopped,
     RunResumed,
     RunEnded,
+    PointRehashed,
+    LossListed,
 )
 
 VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

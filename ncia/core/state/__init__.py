@@ -1,6 +1,6 @@
 """What is known now: a pure fold of the journal, always disposable, always rebuilt from it."""
 
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Run, Step
+from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step
 from ncia.core.state.meaning import makes_good
 from ncia.core.state.state import State, fold
 from ncia.core.state.store import StateStore
@@ -11,6 +11,7 @@ __all__ = [
     "Missed",
     "Proof",
     "RecoveryPoint",
+    "Reread",
     "Run",
     "State",
     "StateStore",

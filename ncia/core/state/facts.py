@@ -16,6 +16,7 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentOpened,
     PlanMade,
+    PointRehashed,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -61,18 +62,37 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Reread:
+    """The newest time that every byte of a recovery point was read again where it is kept."""
+
+    at: datetime
+    outcome: PointRehashed
+
+
+@dataclass(frozen=True)
 class RecoveryPoint:
-    """A restorable moment. ``proof`` is its newest proof; a point counts once it is ``proven``."""
+    """A restorable moment. ``proof`` is its newest proof; a point counts once it is ``proven``, and no longer when its
+    bytes were found to have changed since."""
 
     id: str
     dataset: str
     at: datetime
     backup: BackupFinished
     proof: Proof | None = None
+    reread: Reread | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Its bytes are not those that were written: the newest reading's word, unless a later proof matched."""
+        return (
+            self.reread is not None
+            and not self.reread.outcome.matched
+            and not (self.proof is not None and self.proof.matched and self.proof.at > self.reread.at)
+        )
 
     @property
     def proven(self) -> bool:
-        return self.proof is not None and self.proof.matched
+        return self.proof is not None and self.proof.matched and not self.damaged
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,10 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
+    LossListed,
     PlanMade,
     PointDeleted,
+    PointRehashed,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -40,7 +42,7 @@ from ncia.core.journal.entries import (
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Run, Step
+from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -149,6 +151,20 @@ def point_deleted(state: State, entry: Entry, body: PointDeleted) -> None:
         state.proven = {**without, body.dataset: standing[-1]} if standing else without
 
 
+def point_rehashed(state: State, entry: Entry, body: PointRehashed) -> None:
+    """A point whose bytes changed counts no longer, whatever was proven of it before."""
+    points = tuple(
+        replace(point, reread=Reread(entry.at, body)) if point.id == body.point else point
+        for point in state.points.get(body.dataset, ())
+    )
+    state.points = {**state.points, body.dataset: points}
+    _stand(state, body.dataset, points, bad="" if body.matched else body.point)
+
+
+def loss_listed(state: State, entry: Entry, body: LossListed) -> None:
+    """The list is with the agencies; what is known now does not change by it."""
+
+
 def run_missed(state: State, entry: Entry, body: RunMissed) -> None:
     """Both sites may write one down. The peer may have done the work where the other could not hear of it: what was
     proven since the run was due makes it good, whichever entry is read first."""
@@ -240,6 +256,8 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     RunStopped.KIND: run_stopped,
     RunResumed.KIND: run_resumed,
     RunEnded.KIND: run_ended,
+    PointRehashed.KIND: point_rehashed,
+    LossListed.KIND: loss_listed,
 }
 
 
@@ -280,12 +298,17 @@ def _prove(state: State, proof: Proof) -> None:
         for point in state.points.get(outcome.dataset, ())
     )
     state.points = {**state.points, outcome.dataset: points}
+    _stand(state, outcome.dataset, points)
+
+
+def _stand(state: State, dataset: str, points: tuple[RecoveryPoint, ...], bad: str = "") -> None:
+    """Say which proven point of the dataset is its newest; ``bad``: one that counts no longer, listed or not."""
     standing = [point for point in points if point.proven]
-    before = state.proven.get(outcome.dataset)
-    if before is not None and all(point.id != before.id for point in points):
+    before = state.proven.get(dataset)
+    if before is not None and before.id != bad and all(point.id != before.id for point in points):
         standing.insert(0, before)  # too old to be listed, and still the newest that was ever proven
-    without = {dataset: point for dataset, point in state.proven.items() if dataset != outcome.dataset}
-    state.proven = {**without, outcome.dataset: standing[-1]} if standing else without
+    without = {name: point for name, point in state.proven.items() if name != dataset}
+    state.proven = {**without, dataset: standing[-1]} if standing else without
 
 
 def _settle_missed(state: State, job: str, dataset: str) -> None:

@@ -1,7 +1,8 @@
 """HTTP/1.1, as much of it as the hosted systems and the citizens' side need: small bodies, keep-alive, hard bounds.
 
-``listen`` serves a handler; ``send`` makes one request on a connection of its own and tells apart what an honest
-caller must: :class:`NotSent` (the other side cannot have acted) and :class:`NoAnswer` (nobody knows).
+``listen`` serves a handler; ``send`` makes one request on a connection of its own, ``Connection`` many on one. They
+tell apart what an honest caller must: :class:`NotSent` (the other side cannot have acted) and :class:`NoAnswer` (nobody
+knows).
 """
 
 from __future__ import annotations
@@ -161,8 +162,46 @@ async def send(
         writer.transport.abort() if sys.exc_info()[0] else writer.close()
 
 
-def _request_bytes(address: Address, request: Request) -> bytes:
-    lines = [f"{request.method} {request.target or request.path} HTTP/1.1", f"host: {address}", "connection: close"]
+class Connection:
+    """Requests one after the other on one kept connection. A request is never sent twice: where the connection has
+    died meanwhile this one fails, and the next one opens another."""
+
+    def __init__(self, address: Address, *, connect_seconds: float, seconds: float) -> None:
+        self._address = address
+        self._connect_seconds = connect_seconds
+        self._seconds = seconds
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: Request) -> Answer:
+        """The whole answer; raises :class:`NotSent` and :class:`NoAnswer`."""
+        what = f"{request.method} {request.path} at {self._address}"
+        reader, writer = self._streams or await self._open(what)
+        self._streams = None
+        try:
+            async with asyncio.timeout(self._seconds):
+                writer.write(_request_bytes(self._address, request, "keep-alive"))
+                answer = await _read_answer(reader)
+        except (OSError, EOFError, TimeoutError, ValueError, _Broken) as error:
+            raise NoAnswer("http.no-answer", what, str(error) or "no answer in time") from error
+        else:
+            if answer.headers.get("connection", "").lower() != "close":
+                self._streams = (reader, writer)
+            return answer
+        finally:
+            if self._streams is None:
+                writer.transport.abort()
+
+    async def _open(self, what: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                return await asyncio.open_connection(self._address.host, self._address.port, limit=HEAD_BYTES_MAX)
+        except (OSError, TimeoutError) as error:
+            raise NotSent("http.not-sent", what, str(error) or "no connection in time") from error
+
+
+def _request_bytes(address: Address, request: Request, connection: str = "close") -> bytes:
+    lines = [f"{request.method} {request.target or request.path} HTTP/1.1", f"host: {address}"]
+    lines.append(f"connection: {connection}")
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     lines.append(f"content-length: {len(request.body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + request.body

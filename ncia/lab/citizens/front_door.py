@@ -17,12 +17,14 @@ import structlog
 import uvloop
 
 from ncia.app.logging import configure
+from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, System
 from ncia.lab.apps.http import Answer, Handler, NoAnswer, NotSent, Request, listen, send
+from ncia.lab.citizens.courier import Nowhere, Receipts, couriers
 from ncia.lab.citizens.switch import Position, Switch
 
 CONNECT_SECONDS_MAX = 1.0
@@ -33,13 +35,16 @@ PASSED_ON = ("content-type", "x-ncia-epoch", "x-ncia-site", "x-ncia-standby", "x
 class FrontDoor:
     """Proxies every system's entry and answers the switch."""
 
-    def __init__(self, estate: Estate, site: SiteId, switch: Switch, token: str) -> None:
+    def __init__(
+        self, estate: Estate, site: SiteId, switch: Switch, token: str, receipts: Receipts | None = None
+    ) -> None:
         if not token:
             raise NciaError("switch.no-token", "open the front door", "traffic_token is empty", "write it anew")
         self._estate = estate
         self._site = site
         self._switch = switch
         self._token = token
+        self._receipts = receipts or Nowhere()
         self._under_way: dict[SystemId, set[asyncio.Task[Answer]]] = defaultdict(set)
 
     # --- citizens ------------------------------------------------------------------------------------------------
@@ -71,17 +76,24 @@ class FrontDoor:
             return Answer.of(503, {"error": f"{where} cannot be reached: {error.why}"})
         except NoAnswer as error:
             return unknown(request, f"{where} did not answer: {error.why}")
-        told = received.headers.get("x-ncia-epoch", "")
-        epoch = int(told) if told.isascii() and told.isdigit() else 0
-        in_force = self._switch.position(system.id)
-        if epoch < in_force.epoch:
-            sentence = (
-                f"an answer of {position.site} under epoch {epoch} was dropped: epoch {in_force.epoch} is in force"
-            )
-            return unknown(request, sentence, status=503)
+        dropped = self._dropped(system, position.site, received)
+        if not dropped and is_acknowledgement(request, received):
+            await self._receipts.keep(system, position.site, received)
+            dropped = self._dropped(system, position.site, received)  # the switch may have turned meanwhile
+        if dropped:
+            return unknown(request, dropped, status=503)
         return Answer(
             received.status, {n: received.headers[n] for n in PASSED_ON if n in received.headers}, received.body
         )
+
+    def _dropped(self, system: System, site: SiteId, received: Answer) -> str:
+        """Why the answer may not be passed on; empty where it may."""
+        told = received.headers.get("x-ncia-epoch", "")
+        epoch = int(told) if told.isascii() and told.isdigit() else 0
+        in_force = self._switch.position(system.id)
+        if epoch >= in_force.epoch:
+            return ""
+        return f"an answer of {site} under epoch {epoch} was dropped: epoch {in_force.epoch} is in force"
 
     async def _forward(self, address: Address, request: Request) -> Answer:
         headers = {name: value for name, value in request.headers.items() if name in ("content-type", "accept")}
@@ -133,6 +145,11 @@ class FrontDoor:
             task.cancel()
 
 
+def is_acknowledgement(request: Request, received: Answer) -> bool:
+    """Whether the answer tells a citizen that an act is done."""
+    return request.method == "POST" and request.path.strip("/") == "acts" and received.status == 201
+
+
 def unknown(request: Request, why: str, status: int = 504) -> Answer:
     """A read may be repeated; of an act nobody knows whether it was done."""
     if request.method == "GET":
@@ -143,7 +160,7 @@ def unknown(request: Request, why: str, status: int = 504) -> Answer:
 async def serve(estate: Estate, settings: SiteSettings) -> None:
     """Listen at every entry and at the switch until SIGTERM."""
     token = (settings.secrets / "traffic_token").read_text().strip()
-    door = FrontDoor(estate, settings.site, Switch(settings.run / "switch.json", estate), token)
+    receipts_token = (settings.secrets / "receipts_token").read_text().strip()
     control = estate.sites[settings.site].services.traffic
     if control is None:
         raise NciaError("switch.no-address", "open the front door", f"{settings.site} has no services.traffic")
@@ -151,6 +168,10 @@ async def serve(estate: Estate, settings: SiteSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with AsyncExitStack() as servers:
+        # Entered first, so left last: receipts are handed in after the last answer.
+        kept = couriers(estate, settings.site, settings.state / "receipts", receipts_token, SystemClock())
+        receipts = await servers.enter_async_context(kept)
+        door = FrontDoor(estate, settings.site, Switch(settings.run / "switch.json", estate), token, receipts)
         for system in estate.systems.values():
             await servers.enter_async_context(await listen(door.entry(system), system.entry))
         await servers.enter_async_context(await listen(door.control, control))

@@ -39,7 +39,8 @@ class Judgement:
 
     ``lost_seconds``: the last acknowledged act before the loss minus the last of them that survived. ``rto_seconds``:
     from the last act acknowledged by the lost site to the first one at another; ``None`` where the system did not move
-    or has not returned. ``unknown_found``: acts told as unknown that are in the rows all the same.
+    or has not returned. ``unknown_found``: acts told as unknown that are in the rows all the same; ``unknown_lost``:
+    those that are not.
     """
 
     system: str
@@ -52,6 +53,7 @@ class Judgement:
     failed: int = 0
     unknown: int = 0
     unknown_found: int = 0
+    unknown_lost: tuple[str, ...] = ()
     refused_found: tuple[str, ...] = field(default=())
 
 
@@ -106,6 +108,7 @@ def judge(system: str, acts: Iterable[Act], survivors: Mapping[str, Survivor], l
         failed=sum(act.outcome == "failed" for act in known),
         unknown=sum(act.outcome == "unknown" for act in known),
         unknown_found=len(found["unknown"]),
+        unknown_lost=tuple(act.id for act in known if act.outcome == "unknown" and act.id not in survivors),
         refused_found=(*found["refused"], *found["failed"]),
     )
 
