@@ -14,11 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ncia.lab import proc, segments
 from ncia.lab.lab import Lab
 from tests.demand import demand
 from tests.e2e.scene import Scene
+
+# No test is judged by how busy the machine is.
+settings.register_profile("ncia", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ncia")
 
 KEPT = "NCIA_TEST_LAB"
 LAB_TEST_SECONDS_MAX = 600  # bringing it up counts for whoever asks first
