@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ncia.core.base.errors import Unreachable
 from ncia.core.journal.store import engine_of, shown
@@ -36,6 +36,7 @@ from ncia.core.work.jobs import Job, JobId, JobState, Limits, Order, admissible,
 
 OPEN = ("queued", "running")
 ENDED_KEPT_MAX = 500
+MAKE_ATTEMPTS_MAX = 5
 FROZEN_SECONDS_MAX = 10  # a frozen executor keeps everybody waiting no longer than that (PostgreSQL)
 
 METADATA = MetaData()
@@ -74,8 +75,7 @@ class JobRows:
         """A file has one executor, the process that opened it; a server's database any number."""
         if not self.alone:
             event.listen(self.engine, "connect", _bounded)
-        with self._told("open"):
-            self._make()
+        self._made = False
 
     def close(self) -> None:
         self.engine.dispose()
@@ -84,7 +84,7 @@ class JobRows:
         """See :meth:`ncia.core.work.jobs.Jobs.enqueue`."""
         values = {"id": order.id, "dataset": order.dataset, "order": _order_text(order), "state": "queued"}
         while True:
-            with self._told("order a job in"), self.engine.begin() as connection:
+            with self._transaction("order a job in") as connection:
                 connection.execute(self._insert(JOBS).values(**values).on_conflict_do_nothing())
                 found = _first(connection, JOBS.c.id == order.id)
                 found = found or _first(connection, JOBS.c.dataset == order.dataset, JOBS.c.state.in_(OPEN))
@@ -92,15 +92,15 @@ class JobRows:
                 return found
 
     def get(self, job: JobId) -> Job | None:
-        with self._told("read"), self.engine.begin() as connection:
+        with self._transaction("read") as connection:
             return _first(connection, JOBS.c.id == job)
 
     def list(self) -> tuple[Job, ...]:
-        with self._told("read"), self.engine.begin() as connection:
+        with self._transaction("read") as connection:
             return tuple(map(_job, connection.execute(select(JOBS).order_by(JOBS.c.number))))
 
     def open(self) -> tuple[Job, ...]:
-        with self._told("read"), self.engine.begin() as connection:
+        with self._transaction("read") as connection:
             return _open_jobs(connection)
 
     def cancel(self, job: JobId, by: str) -> Job:
@@ -160,17 +160,17 @@ class JobRows:
         """Count this executor's beat; answers every executor's counter."""
         upsert = self._insert(EXECUTORS).values(name=executor, beats=1)
         upsert = upsert.on_conflict_do_update(index_elements=["name"], set_={"beats": EXECUTORS.c.beats + 1})
-        with self._told("beat in"), self.engine.begin() as connection:
+        with self._transaction("beat in") as connection:
             connection.execute(upsert)
         return self.executors()
 
     def executors(self) -> Mapping[str, int]:
-        with self._told("read"), self.engine.begin() as connection:
+        with self._transaction("read") as connection:
             return {row.name: row.beats for row in connection.execute(select(EXECUTORS))}
 
     def leave(self, executors: Collection[str]) -> None:
         """These carry out nothing any more."""
-        with self._told("leave"), self.engine.begin() as connection:
+        with self._transaction("leave") as connection:
             connection.execute(delete(EXECUTORS).where(EXECUTORS.c.name.in_(executors)))
 
     def forget(self, kept_max: int = ENDED_KEPT_MAX) -> tuple[Job, ...]:
@@ -181,18 +181,31 @@ class JobRows:
             connection.execute(delete(JOBS).where(JOBS.c.id.in_([job.id for job in gone])))
         return gone
 
+    @contextmanager
+    def _transaction(self, act: str) -> Iterator[Connection]:
+        """The first one makes the tables: a queue that is out of reach must not keep a controller from starting."""
+        with self._told(act):
+            if not self._made:
+                self._make()
+                self._made = True
+            with self.engine.begin() as connection:
+                yield connection
+
     def _make(self) -> None:
-        try:
-            METADATA.create_all(self.engine)
-        except (IntegrityError, ProgrammingError):
-            METADATA.create_all(self.engine)  # another executor made them at the same moment
+        for attempt in range(MAKE_ATTEMPTS_MAX):
+            try:
+                METADATA.create_all(self.engine)
+                break
+            except DBAPIError:  # another executor made one of them at the same moment
+                if attempt + 1 == MAKE_ATTEMPTS_MAX:
+                    raise
         with self.engine.begin() as connection:
             connection.execute(self._insert(TURN).values(id=1, turn=0).on_conflict_do_nothing())
 
     @contextmanager
     def _turn(self) -> Iterator[Connection]:
         """A transaction that no other one of its kind overlaps: its first statement locks the one row of a table."""
-        with self._told("change"), self.engine.begin() as connection:
+        with self._transaction("change") as connection:
             connection.execute(update(TURN).values(turn=TURN.c.turn + 1))
             yield connection
 
