@@ -7,6 +7,7 @@ decided over all jobs at once (who begins what) first takes the one row of ``nci
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -75,6 +76,7 @@ class JobRows:
         """A file has one executor, the process that opened it; a server's database any number."""
         if not self.alone:
             event.listen(self.engine, "connect", _bounded)
+        self._making = threading.Lock()
         self._made = False
 
     def close(self) -> None:
@@ -185,9 +187,10 @@ class JobRows:
     def _transaction(self, act: str) -> Iterator[Connection]:
         """The first one makes the tables: a queue that is out of reach must not keep a controller from starting."""
         with self._told(act):
-            if not self._made:
-                self._make()
-                self._made = True
+            with self._making:  # two threads that make a file into a database at once would lock each other out
+                if not self._made:
+                    self._make()
+                    self._made = True
             with self.engine.begin() as connection:
                 yield connection
 
