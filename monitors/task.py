@@ -202,7 +202,8 @@ def _words_of(body: IncidentOpened | IncidentChanged) -> dict[str, object]:
 
 
 def _lacks(state: State) -> Iterator[Lack]:
-    """Runs that were missed, backups and proofs whose newest attempt failed: one lack per dataset and kind."""
+    """Runs that were missed, backups and proofs whose newest attempt failed, copies whose bytes changed: one lack per
+    dataset and kind."""
     found: dict[tuple[str, str], Lack] = {}
     for missed in state.missed:
         kind = "proof" if "pro" in missed.run.job.split(":")[0] else "backup"
@@ -217,6 +218,11 @@ def _lacks(state: State) -> Iterator[Lack]:
             outcome = proof.outcome
             why = outcome.error if isinstance(outcome, ProofFailed) else "; ".join(outcome.differences)
             found.setdefault(("proof", dataset), Lack("proof", dataset, proof.at, why))
+    for dataset, points in state.points.items():
+        newest = points[-1] if points else None
+        if newest is not None and newest.reread is not None and newest.damaged:
+            why = f"{newest.id} was read again and is damaged: {newest.reread.outcome.why}"
+            found.setdefault(("proof", dataset), Lack("proof", dataset, newest.reread.at, why))
     yield from found.values()
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from ncia.core.base.clock import from_text, to_text
@@ -74,6 +74,28 @@ DROPS = Table(
 )
 
 
+def _upsert(table: Table, only: Any, *changed: str) -> str:
+    """An insert that changes what is there already where ``only`` holds; compiled once, for SQLAlchemy keeps nothing of
+    an upsert that it compiled, and would spend a millisecond of every receipt on it."""
+    fresh = insert(table)
+    if changed:
+        told = {name: fresh.excluded[name] for name in changed}
+        keys = [column.name for column in table.primary_key]
+        statement = fresh.on_conflict_do_update(index_elements=keys, set_=told, where=only(fresh.excluded))
+    else:
+        statement = fresh.on_conflict_do_nothing()
+    return str(statement.compile(dialect=dialect(paramstyle="named")))
+
+
+KEEP = _upsert(RECEIPTS, None)
+# A stream only ever goes forward, whatever order its batches arrive in.
+TELL_STREAM = _upsert(
+    STREAMS, lambda fresh: fresh.complete_until >= STREAMS.c.complete_until, "complete_until", "closed"
+)
+# The same gap may be told again, grown together with the next one.
+TELL_DROP = _upsert(DROPS, lambda fresh: fresh["count"] > DROPS.c["count"], "until", "count")
+
+
 class ReceiptStore:
     """:class:`recovery.loss.ports.Receipts` in a file. Safe from several threads."""
 
@@ -90,11 +112,10 @@ class ReceiptStore:
     def keep(self, stream: Stream, receipts: Sequence[Receipt]) -> None:
         with self._writing, self._failing("write"), self._engine.begin() as connection:
             if receipts:
-                rows = [_row(receipt) for receipt in receipts]
-                connection.execute(insert(RECEIPTS).on_conflict_do_nothing(), rows)
+                connection.exec_driver_sql(KEEP, [_row(receipt) for receipt in receipts])
             for drop in stream.drops:
-                _tell_drop(connection, stream.id, drop)
-            _tell(connection, stream)
+                connection.exec_driver_sql(TELL_DROP, _drop_row(stream.id, drop))
+            connection.exec_driver_sql(TELL_STREAM, _stream_row(stream))
 
     def held(self, site: SiteId, systems: Sequence[SystemId], since: datetime, until: datetime) -> tuple[Receipt, ...]:
         wanted = select(RECEIPTS).where(
@@ -160,9 +181,8 @@ class ReceiptStore:
             raise NciaError("receipts.store-failed", what, why, "disk space, permissions") from error
 
 
-def _tell(connection: Connection, stream: Stream) -> None:
-    """A stream only ever goes forward, whatever order its batches arrive in."""
-    told = {
+def _stream_row(stream: Stream) -> dict[str, Any]:
+    return {
         "stream": stream.id,
         "door": stream.door,
         "served_by": stream.served_by,
@@ -170,20 +190,10 @@ def _tell(connection: Connection, stream: Stream) -> None:
         "complete_until": to_text(stream.complete_until),
         "closed": stream.closed,
     }
-    fresh = insert(STREAMS).values(**told)
-    newer = fresh.excluded.complete_until >= STREAMS.c.complete_until
-    changed = {"complete_until": fresh.excluded.complete_until, "closed": fresh.excluded.closed}
-    connection.execute(fresh.on_conflict_do_update(index_elements=["stream"], set_=changed, where=newer))
 
 
-def _tell_drop(connection: Connection, stream: str, drop: Dropped) -> None:
-    """The same gap may be told again, grown together with the next one."""
-    told = {"stream": stream, "since": to_text(drop.since), "until": to_text(drop.until), "count": drop.count}
-    fresh = insert(DROPS).values(**told)
-    changed = {"until": fresh.excluded.until, "count": fresh.excluded["count"]}
-    grown = fresh.excluded["count"] > DROPS.c["count"]
-    keys = ["stream", "since"]
-    connection.execute(fresh.on_conflict_do_update(index_elements=keys, set_=changed, where=grown))
+def _drop_row(stream: str, drop: Dropped) -> dict[str, Any]:
+    return {"stream": stream, "since": to_text(drop.since), "until": to_text(drop.until), "count": drop.count}
 
 
 def _row(receipt: Receipt) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
+    PointRehashed,
     RunMissed,
 )
 from tests.core.alerts.test_incidents import CHAIN
@@ -290,3 +291,44 @@ def test_a_backup_that_failed_is_an_incident_with_its_error(south: Centre) -> No
     south.journal.append(BackupFailed(job="backup-1", dataset="s0/rows", error="the store is full"), by="x")
     see(south, world(), 1)
     assert "the store is full" in south.open()["backup:s0/rows"].now.sentence
+
+
+def test_a_copy_whose_bytes_changed_is_an_incident_until_a_newer_one_is_there(south: Centre) -> None:
+    see(south, world())
+    south.journal.append_all((point("point-1"), rehashed("point-1", "checksum mismatch")), by="x")
+    see(south, world(), 1)
+    assert "point-1 was read again and is damaged: checksum mismatch" in south.open()["proof:s0/rows"].now.sentence
+    south.journal.append_all((point("point-2"), rehashed("point-2", "")), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def point(name: str) -> BackupFinished:
+    return BackupFinished(
+        job=f"backup-{name}",
+        point=name,
+        dataset="s0/rows",
+        store_site="south",
+        path=f"s0/rows/{name}",
+        size_bytes=1,
+        files=1,
+        start_lsn="0/1",
+        stop_lsn="0/2",
+        manifest_sha256="00",
+        seconds=1,
+    )
+
+
+def rehashed(name: str, why: str) -> PointRehashed:
+    return PointRehashed(
+        job="rehash-1",
+        point=name,
+        dataset="s0/rows",
+        store_site="south",
+        matched=not why,
+        manifest_sha256="00",
+        size_bytes=1,
+        files=1,
+        seconds=1,
+        why=why,
+    )

@@ -177,7 +177,7 @@ def missed_run(scene: Scene) -> Told:
 
 
 def proof_failed(scene: Scene) -> Told:
-    told = f"the backup of {scene.name} is not proven: the restore of {scene.since} failed ({_why(scene)})."
+    told = f"the backup of {scene.name} is not proven: restoring or reading it at {scene.since} failed ({_why(scene)})."
     return told, f"ncia backup prove {scene.name}"
 
 

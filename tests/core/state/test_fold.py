@@ -271,3 +271,26 @@ def test_a_run_has_one_plan() -> None:
 def test_what_was_folded_in_is_told_by_site() -> None:
     entries = [*entries_of(*RUN), *entries_of(BY_KIND["controller.started"], site=WEST)]
     assert dict(fold(entries).heads) == {EAST: 4, WEST: 1}
+
+
+# --- copies read again --------------------------------------------------------------------------------------------
+
+
+def test_a_proven_point_whose_bytes_changed_counts_no_longer_and_a_later_proof_makes_it_count_again() -> None:
+    made, proof = like("backup.finished"), like("proof.finished")
+    damaged, whole = like("point.rehashed"), like("point.rehashed", matched=True, why="")
+    assert folded(made, proof, whole).proven.keys() == {"tax/rows"}
+    assert folded(made, proof, damaged).proven == {}
+    assert folded(made, proof, damaged, proof).proven.keys() == {"tax/rows"}
+
+
+def test_a_damaged_newest_point_leaves_the_one_before_as_the_newest_proven() -> None:
+    older = (like("backup.finished"), like("proof.finished"))
+    newer = (like("backup.finished", point="point-2"), like("proof.finished", point="point-2"))
+    state = folded(*older, *newer, like("point.rehashed", point="point-2"))
+    assert state.proven["tax/rows"].id == "point-1"
+
+
+def test_a_list_of_lost_acts_changes_nothing_that_is_known() -> None:
+    state = folded(like("loss.listed"))
+    assert (state.strays, state.runs, state.points) == (0, {}, {})
