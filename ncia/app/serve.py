@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ncia.core.journal.peers import PeerLink
     from ncia.core.work.executor import Executor
     from recovery.loss.desk import LossDesk
+    from recovery.sync_task import SyncTask
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
@@ -47,6 +48,7 @@ RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
 REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
+SYNC_SECONDS = 1.0
 CONTROLLER = "controller"
 
 
@@ -91,6 +93,8 @@ class Controller:
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
+        self.sync = sync_task(settings, estate, self.journal, self.active, closing)
+        self.calendar.every(SYNC_SECONDS, "sync", self.sync.tick)
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
@@ -277,6 +281,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
     from recovery.fencing.etcd import Etcd
     from recovery.outage import EntryOutages
     from recovery.ports import World
+    from recovery.receiving.control import ReceiverControl
     from recovery.task import RecoveryDesk, Surroundings
 
     site = settings.site
@@ -286,10 +291,30 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
         databases=PostgresDatabases(estate, site, settings.secrets / "pgpass"),
         applications=HttpApplications(estate, site),
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
+        receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)
     return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching))
+
+
+def sync_task(
+    settings: SiteSettings,
+    estate: Estate,
+    journal: Journal,
+    active: Callable[[], Mapping[SystemId, tuple[SiteId, int]]],
+    closing: ExitStack,
+) -> SyncTask:
+    from recovery.actions.postgresql import PostgresDatabases
+    from recovery.fencing.claims import Claims
+    from recovery.fencing.etcd import Etcd
+    from recovery.sync_task import Parts, SyncTask
+
+    site = settings.site
+    primaries = PostgresDatabases(estate, site, settings.secrets / "pgpass")
+    closing.callback(primaries.close)
+    where = lambda: {system: at for system, (at, _) in active().items()}  # noqa: E731
+    return SyncTask(Parts(estate, site, primaries, Claims(Etcd.of(estate, site)), journal, where))
 
 
 def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:

@@ -52,7 +52,7 @@ class Bench:
             self.do(earlier)
 
 
-SEEN_ONLY_BY_DOING = {"verify_application"}
+SEEN_ONLY_BY_DOING = {"verify_application", "drain_receiver"}
 TRUE_FROM_THE_START = {"verify_outside"}  # the switch before it has done the work
 FOLLOWS_BY_ITSELF = {"refresh_gate"}  # a warden's own pass may come first
 
