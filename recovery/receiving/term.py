@@ -85,10 +85,12 @@ class Place:
         return unbroken(found)
 
     def newest_at(self, epoch: int) -> datetime | None:
+        """When WAL was last written into the term's folder."""
         moments = []
         for file in self._files(self.term(epoch)):
             with suppress(OSError):
-                moments.append(file.stat().st_mtime)
+                stat = file.stat()
+                moments += [stat.st_mtime] if segment_of(file.name, stat.st_size) else []
         return datetime.fromtimestamp(max(moments), UTC) if moments else None
 
     def prune(self, epoch: int, replayed: int) -> int:

@@ -60,7 +60,7 @@ def protection_of(system: System, estate: Estate, state: State, looks: Looks, ac
     if waits:
         kept = lag is not None and lag <= IN_SYNC_SECONDS
         loss = 0.0 if kept or looks.at(f"receiver:{system.id}@{peer}").verdict == "up" else None
-    elif alone and not (change is not None and replica.verdict == "up"):
+    elif alone and change is None:
         loss, lag = None, None  # what was measured of the copy before the promotion says nothing about after it
     return Protection(at, epoch, peer, replica.verdict, lag, loss, lag_stale or loss_stale, waits, alone)
 
