@@ -288,8 +288,8 @@ def _decides(subject: str, roots: set[str], public: str) -> bool:
         return True
     if kind in ("entry", "app"):
         return any(public in root for root in roots)
-    if kind == "gate":
-        return f"gate:{site}" in roots
+    if kind in ("gate", "receiver"):
+        return f"{kind}:{site}" in roots
     return kind == "db" and any(root.startswith("host:") for root in roots)
 
 
