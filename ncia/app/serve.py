@@ -17,6 +17,7 @@ from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
 from ncia.app.single import only_one
+from ncia.app.sync import sync_task
 from ncia.core.base.clock import Clock, SystemClock, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, SystemId
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from ncia.core.journal.peers import PeerLink
     from ncia.core.work.executor import Executor
     from recovery.loss.desk import LossDesk
-    from recovery.sync_task import SyncTask
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
@@ -296,25 +296,6 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)
     return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching))
-
-
-def sync_task(
-    settings: SiteSettings,
-    estate: Estate,
-    journal: Journal,
-    active: Callable[[], Mapping[SystemId, tuple[SiteId, int]]],
-    closing: ExitStack,
-) -> SyncTask:
-    from recovery.actions.postgresql import PostgresDatabases
-    from recovery.fencing.claims import Claims
-    from recovery.fencing.etcd import Etcd
-    from recovery.sync_task import Parts, SyncTask
-
-    site = settings.site
-    primaries = PostgresDatabases(estate, site, settings.secrets / "pgpass")
-    closing.callback(primaries.close)
-    where = lambda: {system: at for system, (at, _) in active().items()}  # noqa: E731
-    return SyncTask(Parts(estate, site, primaries, Claims(Etcd.of(estate, site)), journal, where))
 
 
 def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:

@@ -316,6 +316,8 @@ class LossListed(Body):
     uncompared: tuple[str, ...]  # systems whose rows could not be asked
     unnamed: tuple[str, ...]
     list_sha256: str
+
+
 # --- keeping commits at two sites --------------------------------------------------------------------------------
 
 
