@@ -25,6 +25,8 @@ WORTH: dict[Verdict, float] = {"up": 1.0, "degraded": 0.5, "down": 0.0, "unknown
 MEASURES = {
     "canary_age_seconds": "Age of the newest canary row when it was last read back at the replica.",
     "predicted_loss_seconds": "What a loss of the active site would have cost when the replica was last looked at.",
+    "behind_bytes": "How much of the primary's WAL the other site's receiver had not written yet.",
+    "silent_seconds": "How long ago the other site's receiver had last spoken to the primary.",
     "latency_seconds": "How long the characteristic read took when it was last measured.",
     "active_epoch": "The epoch under which a site said that the system is active at the named site.",
 }

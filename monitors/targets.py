@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ncia.core.base.ids import SiteId, Subject, SystemId
-from ncia.core.estate.model import Address, Estate, PostgresCopy, Site, SiteKind, System
+from ncia.core.estate.model import Address, Estate, PostgresCopy, Replication, Site, SiteKind, System
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,16 @@ class DatabaseTarget:
 
 
 @dataclass(frozen=True)
+class ReceiverTarget:
+    """``receiver:`` of one synchronous system: that of ``peer``, looked at over the vantage's own server."""
+
+    system: System
+    copy: PostgresCopy
+    database: str
+    peer: SiteId
+
+
+@dataclass(frozen=True)
 class SiteTarget:
     site: SiteId
     api: Address | None
@@ -54,7 +64,7 @@ class LeaseTarget:
     members: tuple[Address, ...]
 
 
-Target = AppTarget | EntryTarget | GateTarget | DatabaseTarget | SiteTarget | LeaseTarget
+Target = AppTarget | EntryTarget | GateTarget | DatabaseTarget | ReceiverTarget | SiteTarget | LeaseTarget
 
 
 def vantages(estate: Estate) -> tuple[SiteId, ...]:
@@ -90,6 +100,8 @@ def _of_centre(estate: Estate, system: System, viewer: SiteId) -> list[Target]:
     if copy is not None:
         found.append(GateTarget(subject("gate", system.id, viewer), copy.gate))
         found.append(DatabaseTarget(system, copy, dataset.database, dataset.promise.rpo_seconds))
+        if dataset.replication is Replication.SYNCHRONOUS:
+            found.append(ReceiverTarget(system, copy, dataset.database, estate.peer_of(viewer)))
     return found
 
 

@@ -112,12 +112,13 @@ def to_undo(run: Run) -> tuple[PlannedStep, ...]:
     for an epoch only rises and the way out is forward."""
     for step in run.plan.steps:
         record = run.step(step.id)
-        if step.system and record.attempt and record.state is not StepState.REFUSED:
+        for_good = step.system and KINDS[step.kind].undo is None
+        if for_good and record.attempt and record.state is not StepState.REFUSED:
             return ()
     done = [
         step
         for step in run.plan.steps
-        if KINDS[step.kind].scope is Scope.RUN
+        if (KINDS[step.kind].scope is Scope.RUN or KINDS[step.kind].undo is not None)
         and run.step(step.id).attempt
         and run.step(step.id).state is not StepState.UNDONE
     ]

@@ -258,6 +258,8 @@ def _target(run: Run, step_id: str) -> Target:
             "epoch": move.epoch,
             "mod_revision": move.mod_revision,
             "lost_at": move.lost_at,
+            "loss_how": move.loss.how,
+            "accepted": move.loss.accepted,
         }
     return Target(
         run=run.id,

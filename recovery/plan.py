@@ -14,9 +14,10 @@ from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate.model import Estate, Isolated, Replication, SiteKind, System
-from recovery.fencing.keys import Epoch
+from recovery.fencing.keys import Epoch, Sync, SyncMode
 from recovery.planned import VERSION, LeftOut, Loss, Move, Plan, PlannedStep
-from recovery.ports import Outage, Replica
+from recovery.ports import Outage, Received, Replica
+from recovery.receiving.wal import lsn_number
 from recovery.runbook import Runbook, RunbookStep
 from recovery.steps import KINDS
 
@@ -31,12 +32,20 @@ synchronous commit is not acknowledged at all."""
 @dataclass(frozen=True)
 class Facts:
     """What was found out about one system when the plan was asked for. ``replica`` is ``None`` where its server here
-    did not answer, and ``trouble`` says why. ``cleared_by`` is the run that cleared its synchronous requirement."""
+    did not answer, and ``trouble`` says why. ``cleared_by`` is the run that cleared its synchronous requirement, by the
+    journal; ``sync`` is what etcd says, which counts more. ``received`` is what our receiver of it holds."""
 
     replica: Replica | None
     outage: Outage
     trouble: str = ""
     cleared_by: str = ""
+    sync: Sync | None = None
+    received: Received | None = None
+
+    @property
+    def waited(self) -> bool:
+        """Whether commits of a synchronous system waited for our site until it was lost."""
+        return self.sync.mode is SyncMode.SYNC if self.sync is not None else not self.cleared_by
 
 
 @dataclass(frozen=True)
@@ -146,14 +155,33 @@ def loss_of(system: System, facts: Facts, canary_interval_seconds: float, now: d
     newest, lost_at = facts.replica.newest_canary_at, facts.outage.since or now
     behind = max(0.0, (lost_at - newest).total_seconds())
     mark = to_text(newest)
-    if system.postgres.replication is Replication.SYNCHRONOUS and not facts.cleared_by:
+    synchronous = system.postgres.replication is Replication.SYNCHRONOUS
+    if synchronous and facts.waited:
         if behind <= IN_SYNC_SECONDS:
             sentence = f"nothing: commits waited for this copy, in sync {behind:.1f} s before the loss"
             return Loss(0.0, "synchronous", sentence, mark)
-        why = f"commits should wait for this copy, but its newest canary is {behind:.0f} s older than the loss"
-        return Loss(None, "unknown", f"not known: {why}", mark)
+        return _by_receiver(facts.replica, facts.received, lost_at, behind)
     seconds = round(behind + canary_interval_seconds, 3)
-    return Loss(seconds, "measured", f"at most {seconds:.1f} s, from the newest canary at this copy", mark)
+    told = f"at most {seconds:.1f} s, from the newest canary at this copy"
+    if synchronous and facts.sync is not None:
+        told += f"; commits waited for nobody since {facts.sync.since} (WAL {facts.sync.lsn})"
+    return Loss(seconds, "measured", told, mark)
+
+
+def _by_receiver(replica: Replica, received: Received | None, lost_at: datetime, behind: float) -> Loss:
+    """The copy had fallen back; where our receiver went on, in an unbroken row from what the copy has, commits waited
+    for that, and the copy is given all of it before it is promoted."""
+    why = f"commits should wait for this site, but the copy's newest canary is {behind:.0f} s older than the loss"
+    if received is None:
+        return Loss(None, "unknown", f"not known: {why}, and no receiver holds more")
+    ago = max(0.0, (lost_at - received.newest_at).total_seconds())
+    mark = to_text(received.newest_at)
+    if lsn_number(replica.replayed_lsn or "0/0") < lsn_number(received.first_lsn):
+        return Loss(None, "unknown", f"not known: {why}, and its receiver begins only at {received.first_lsn}", mark)
+    if ago > IN_SYNC_SECONDS:
+        return Loss(None, "unknown", f"not known: {why}, and its receiver heard nothing for {ago:.0f} s before", mark)
+    sentence = f"nothing: commits waited for the receiver here, which wrote the last {ago:.1f} s before the loss"
+    return Loss(0.0, "synchronous", sentence, mark)
 
 
 def waves_of(systems: Sequence[System]) -> dict[SystemId, int]:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.journal.entries import Body
 from recovery.fencing.claims import LeaseState
-from recovery.fencing.keys import Epoch, OpenRun
+from recovery.fencing.keys import Epoch, OpenRun, Sync
+from recovery.receiving.term import Held
 
 
 class Recorded(Protocol):
@@ -56,6 +57,14 @@ class Claims(Protocol):
     def epochs(self) -> Mapping[SystemId, Epoch]: ...
 
     def runs(self) -> Mapping[SiteId, OpenRun]: ...
+
+    def syncs(self) -> Mapping[SystemId, Sync]:
+        """Whether each system's commits wait for the other site; one that was never written waits as promised."""
+        ...
+
+    def put_sync(self, sync: Sync, held_by: SiteId | None = None) -> Sync:
+        """By compare-and-swap with ``sync.mod_revision`` (0: there is none yet); :class:`Refusal` where it changed."""
+        ...
 
     def claim_epoch(
         self, system: SystemId, from_site: SiteId, to_site: SiteId, expected_mod_revision: int, run: RunId
@@ -108,6 +117,41 @@ class Databases(Protocol):
 
     def clear_synchronous(self, system: SystemId) -> None:
         """Commits wait for nobody from the next reload on, which this asks for."""
+        ...
+
+    def replayed_lsn(self, system: SystemId) -> str:
+        """Up to where the copy has replayed; of one that is a primary already, up to where it has written."""
+        ...
+
+    def detach(self, system: SystemId) -> None:
+        """The copy follows its primary no more, and reads what was handed to it; again is no error."""
+        ...
+
+    def attach(self, system: SystemId) -> None:
+        """The inverse of :meth:`detach`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Received:
+    """What the receiver of a system holds, by names and times: from where on, and when its newest byte was written."""
+
+    first_lsn: str
+    newest_at: datetime
+
+
+class Receivers(Protocol):
+    """Our own site's WAL receivers (:class:`recovery.receiving.control.ReceiverControl`). ``None`` everywhere for a
+    system that has none, or whose receiver holds nothing."""
+
+    def received(self, system: SystemId) -> Received | None: ...
+
+    def hand_over(self, system: SystemId) -> Held | None:
+        """Receive nothing more in this term, and lay all that is held out for the copy. May be called again."""
+        ...
+
+    def follow_again(self, system: SystemId) -> None:
+        """The hand-over is void: the receiver goes on."""
         ...
 
 
@@ -189,4 +233,5 @@ class World:
     databases: Databases
     applications: Applications
     traffic: Traffic
+    receivers: Receivers
     watching: Watching | None = None  # the desk fills it in

@@ -40,6 +40,8 @@ class Target:
     epoch: int = 0  # the one that the claim makes
     mod_revision: int = 0  # of the epoch's key, when the plan was made
     lost_at: str = ""  # since when citizens are without it
+    loss_how: str = ""  # how the plan knows the loss that people signed
+    accepted: str = ""  # why a loss was accepted; empty where none was
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from recovery.receiver_steps import drain_receiver, follow_again, is_drained
 from recovery.run_steps import (
     close_run,
     confirmations_over,
@@ -71,6 +72,16 @@ KINDS: Mapping[str, StepKind] = {
             follows=("fence", "hold_confirmations"),
         ),
         StepKind(
+            "drain_receiver",
+            Scope.SYSTEM,
+            "Stop the WAL receiver here and give the copy all that it holds; refuse where the copy cannot replay it.",
+            0.3,
+            is_drained,
+            drain_receiver,
+            follow_again,
+            follows=("fence", "hold_confirmations", "open_run"),
+        ),
+        StepKind(
             "claim_epoch",
             Scope.SYSTEM,
             "Raise the system's epoch in etcd by compare-and-swap, only if the lost site's lease is gone.",
@@ -98,7 +109,7 @@ KINDS: Mapping[str, StepKind] = {
             is_primary,
             promote,
             no_undo="a promoted copy has a history of its own; making it a copy again is a rewind, at fail-back",
-            follows=("claim_epoch",),
+            follows=("claim_epoch", "drain_receiver"),
         ),
         StepKind(
             "clear_synchronous",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ncia.core.base.clock import from_text, to_text
 from ncia.core.base.errors import Refusal
+from recovery.fencing.keys import SyncMode
 from recovery.ports import Answer, Patience, Position, World
 from recovery.step import Done, Target, until
 
@@ -81,7 +83,11 @@ def promote(world: World, target: Target, patience: Patience) -> Done:
 
 
 def waits_for_nobody(world: World, target: Target, patience: Patience) -> Done | None:
+    """Said in etcd first: nobody may think that the next commit here is at another site."""
     if world.databases.synchronous_standby_names(target.system) != "":
+        return None
+    sync = world.claims.syncs().get(target.system)
+    if sync is not None and sync.mode is not SyncMode.ASYNC:
         return None
     return Done("commits wait for nobody", {"unprotected_since": to_text(patience.now())})
 
@@ -89,7 +95,12 @@ def waits_for_nobody(world: World, target: Target, patience: Patience) -> Done |
 def clear_synchronous(world: World, target: Target, patience: Patience) -> Done:
     what = f"clear the synchronous requirement of {target.system}"
     demand_claim(world, target, what)
-    world.databases.clear_synchronous(target.system)
+    sync = world.claims.syncs().get(target.system)
+    if sync is not None and sync.mode is not SyncMode.ASYNC:
+        lsn, since = world.databases.replayed_lsn(target.system), to_text(patience.now())
+        world.claims.put_sync(replace(sync, mode=SyncMode.ASYNC, since=since, lsn=lsn, by=target.run))
+    if world.databases.synchronous_standby_names(target.system) != "":
+        world.databases.clear_synchronous(target.system)
 
     def look() -> Done | None:
         return waits_for_nobody(world, target, patience)

@@ -31,6 +31,7 @@ from ncia.core.journal.entries import (
 )
 from ncia.core.requests.approval import Approval, fingerprint
 from recovery.engine import forecast
+from recovery.fencing.keys import Sync
 from recovery.gates import accept_approval, demand_alone, demand_approved, valid_approvals
 from recovery.perform import Hands, Joinable, Performer, Threads
 from recovery.plan import Asked, Facts, demand_sides, plan_site_failover, systems_at
@@ -98,7 +99,7 @@ class RecoveryDesk:
         there = systems_at(around.estate, asked.lost, epochs)
         with self._folding:
             durations = self._runs.durations()
-        facts = self._facts(asked.lost, there)
+        facts = self._facts(asked.lost, there, around.world.claims.syncs())
         made = plan_site_failover(around.estate, asked, procedure, epochs, facts, durations, around.clock.now())
         expected = forecast(made, now)
         plan = with_forecast(made, expected.served_after, expected.seconds)
@@ -315,16 +316,22 @@ class RecoveryDesk:
         )
         self._write([body], CONTROLLER)
 
-    def _facts(self, lost: SiteId, systems: Sequence[System]) -> dict[SystemId, Facts]:
+    def _facts(self, lost: SiteId, systems: Sequence[System], syncs: Mapping[SystemId, Sync]) -> dict[SystemId, Facts]:
         """Every copy here asked at the same time: a dead server costs its timeout once."""
         with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="plan") as pool:
-            return dict(zip((s.id for s in systems), pool.map(lambda s: self._fact(lost, s), systems), strict=True))
+            found = pool.map(lambda s: self._fact(lost, s, syncs.get(s.id)), systems)
+            return dict(zip((s.id for s in systems), found, strict=True))
 
-    def _fact(self, lost: SiteId, system: System) -> Facts:
-        outage = self._around.watching.outage(system.id)
+    def _fact(self, lost: SiteId, system: System, sync: Sync | None) -> Facts:
+        world, outage = self._around.world, self._around.watching.outage(system.id)
         with self._folding:
             cleared_by = self._runs.cleared_by(system.id, lost)
         try:
-            return Facts(self._around.world.databases.replica(system.id), outage, cleared_by=cleared_by)
+            received = world.receivers.received(system.id)
         except NciaError as error:
-            return Facts(None, outage, trouble=error.why, cleared_by=cleared_by)
+            log.warning("plan.no-receiver", system=system.id, error=str(error))
+            received = None
+        try:
+            return Facts(world.databases.replica(system.id), outage, "", cleared_by, sync, received)
+        except NciaError as error:
+            return Facts(None, outage, error.why, cleared_by, sync, received)

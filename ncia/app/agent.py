@@ -19,6 +19,7 @@ from monitors.targets import (
     EntryTarget,
     GateTarget,
     LeaseTarget,
+    ReceiverTarget,
     SiteTarget,
     Target,
     targets,
@@ -87,8 +88,20 @@ def probes_of(target: Target, site: SiteSettings, settings: Settings, clock: Clo
             from monitors.probes.lease import LeaseProbe
 
             return (LeaseProbe(target.sites, target.members, *pace),)
+        case ReceiverTarget():
+            return (_receiver(target, site, pace, known),)
         case DatabaseTarget():
             return _database(target, site, settings, clock, known)
+
+
+def _receiver(target: ReceiverTarget, site: SiteSettings, pace: tuple[float, float, Clock], known: Roles) -> Probe:
+    from monitors.probes.postgres import Server, conninfo
+    from monitors.probes.receiver import ReceiverProbe
+    from recovery.receiving.wal import joining_name, receiver_name
+
+    server = Server(conninfo(target.copy.server, target.database, site.secrets / "pgpass"), str(target.copy.server))
+    names = (receiver_name(target.peer), joining_name(target.peer))
+    return ReceiverProbe(target.system.id, site.site, target.peer, names, server, pace, known)
 
 
 def _database(

@@ -17,6 +17,7 @@ from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
 from ncia.app.single import only_one
+from ncia.app.sync import sync_task
 from ncia.core.base.clock import Clock, SystemClock, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, SystemId
@@ -47,6 +48,7 @@ RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
 REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
+SYNC_SECONDS = 1.0
 CONTROLLER = "controller"
 
 
@@ -91,6 +93,8 @@ class Controller:
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
+        self.sync = sync_task(settings, estate, self.journal, self.active, closing)
+        self.calendar.every(SYNC_SECONDS, "sync", self.sync.tick)
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
@@ -277,6 +281,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
     from recovery.fencing.etcd import Etcd
     from recovery.outage import EntryOutages
     from recovery.ports import World
+    from recovery.receiving.control import ReceiverControl
     from recovery.task import RecoveryDesk, Surroundings
 
     site = settings.site
@@ -286,6 +291,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
         databases=PostgresDatabases(estate, site, settings.secrets / "pgpass"),
         applications=HttpApplications(estate, site),
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
+        receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

@@ -46,6 +46,12 @@ def fence_watch(settings: Settings = None) -> None:
 
 
 @app.command(rich_help_panel="Processes")
+def receiver(settings: Settings = None) -> None:
+    """Keep a second copy of every commit of the synchronous systems that are active at the other site."""
+    start("receiver", settings)
+
+
+@app.command(rich_help_panel="Processes")
 def agent(settings: Settings = None) -> None:
     """Probe the targets from this site and report what they say."""
     start("agent", settings)

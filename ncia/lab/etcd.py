@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
-from ncia.core.estate.model import Address
+from ncia.core.estate.model import Address, Replication
 from ncia.lab.layout import Layout
 from ncia.lab.namespaces import with_hosts
 from ncia.lab.processes import Spec
@@ -120,8 +122,15 @@ def put_new(estate: Estate, site: SiteId, facts: Mapping[str, Any]) -> None:
 
 
 def birth_facts(estate: Estate) -> dict[str, Any]:
-    """Every system is active at its home, in its first epoch."""
-    return {f"/ncia/epochs/{s.id}": {"epoch": 1, "site": s.home, "run": ""} for s in estate.systems.values()}
+    """Every system is active at its home, in its first epoch; a synchronous one's commits wait for the other site."""
+    epochs = {f"/ncia/epochs/{s.id}": {"epoch": 1, "site": s.home, "run": ""} for s in estate.systems.values()}
+    waiting = {"mode": "sync", "since": to_text(datetime.now(UTC)), "lsn": "0/0", "by": "birth"}
+    syncs = {
+        f"/ncia/sync/{s.id}": waiting
+        for s in estate.systems.values()
+        if s.postgres.replication is Replication.SYNCHRONOUS
+    }
+    return {**epochs, **syncs}
 
 
 def encode(text: str) -> str:

@@ -19,6 +19,8 @@ from ncia.lab import proc, processes, segments
 from ncia.lab.layout import Layout
 from ncia.lab.namespaces import as_database_user, nice
 from ncia.lab.processes import POLL_SECONDS, Spec
+from recovery.receiving.term import HANDED
+from recovery.sync import standby_names
 
 NICE = 10
 WAIT_SECONDS_MAX = 30.0
@@ -46,6 +48,7 @@ max_replication_slots = 8
 min_wal_size = 4MB
 max_wal_size = 64MB
 wal_keep_size = 32MB
+max_slot_wal_keep_size = 1GB  # a keeper of WAL that stays away must not fill the primary's disk
 checkpoint_timeout = 5min
 bgwriter_delay = 1s
 wal_writer_delay = 200ms
@@ -190,6 +193,9 @@ class Cluster:
         server = self.copy.server
         self.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = {"listen_addresses": server.host, "unix_socket_directories": str(self.sockets)}
+        # What a recovery run hands over; in normal times nothing is there, and a copy streams.
+        handed = self.layout.site(self.copy.site) / "pg" / self.copy.receiver_directory / HANDED
+        told["restore_command"] = f'test -f "{handed}/%f" && cp "{handed}/%f" "%p"'
         own.write_text("".join(f"{name} = '{value}'\n" for name, value in told.items()) + f"port = {server.port}\n")
 
     def copy_from_peer(self) -> processes.Started:
@@ -209,7 +215,8 @@ class Cluster:
         return self.start()
 
     def make_synchronous(self, standby: SiteId) -> None:
-        """From now on a commit is acknowledged only once ``standby`` holds it. The copy must be streaming."""
+        """From now on a commit is acknowledged only once site ``standby`` keeps it: its copy, or its receiver. The copy
+        must be streaming."""
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         with self.connect("postgres") as connection:
             while not connection.execute(
@@ -219,7 +226,8 @@ class Cluster:
                     why = f"{standby} does not stream from {self.copy.site}"
                     raise NciaError("lab.no-streaming", f"make {self.system.id} synchronous", why)
                 time.sleep(POLL_SECONDS)
-            connection.execute(f"alter system set synchronous_standby_names = 'FIRST 1 ({standby})'".encode())
+            names = sql.Literal(standby_names(standby))
+            connection.execute(sql.SQL("alter system set synchronous_standby_names = {}").format(names))
             connection.execute("select pg_reload_conf()")
 
     # --- running -------------------------------------------------------------------------------------------------

@@ -11,14 +11,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import sql
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.estate.model import Estate
 from recovery.ports import Replica
+from recovery.receiving.wal import lsn_number
+from recovery.sync import Keeper, Seen
 
 CONNECT_SECONDS = 2
 STATEMENT_MS = 5000
+DETACHED = " hostaddr=127.0.0.1 port=1 connect_timeout=2"
+"""What is put behind a copy's ``primary_conninfo`` to detach it: the later word wins in libpq, and taking it away again
+restores what stood there, whoever wrote that."""
+KEEPERS = """
+select current_setting('synchronous_standby_names'), pg_current_wal_flush_lsn()::text, r.application_name, r.state,
+       r.sync_state, coalesce(r.flush_lsn, '0/0')::text,
+       coalesce(extract(epoch from clock_timestamp() - r.reply_time), 1e9)::float8
+from (select 1 where not pg_is_in_recovery()) as primary_only left join pg_stat_replication r on true
+"""
 
 T = TypeVar("T")
 
@@ -61,6 +73,45 @@ class PostgresDatabases:
         what = f"let {system}'s commits wait for nobody"
         self._run(system, what, lambda c: c.execute("alter system set synchronous_standby_names = ''"))
         self._row(system, what, "select pg_reload_conf()")
+
+    def seen(self, system: SystemId) -> Seen | None:
+        what = f"see who keeps {system}'s commits"
+        found = self._run(system, what, lambda c: c.execute(KEEPERS).fetchall())
+        if not found:
+            return None
+        keepers = tuple(
+            Keeper(name, state, sync_state, lsn_number(flushed), float(silent))
+            for _, _, name, state, sync_state, flushed, silent in found
+            if name is not None
+        )
+        return Seen(found[0][0], lsn_number(found[0][1]), keepers)
+
+    def require_synchronous(self, system: SystemId, names: str) -> None:
+        what = f"let {system}'s commits wait for {names}"
+        told = sql.SQL("alter system set synchronous_standby_names = {}").format(sql.Literal(names))
+        self._run(system, what, lambda c: c.execute(told))
+        self._row(system, what, "select pg_reload_conf()")
+
+    def replayed_lsn(self, system: SystemId) -> str:
+        look = (
+            "select case when pg_is_in_recovery() then coalesce(pg_last_wal_replay_lsn(), '0/0')"
+            " else pg_current_wal_lsn() end::text"
+        )
+        return str(self._row(system, f"see how far {system}'s copy has replayed", look)[0])
+
+    def detach(self, system: SystemId) -> None:
+        self._follow(system, f"detach {system}'s copy from its primary", DETACHED)
+
+    def attach(self, system: SystemId) -> None:
+        self._follow(system, f"attach {system}'s copy to its primary again", "")
+
+    def _follow(self, system: SystemId, what: str, ending: str) -> None:
+        before = str(self._row(system, what, "select current_setting('primary_conninfo')")[0])
+        wanted = before.removesuffix(DETACHED) + ending
+        if wanted != before:
+            told = sql.SQL("alter system set primary_conninfo = {}").format(sql.Literal(wanted))
+            self._run(system, what, lambda c: c.execute(told))
+            self._row(system, what, "select pg_reload_conf()")
 
     def close(self) -> None:
         with self._lock:

@@ -19,13 +19,17 @@ from recovery.fencing.files import NANOSECONDS
 from recovery.fencing.keys import (
     EPOCHS,
     RUNS,
+    SYNC,
     Epoch,
     OpenRun,
+    Sync,
     epoch_key,
     epoch_of,
     run_key,
     run_of,
     site_key,
+    sync_key,
+    sync_of,
 )
 
 CONTROL_SECONDS = 5.0
@@ -61,6 +65,35 @@ class Claims:
     def runs(self) -> Mapping[SiteId, OpenRun]:
         """Open runs by the site they are against."""
         return {run.lost: run for run in map(run_of, self._etcd.prefix(RUNS))}
+
+    def syncs(self) -> Mapping[SystemId, Sync]:
+        return {sync.system: sync for sync in map(sync_of, self._etcd.prefix(SYNC))}
+
+    def put_sync(self, sync: Sync, held_by: SiteId | None = None) -> Sync:
+        """By compare-and-swap with ``sync.mod_revision``; with ``held_by`` only while that site holds its lease and the
+        system's epoch. :class:`Refusal` with what stands there where any of it is otherwise."""
+        key = sync_key(sync.system)
+        own = Unchanged(key, sync.mod_revision) if sync.mod_revision else Absent(key)
+        right = () if held_by is None else self._right(sync.system, held_by)
+        outcome = self._etcd.txn((own, *right), (Put(key, sync.value()), Get(key)), (Get(key),))
+        found = [sync_of(pair) for pair in outcome.reads[0]]
+        if outcome.succeeded:
+            return found[0]
+        if found and found[0].value() == sync.value():
+            return found[0]  # an earlier attempt of ours came through
+        told = f"it says {found[0].mode} since {found[0].since} by {found[0].by}" if found else "it is not there"
+        why = f"it changed meanwhile, or the site's lease or the system's epoch did: {told}"
+        raise Refusal("sync.changed", f"write that {sync.system} is {sync.mode}", why, "look again")
+
+    def _right(self, system: SystemId, site: SiteId) -> tuple[Unchanged, ...]:
+        """What must stand as it does now for ``site`` to have the say over ``system``."""
+        lease, epoch = self._etcd.get(site_key(site)), self._etcd.get(epoch_key(system))
+        what = f"have the say over {system} at {site}"
+        if lease is None:
+            raise Refusal("sync.no-lease", what, f"{site} holds no lease", "its warden must hold it")
+        if epoch is None or epoch_of(epoch).site != site:
+            raise Refusal("sync.not-active", what, f"{system} is not active there", "ncia status")
+        return (Unchanged(lease.key, lease.mod_revision), Unchanged(epoch.key, epoch.mod_revision))
 
     def birth(self, system: SystemId, home: SiteId) -> Epoch:
         """Epoch 1 at its home, for a system that has none yet; an epoch already there stays as it is."""

@@ -64,11 +64,16 @@ def peer_routes(warden: Warden) -> dict[tuple[str, str], Answer]:
 
 
 def open_control(path: Path, warden: Warden) -> socketserver.BaseServer:
-    """Serve the control door at ``path`` (mode 0600) in a thread of its own."""
+    """Serve the warden's control door at ``path`` (mode 0600) in a thread of its own."""
+    return open_unix(path, control_routes(warden))
+
+
+def open_unix(path: Path, routes: Mapping[tuple[str, str], Answer]) -> socketserver.BaseServer:
+    """Serve ``routes`` at ``path`` (mode 0600) in a thread of its own, to whoever may enter the folder."""
     path.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:
-        server = _Unix(str(path), _handler(control_routes(warden), ""))
+        server = _Unix(str(path), _handler(routes, ""))
     finally:
         os.umask(mask)
     return _start(server)

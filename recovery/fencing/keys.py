@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from recovery.fencing.etcd import KeyValue
@@ -11,6 +12,7 @@ from recovery.fencing.etcd import KeyValue
 SITES = "/ncia/sites/"
 EPOCHS = "/ncia/epochs/"
 RUNS = "/ncia/runs/"
+SYNC = "/ncia/sync/"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,28 @@ class OpenRun:
         return json.dumps({"run": self.run, "site": self.site})
 
 
+class SyncMode(StrEnum):
+    SYNC = "sync"  # a commit is acknowledged only once the other site keeps it
+    ASYNC = "async"  # commits wait for nobody
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Whether a system's commits wait for the other site, by the third vote: since when, from which WAL position on,
+    and by whom it was so decided. It says ``async`` before the first commit that does not wait, and ``sync`` only when
+    the other site has caught up. ``mod_revision`` is what the next change compares with; 0 for one never written."""
+
+    system: SystemId
+    mode: SyncMode
+    since: str
+    lsn: str
+    by: str
+    mod_revision: int = 0
+
+    def value(self) -> str:
+        return json.dumps({"mode": self.mode.value, "since": self.since, "lsn": self.lsn, "by": self.by})
+
+
 def site_key(site: SiteId) -> str:
     return SITES + site
 
@@ -49,6 +73,17 @@ def epoch_key(system: SystemId) -> str:
 
 def run_key(lost: SiteId) -> str:
     return RUNS + lost
+
+
+def sync_key(system: SystemId) -> str:
+    return SYNC + system
+
+
+def sync_of(pair: KeyValue) -> Sync:
+    told = pair.json()
+    system = SystemId(pair.key.removeprefix(SYNC))
+    since, lsn, by = str(told["since"]), str(told["lsn"]), str(told["by"])
+    return Sync(system, SyncMode(told["mode"]), since, lsn, by, pair.mod_revision)
 
 
 def epoch_of(pair: KeyValue) -> Epoch:

@@ -17,6 +17,8 @@ from ncia.core.journal.entries import (
     RunStopped,
     StepEnded,
     StepIntended,
+    SyncDegraded,
+    SyncRestored,
     TableSum,
 )
 from ncia.core.views import Active, Live, StatusView, status_view
@@ -142,6 +144,36 @@ def test_a_moved_system_has_no_partner_until_its_copy_is_seen_to_follow() -> Non
     follows = view(story.look(5, NORTH, "up", "replica:tax@north"), old, MOVED).systems[0]
     assert (follows.without_partner_since, follows.commits_wait) == (None, False)
     assert (follows.predicted_loss_seconds, follows.breaks_promise) == (2.4, True)
+
+
+def test_a_system_whose_commits_wait_for_nobody_is_unprotected_since_then_and_its_loss_is_measured() -> None:
+    measures = {
+        ("replica:tax@south", "canary_age_seconds"): (4.0, at(9)),
+        ("replica:tax@south", "predicted_loss_seconds"): (6.0, at(9)),
+    }
+    degraded = SyncDegraded(system="tax", site="north", since=text(3), lsn="0/3000060", reason="nobody keeps them")
+    story = all_up().say(3, NORTH, degraded)
+    tax = view(story, Live(ALL_SPEAK, measures)).systems[0]
+    assert (tax.commits_wait, tax.without_partner_since, tax.predicted_loss_seconds) == (False, text(3), 6.0)
+    assert tax.breaks_promise is True
+    restored = SyncRestored(system="tax", site="north", since=text(3), lsn="0/4000000", unprotected_seconds=2.0)
+    tax = view(story.say(5, NORTH, restored), Live(ALL_SPEAK, measures)).systems[0]
+    assert (tax.commits_wait, tax.without_partner_since, tax.predicted_loss_seconds) == (True, None, 0.0)
+
+
+def test_a_promoted_system_whose_commits_wait_again_is_protected_again() -> None:
+    story = all_up().say(2, SOUTH, PlanMade(run="r1", runbook="b", plan_hash="h", plan=PLAN, by="ann"))
+    story.say(3, SOUTH, StepIntended(run="r1", step="tax/claim_epoch", attempt=1), ended("tax/claim_epoch", "done"))
+    restored = SyncRestored(system="tax", site="south", since=text(3), lsn="0/4000000", unprotected_seconds=2.0)
+    tax = view(story.say(5, SOUTH, restored), Live(ALL_SPEAK, measured("replica:tax@north", 0.4)), MOVED).systems[0]
+    assert (tax.commits_wait, tax.without_partner_since, tax.predicted_loss_seconds) == (True, None, 0.0)
+
+
+def test_with_the_copy_behind_a_receiver_that_keeps_every_commit_loses_nothing() -> None:
+    behind = Live(ALL_SPEAK, measured("replica:tax@south", 60.0))
+    assert view(all_up(), behind).systems[0].predicted_loss_seconds is None
+    kept = all_up().look(1, NORTH, "up", "receiver:tax@south")
+    assert view(kept, behind).systems[0].predicted_loss_seconds == 0.0
 
 
 def test_without_an_epoch_a_system_is_shown_at_home_and_the_epoch_is_not_known() -> None:

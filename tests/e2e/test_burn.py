@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from ncia.cli.client import Api
 from ncia.lab.exercise import Exercise, wait_until
-from tests.e2e.scene import DAEJEON, GWANGJU, SOON, Scene
+from tests.e2e.scene import DAEJEON, GWANGJU, SOON, Scene, acked
+from tests.e2e.test_receivers import detach, keepers
 
 STANDS_STILL, LAG_SECONDS = "gangnam-tax", 3.0
 
@@ -62,11 +64,23 @@ def stop_following(scene: Scene) -> None:
     wait_until(f"{STANDS_STILL} lags", lags, SOON)
 
 
+def without_its_copy(scene: Scene, system: str) -> None:
+    """The copy of a grade-1 system is away when the site burns: its receiver alone keeps what citizens do."""
+    detach(scene, system)
+    wait_until(f"the copy of {system} streams no more", lambda: GWANGJU not in keepers(scene, system), SOON)
+    scene.wait_for_acts(f"{system} goes on", time.monotonic(), [system], acked)
+
+
 @pytest.mark.lab(last=True)
 def test_the_burn_is_recovered_correctly_though_the_controller_is_killed_three_times(scene: Scene) -> None:
     scene.wait_until_proven()
     killer = Killer(scene)
-    outcome = Exercise(scene.lab.home, DAEJEON, print, killer, lambda: stop_following(scene)).burn_and_recover()
+
+    def hurt() -> None:
+        stop_following(scene)
+        without_its_copy(scene, "hometax")
+
+    outcome = Exercise(scene.lab.home, DAEJEON, print, killer, hurt).burn_and_recover()
     # A copy that stands still falls behind while nobody looks: its figure is as old as the last look, up to a second.
     assert [told for told in outcome.failures if not told.startswith(f"{STANDS_STILL}: lost")] == []
     assert {system.id for system in outcome.systems if system.lost_acked} >= {STANDS_STILL}
@@ -78,6 +92,8 @@ def test_the_burn_is_recovered_correctly_though_the_controller_is_killed_three_t
     assert [system.id for system in outcome.systems if system.grade == 1 and system.lost_acked] == []
 
     ends = [e["body"] for e in scene.entries(GWANGJU, None, "step.ended")]
+    drained = [end["measured"].get("read_from_receiver") for end in ends if end["step"] == "hometax/drain_receiver"]
+    assert True in drained
     finished = Counter(end["step"] for end in ends if end["outcome"] in ("done", "already"))
     assert {step: count for step, count in finished.items() if count != 1} == {}
     assert len(scene.entries(GWANGJU, None, "run.resumed")) >= len(killer.killed), killer.seen

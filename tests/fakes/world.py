@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal, Unreachable
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Replication
 from recovery.fencing.claims import Claims
-from recovery.fencing.keys import EPOCHS, RUNS, epoch_of, site_key
+from recovery.fencing.keys import EPOCHS, RUNS, Sync, SyncMode, epoch_of, site_key
 from recovery.perform import Waiting
-from recovery.ports import Answer, Outage, Position, Replica, World
+from recovery.ports import Answer, Outage, Position, Received, Replica, World
+from recovery.receiving.term import Held
+from recovery.receiving.wal import lsn_text
 from recovery.step import Halted
 from tests.fakes.etcd import FakeEtcd
 
@@ -48,6 +51,19 @@ class Server:
     canary_at: datetime
     alive: bool = True
     primary_from_ns: int = 0
+    replayed: int = 0x3000000
+    detached: bool = False
+    reads_handed: bool = True  # its restore_command works
+
+
+@dataclass
+class FakeReceiver:
+    """A WAL receiver: where the last record that it holds begins; 0 where it holds nothing."""
+
+    last: int = 0x3000000 - 0x100
+    newest_at: datetime | None = None
+    handed_over: bool = False
+    alive: bool = True
 
 
 @dataclass
@@ -87,6 +103,8 @@ class FakeWorld:
         self.positions: dict[SystemId, Position] = {}
         self.front_door_alive = True
         self.broken_applications: set[SystemId] = set()
+        self.given_up: set[SystemId] = set()  # what their receivers hold may be lost: a person said so
+        self.receivers: dict[SystemId, FakeReceiver] = {}
         for system in estate.systems.values():
             self.claims.birth(system.id, system.home)
             waits = system.postgres.replication is Replication.SYNCHRONOUS
@@ -94,6 +112,10 @@ class FakeWorld:
                 names = f"FIRST 1 ({estate.peer_of(system.home)})" if waits else ""
                 self.servers[system.id, site] = Server(site != system.home, names, self.now())
             self.positions[system.id] = Position(system.home, 1)
+            if waits:
+                self.receivers[system.id] = FakeReceiver(newest_at=self.now())
+                born = Sync(system.id, SyncMode.SYNC, to_text(self.now()), "0/0", "birth")
+                self.claims.put_sync(born)
         for site in estate.centres:
             self._renew(site)
         self.live(3)
@@ -158,6 +180,8 @@ class FakeWorld:
         a, b = (self.servers[system, site] for site in self.estate.centres)
         if a.alive and b.alive and a.in_recovery != b.in_recovery:
             a.canary_at = b.canary_at = self.now()
+            if system in self.receivers:
+                self.receivers[system].newest_at = self.now()
 
     # --- laws --------------------------------------------------------------------------------------------------------
 
@@ -208,6 +232,7 @@ class FakeWorld:
             databases=_Databases(self),
             applications=_Applications(self),
             traffic=_Traffic(self),
+            receivers=_Receivers(self),
         )
 
     def outage(self, system: SystemId) -> Outage:
@@ -298,6 +323,9 @@ class _Databases:
             raise LawBroken(f"{system} is promoted at {self._world.own}, but epoch {epoch.epoch} is at {epoch.site}")
         if self._world.writable(system, self._world.other):
             raise LawBroken(f"{system} is promoted while {self._world.other} can still write")
+        receiver = self._world.receivers.get(system)
+        if receiver is not None and server.replayed <= receiver.last and system not in self._world.given_up:
+            raise LawBroken(f"{system} is promoted without what its receiver holds")
         if not server.primary_from_ns:
             server.primary_from_ns = self._world.now_ns + PROMOTION_NS
         self._world.done(f"databases.promote({system})")
@@ -305,9 +333,57 @@ class _Databases:
     def synchronous_standby_names(self, system: SystemId) -> str:
         return self._server(system, "synchronous_standby_names").waits_for
 
+    def replayed_lsn(self, system: SystemId) -> str:
+        server = self._server(system, "replayed_lsn")
+        receiver = self._world.receivers.get(system)
+        if server.detached and server.reads_handed and receiver is not None and receiver.handed_over:
+            server.replayed = max(server.replayed, receiver.last + 0x100)
+        return lsn_text(server.replayed)
+
+    def detach(self, system: SystemId) -> None:
+        self._server(system, "detach").detached = True
+        self._world.done(f"databases.detach({system})")
+
+    def attach(self, system: SystemId) -> None:
+        self._server(system, "attach").detached = False
+        self._world.done(f"databases.attach({system})")
+
     def clear_synchronous(self, system: SystemId) -> None:
         self._server(system, "clear_synchronous").waits_for = ""
         self._world.done(f"databases.clear_synchronous({system})")
+
+
+class _Receivers:
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+
+    def _receiver(self, system: SystemId, what: str) -> FakeReceiver | None:
+        self._world.call(f"receivers.{what}({system})")
+        found = self._world.receivers.get(system)
+        if found is not None and not found.alive:
+            raise Unreachable("receiver.not-there", f"ask the receivers /{what}", "connection refused")
+        return found
+
+    def received(self, system: SystemId) -> Received | None:
+        found = self._receiver(system, "received")
+        if found is None or not found.last or found.newest_at is None:
+            return None
+        return Received("0/2000000", found.newest_at)
+
+    def hand_over(self, system: SystemId) -> Held | None:
+        found = self._receiver(system, "hand_over")
+        if found is None:
+            return None
+        found.handed_over = True
+        self._world.done(f"receivers.hand_over({system})")
+        newest = to_text(found.newest_at or self._world.now())
+        return Held(1, 1, "0/2000000", lsn_text(found.last), 2, newest) if found.last else None
+
+    def follow_again(self, system: SystemId) -> None:
+        found = self._receiver(system, "follow_again")
+        if found is not None:
+            found.handed_over = False
+            self._world.done(f"receivers.follow_again({system})")
 
 
 class _Applications:

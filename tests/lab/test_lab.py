@@ -119,7 +119,7 @@ def test_each_standby_streams_through_the_wan_and_grade_1_waits_for_it(lab):
                 " where application_name = %s",
                 (estate.peer_of(system.home),),
             ).fetchall()
-        state = "sync" if system.grade == 1 else "async"
+        state = "quorum" if system.grade == 1 else "async"
         relay = relay_address(estate.sites[system.home]).host
         assert told == [(estate.peer_of(system.home), "streaming", state, relay)], system.id
 

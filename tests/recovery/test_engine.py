@@ -55,12 +55,12 @@ def test_a_run_begins_with_the_fence_alone() -> None:
 
 
 def test_after_the_run_is_open_as_many_systems_begin_as_there_are_slots_highest_grade_first() -> None:
-    assert begins(run(*BEFORE)) == [f"{s}/claim_epoch" for s in ("share", "egov", "hometax", "customs")]
-    assert begins(run(*BEFORE), limit=1) == ["share/claim_epoch"]
+    assert begins(run(*BEFORE)) == [f"{s}/drain_receiver" for s in ("share", "egov", "hometax", "customs")]
+    assert begins(run(*BEFORE), limit=1) == ["share/drain_receiver"]
 
 
 def test_what_is_under_way_takes_its_slot() -> None:
-    assert begins(run(*BEFORE, intended("share/claim_epoch")), limit=2) == ["egov/claim_epoch"]
+    assert begins(run(*BEFORE, intended("share/drain_receiver")), limit=2) == ["egov/drain_receiver"]
 
 
 def test_a_planned_a_stopped_and_an_ended_run_do_nothing() -> None:
@@ -112,6 +112,9 @@ def test_only_what_was_done_before_any_claim_is_taken_back_last_first() -> None:
     both = [body for pair in zip(tried, BEFORE, strict=True) for body in pair]
     assert [s.id for s in to_undo(run(*both))] == ["open_run", "hold_confirmations", "fence"]
     assert to_undo(run(*both, intended("share/claim_epoch"))) == ()
+    drained = to_undo(run(*both, intended("share/drain_receiver"), ended("share/drain_receiver")))
+    assert [s.id for s in drained] == ["share/drain_receiver", "open_run", "hold_confirmations", "fence"]
+    assert to_undo(run(*both, intended("share/drain_receiver"), intended("share/claim_epoch"))) == ()
     refused = ended("share/claim_epoch", "refused")
     assert len(to_undo(run(*both, intended("share/claim_epoch"), refused))) == 3
 

@@ -17,7 +17,7 @@ from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Isolated
 from recovery.engine import forecast
-from recovery.fencing.keys import Epoch
+from recovery.fencing.keys import Epoch, Sync, SyncMode
 from recovery.plan import (
     Asked,
     Facts,
@@ -28,7 +28,7 @@ from recovery.plan import (
     waves_of,
 )
 from recovery.planned import Plan, plan_hash
-from recovery.ports import Outage, Replica
+from recovery.ports import Outage, Received, Replica
 from recovery.runbook import load_runbook
 from tests.recovery.scene import LOST, RUNBOOKS, SURVIVOR, estate
 
@@ -258,6 +258,57 @@ def test_accepting_needs_a_system_that_moves_and_a_reason(accept: dict[str, str]
     with pytest.raises(Refusal) as caught:
         planned({}, accept)
     assert caught.value.code == f"recovery.{code}"
+
+
+# --- whether commits waited --------------------------------------------------------------------------------------
+
+
+def sync(mode: SyncMode) -> Sync:
+    return Sync(SystemId("hometax"), mode, "2026-09-26T20:10:00.000000Z", "0/2F00000", "sync at daejeon", 9)
+
+
+def received(first_lsn: str = "0/2000000", ago: float = 0.5) -> Received:
+    assert DOWN.since is not None
+    return Received(first_lsn, DOWN.since - timedelta(seconds=ago))
+
+
+def test_a_system_that_etcd_calls_async_loses_what_was_measured_says_since_when_and_needs_the_override() -> None:
+    degraded = {"hometax": Facts(replica(0.4), DOWN, sync=sync(SyncMode.ASYNC))}
+    told = refused(degraded)
+    assert "1.4 s would be lost, promised is 0 s" in told.why
+    assert "--accept-loss hometax=REASON" in told.override
+    move = planned(degraded, {"hometax": "the link was cut before"}).move_of("hometax")
+    assert (move.loss.seconds, move.loss.how) == (1.4, "measured")
+    assert move.loss.sentence == (
+        "at most 1.4 s, from the newest canary at this copy; commits waited for nobody since "
+        "2026-09-26T20:10:00.000000Z (WAL 0/2F00000)"
+    )
+    assert move.loss.accepted == "the link was cut before"
+
+
+def test_etcds_word_that_commits_wait_again_counts_more_than_an_old_run_that_cleared_them() -> None:
+    again = {"hometax": Facts(replica(0.4), DOWN, cleared_by="run-0", sync=sync(SyncMode.SYNC))}
+    assert planned(again).move_of("hometax").loss.seconds == 0.0
+
+
+def test_with_the_copy_fallen_back_the_receiver_that_went_on_makes_the_loss_nothing() -> None:
+    behind = Facts(replica(60), DOWN, sync=sync(SyncMode.SYNC), received=received())
+    move = planned({"hometax": behind}).move_of("hometax")
+    assert (move.loss.seconds, move.loss.how) == (0.0, "synchronous")
+    assert "commits waited for the receiver here" in move.loss.sentence
+
+
+@pytest.mark.parametrize(
+    ("holds", "why"),
+    [
+        (None, "no receiver holds more"),
+        (received(ago=40), "heard nothing for 40 s"),
+        (received("0/3000001"), "its receiver begins only at 0/3000001"),
+    ],
+)
+def test_a_receiver_that_does_not_bridge_the_gap_leaves_the_loss_unknown(holds: Received | None, why: str) -> None:
+    facts = Facts(replica(60), DOWN, sync=sync(SyncMode.SYNC), received=holds)
+    assert why in refused({"hometax": facts}).why
 
 
 # --- the frozen plan -------------------------------------------------------------------------------------------------

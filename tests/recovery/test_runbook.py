@@ -19,6 +19,7 @@ def test_the_runbook_of_a_lost_site_has_every_step_in_its_order() -> None:
     found = load_runbook(RUNBOOKS, "site_failover")
     assert [s.kind for s in found.before] == ["fence", "hold_confirmations", "open_run"]
     assert [s.kind for s in found.each_system] == [
+        "drain_receiver",
         "claim_epoch",
         "refresh_gate",
         "promote",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ncia.core.base.errors import NciaError, NoQuorum, Refusal
+from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
 from ncia.core.base.ids import RunId, SystemId
+from recovery.fencing.keys import SyncMode
 from recovery.ports import Position
 from recovery.step import Target
 from recovery.steps import KINDS
@@ -52,7 +54,7 @@ class Bench:
             self.do(earlier)
 
 
-SEEN_ONLY_BY_DOING = {"verify_application"}
+SEEN_ONLY_BY_DOING = {"verify_application", "drain_receiver"}
 TRUE_FROM_THE_START = {"verify_outside"}  # the switch before it has done the work
 FOLLOWS_BY_ITSELF = {"refresh_gate"}  # a warden's own pass may come first
 
@@ -159,3 +161,82 @@ def test_an_answer_of_the_old_site_is_no_proof_from_outside() -> None:
     bench.all_before("switch_traffic")
     with pytest.raises(NciaError, match="not within"):
         bench.do("verify_outside")
+
+
+# --- the receiver --------------------------------------------------------------------------------------------------
+
+
+def test_what_only_the_receiver_holds_is_given_to_the_copy_which_is_detached_for_it() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    server, receiver = bench.fake.servers[SHARE, SURVIVOR], bench.fake.receivers[SHARE]
+    receiver.last = server.replayed + 0x500
+    assert bench.do("drain_receiver")["read_from_receiver"] is True
+    assert (server.detached, receiver.handed_over) == (True, True)
+    assert server.replayed > receiver.last
+
+
+def test_a_copy_that_has_all_is_not_detached() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    assert bench.do("drain_receiver")["read_from_receiver"] is False
+    assert not bench.fake.servers[SHARE, SURVIVOR].detached
+
+
+def test_taking_the_drain_back_lets_both_follow_again() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    bench.fake.receivers[SHARE].last += 0x500
+    bench.do("drain_receiver")
+    undo = KINDS["drain_receiver"].undo
+    assert undo is not None
+    undo(bench.world, bench.target)
+    assert (bench.fake.servers[SHARE, SURVIVOR].detached, bench.fake.receivers[SHARE].handed_over) == (False, False)
+
+
+def test_a_copy_that_cannot_replay_it_is_refused_with_both_positions_and_goes_on_where_a_person_accepted_that() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    bench.fake.receivers[SHARE].last = 0x5000000
+    bench.fake.servers[SHARE, SURVIVOR].reads_handed = False
+    with pytest.raises(Refusal) as caught:
+        bench.do("drain_receiver")
+    assert caught.value.code == "recovery.not-drained"
+    assert "0/3000000" in caught.value.why
+    assert "0/5000000" in caught.value.why
+    assert caught.value.override == "--accept-loss share=REASON"
+    bench.target = replace(bench.target, accepted="its disk is gone")
+    assert "read_from_receiver" not in bench.do("drain_receiver")
+
+
+def test_receivers_that_do_not_answer_stop_the_step_unless_their_loss_was_accepted() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    bench.fake.receivers[SHARE].alive = False
+    with pytest.raises(Unreachable):
+        bench.do("drain_receiver")
+    bench.target = replace(bench.target, accepted="the host is gone")
+    bench.do("drain_receiver")
+
+
+def test_a_plan_that_promised_nothing_lost_is_refused_where_commits_ceased_to_wait_since() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    bench.target = replace(bench.target, loss_how="synchronous")
+    sync = bench.fake.claims.syncs()[SHARE]
+    bench.fake.claims.put_sync(replace(sync, mode=SyncMode.ASYNC, since="2026-09-26T20:00:00.000000Z"))
+    with pytest.raises(Refusal) as caught:
+        bench.do("drain_receiver")
+    assert caught.value.code == "recovery.loss-unplanned"
+    assert "since 2026-09-26T20:00:00.000000Z" in caught.value.why
+
+
+def test_clearing_says_in_etcd_first_that_commits_wait_for_nobody() -> None:
+    bench = Bench()
+    bench.all_before("clear_synchronous")
+    bench.fake.calls.clear()
+    bench.do("clear_synchronous")
+    sync = bench.fake.claims.syncs()[SHARE]
+    assert (sync.mode, sync.by) == (SyncMode.ASYNC, "run-1")
+    told = [call.split("(")[0] for call in bench.fake.calls]
+    assert told.index("claims.put_sync") < told.index("databases.clear_synchronous")

@@ -1,7 +1,8 @@
 """What may be behind what: for each possible fault, the faults that would explain it. Pure.
 
-A fault is named by its root, a subject: those that agents look at, and six that only a diagnosis can see:
-``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` (all gates of a site at once),
+A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
+``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
+them at once),
 ``backup:<dataset>`` and ``proof:<dataset>``. The edges follow from the estate; three of them also need a word of
 evidence: a system is explained by a dependency only where it names it, or hangs.
 """
@@ -59,6 +60,7 @@ class Graph:
             "db": self._of_db,
             "canary": self._of_canary,
             "replica": self._of_replica,
+            "receiver": self._of_receiver,
             "app": self._of_app,
             "entry": self._of_entry,
             "backup": self._of_copy,
@@ -143,6 +145,15 @@ class Graph:
         yield f"canary:{name}@{active}"
         yield link(active, site)
         yield f"site:{self._estate.systems[SystemId(name)].home}"
+
+    def _of_receiver(self, name: str, site: str) -> Iterator[str]:
+        if not site:
+            yield f"site:{name}"
+            yield link(*self._estate.centres)
+            return
+        active = self._active_at(name)
+        yield from (f"receiver:{site}", f"db:{name}@{active}", f"agent:{active}")
+        yield from (f"site:{site}", f"site:{active}", link(active, site))
 
     def _of_app(self, name: str, site: str) -> Iterator[str]:
         yield f"site:{site}"

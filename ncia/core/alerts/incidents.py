@@ -27,7 +27,7 @@ RANK: Mapping[str, int] = {"critical": 0, "major": 1, "minor": 2}
 SETTLE_SECONDS = 2.5  # a fault's first bad look lies at least so far back: what falls with it has had time to fall
 SILENCE_SETTLES_SECONDS = 8.0  # an agent is silent within 5 s of its site's loss, which others need time to see
 PEERLESS = ("app", "api", "etcd", "lease")  # looked at from several sites: one that still sees it up clears it
-LOCAL = ("db", "gate", "canary", "replica")  # looked at from their own site only
+LOCAL = ("db", "gate", "canary", "replica", "receiver")  # looked at from their own site only
 CAUSES: Mapping[str, str] = {
     "app": "system-down",
     "api": "controller-down",
@@ -37,6 +37,7 @@ CAUSES: Mapping[str, str] = {
     "gate": "gate-down",
     "canary": "canary-stopped",
     "replica": "replica-behind",
+    "receiver": "receiver-gone",
     "entry": "entry-down",
     "agent": "agent-silent",
     "backup": "missed-run",
@@ -116,12 +117,14 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
     if kind == "host":
         copies = _copies_on(estate, name)
         return not copies or any(saying(evidence, f"db:{system}@{at}", "up") for system, at in copies)
-    if kind == "gate" and not site:
-        return any(saying(evidence, f"gate:{system}@{name}", "up") for system in estate.systems)
+    if kind in ("gate", "receiver") and not site:
+        return any(saying(evidence, f"{kind}:{system}@{name}", "up") for system in estate.systems)
     if kind in ("replica", "canary"):
         active = evidence.active.get(SystemId(name))
         if (active == site) is (kind == "replica"):
             return True  # the system moved: there is nothing to look at there any more
+    if kind == "receiver" and evidence.active.get(SystemId(name)) == site:
+        return True  # it was to receive from the other site, and is a primary now
     if kind not in CAUSES or (kind not in ("api", "etcd", "lease") and SystemId(name) not in estate.systems):
         return True  # the estate has no such thing any more
     return bool(saying(evidence, root, "up") or saying(evidence, root, "degraded"))
@@ -172,6 +175,9 @@ def _together(estate: Estate, evidence: Evidence, single: Mapping[str, Fault]) -
     for site in estate.centres:
         gates = [f"gate:{s.id}@{site}" for s in estate.systems.values() if site in s.postgres.copies]
         yield from _one(f"gate:{site}", CAUSES["gate"], gates, single)
+        receivers = [f"receiver:{s.id}@{site}" for s in estate.systems.values() if site in s.postgres.copies]
+        looked_at = [root for root in receivers if _looked_at(evidence, root)]
+        yield from _one(f"receiver:{site}", CAUSES["receiver"], looked_at, single)
     shipped: dict[str, list[str]] = {}
     for system, active in evidence.active.items():
         for site in estate.systems[system].postgres.copies:
@@ -282,8 +288,8 @@ def _decides(subject: str, roots: set[str], public: str) -> bool:
         return True
     if kind in ("entry", "app"):
         return any(public in root for root in roots)
-    if kind == "gate":
-        return f"gate:{site}" in roots
+    if kind in ("gate", "receiver"):
+        return f"{kind}:{site}" in roots
     return kind == "db" and any(root.startswith("host:") for root in roots)
 
 

@@ -171,6 +171,14 @@ def replica_behind(scene: Scene) -> Told:
     return f"{what} is behind its promise since {scene.since} ({_why(scene)}).", "ncia status"
 
 
+def receiver_gone(scene: Scene) -> Told:
+    whose = f"{scene.system(scene.name)} at {scene.place(scene.site)}"
+    if not scene.site:
+        whose = f"every system at {scene.place(scene.name)}"
+    told = f"the WAL receiver of {whose} keeps no commits since {scene.since} ({_why(scene)})"
+    return f"{told}: the standby alone does; nothing is lost, and no citizen feels it.", "ncia receiver (at that site)"
+
+
 def missed_run(scene: Scene) -> Told:
     told = f"the backup of {scene.name} due at {scene.since} did not happen ({_why(scene)})."
     return told, f"ncia backup run {scene.name}"
@@ -199,6 +207,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "entry-down": entry_down,
     "canary-stopped": canary_stopped,
     "replica-behind": replica_behind,
+    "receiver-gone": receiver_gone,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
 }

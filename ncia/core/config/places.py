@@ -26,6 +26,7 @@ from ncia.core.estate.model import (
     Services,
     Site,
     SiteKind,
+    WithoutPartner,
 )
 
 HOST_ROLES = ("database", "store")
@@ -224,8 +225,9 @@ def read_grades(reading: Reading, sections: Sections) -> dict[int, Grade]:
         promise = read_promise(record)
         isolated = record.choice("isolated", Isolated)
         interval = record.number("backup_interval_seconds", above=0)
+        without_partner = record.choice("without_partner", WithoutPartner, WithoutPartner.BLOCK)
         record.finish()
-        found[number] = Grade(number, promise, isolated, interval)
+        found[number] = Grade(number, promise, isolated, interval, without_partner)
     return found
 
 

@@ -26,6 +26,7 @@ from ncia.core.estate.model import (
     SiteKind,
     System,
     Unprotected,
+    WithoutPartner,
 )
 
 KINDS = ("postgresql", "files", "bucket", "program")
@@ -88,6 +89,9 @@ def _system(record: Record, world: World) -> System:
         verify_path=record.text("verify_path", pattern=PATH),
         applications=_applications(record),
         datasets=_datasets(record, id, grade, world),
+        without_partner=record.choice(
+            "without_partner", WithoutPartner, grade.without_partner if grade else WithoutPartner.BLOCK
+        ),
     )
     _judge_home(record, system, world)
     return system
@@ -168,14 +172,17 @@ def _copies(record: Record, *, required: bool) -> dict[SiteId, PostgresCopy]:
         record.reading.references.append(Reference("site", site, node, f"{record.name}, 'copies'"))
         part = record.part(node, f"copy at {site}")
         folder = part.text("data_directory")
-        if folder and (PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts):
-            part.tell(part.where("data_directory"), f"{folder!r} leaves the host's data root", "a relative path")
+        receiver = part.text("receiver_directory", f"receiver/{folder}")
+        for key, told in (("data_directory", folder), ("receiver_directory", receiver)):
+            if part.has(key) and told and (PurePosixPath(told).is_absolute() or ".." in PurePosixPath(told).parts):
+                part.tell(part.where(key), f"{told!r} leaves the host's data root", "a relative path")
         copy = PostgresCopy(
             site=SiteId(site),
             host=HostId(part.reference("host", "host")),
             server=part.address("server", "server"),
             gate=part.address("gate", "gate"),
             data_directory=folder,
+            receiver_directory=receiver,
         )
         part.finish()
         found[copy.site] = copy

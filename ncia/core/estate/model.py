@@ -32,6 +32,13 @@ class Isolated(StrEnum):
     CONTINUE = "continue"
 
 
+class WithoutPartner(StrEnum):
+    """What a synchronous system does when nobody at the other site keeps its commits any more."""
+
+    BLOCK = "block"  # acknowledges nothing
+    DEGRADE = "degrade"  # goes on alone, once etcd holds since when
+
+
 class Role(StrEnum):
     OPERATOR = "operator"
     ON_CALL = "on-call"
@@ -130,6 +137,7 @@ class Grade:
     promise: Promise
     isolated: Isolated
     backup_interval_seconds: float
+    without_partner: WithoutPartner = WithoutPartner.BLOCK
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,9 @@ class PostgresCopy:
     """One PostgreSQL cluster of a dataset at one site.
 
     ``server`` is where PostgreSQL itself listens: for replication, watching and recovery only. ``gate`` is where
-    applications connect. ``data_directory`` is relative to the database host's data root.
+    applications connect. ``data_directory`` is relative to the database host's data root, and so is
+    ``receiver_directory``, where the site's WAL receiver keeps what the other site's primary writes (better on another
+    disk; ``receiver/<data_directory>`` unless told).
     """
 
     site: SiteId
@@ -145,6 +155,7 @@ class PostgresCopy:
     server: Address
     gate: Address
     data_directory: str
+    receiver_directory: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +206,7 @@ class System:
     verify_path: str
     applications: Mapping[SiteId, Application]
     datasets: tuple[Dataset, ...]
+    without_partner: WithoutPartner = WithoutPartner.BLOCK
 
     @property
     def promise(self) -> Promise:

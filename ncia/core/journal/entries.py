@@ -318,6 +318,31 @@ class LossListed(Body):
     list_sha256: str
 
 
+# --- keeping commits at two sites --------------------------------------------------------------------------------
+
+
+class SyncDegraded(Body):
+    """From ``lsn`` on a synchronous system's commits wait for nobody: until ``sync.restored`` it is unprotected."""
+
+    KIND = "sync.degraded"
+    system: str
+    site: str
+    since: str
+    lsn: str
+    reason: str
+
+
+class SyncRestored(Body):
+    """Every commit up to ``lsn`` is at the other site, and each one after waits for it."""
+
+    KIND = "sync.restored"
+    system: str
+    site: str
+    since: str  # when commits had ceased to wait
+    lsn: str
+    unprotected_seconds: float
+
+
 BODIES: tuple[type[Body], ...] = (
     ControllerStarted,
     EstateLoaded,
@@ -346,6 +371,8 @@ BODIES: tuple[type[Body], ...] = (
     RunEnded,
     PointRehashed,
     LossListed,
+    SyncDegraded,
+    SyncRestored,
 )
 
 VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

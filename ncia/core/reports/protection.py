@@ -25,8 +25,8 @@ IN_SYNC_SECONDS = 15.0  # a synchronous copy whose newest canary is older is not
 class Protection:
     """``predicted_loss_seconds`` of acknowledged acts, were the active site lost now; None is not known.
 
-    ``commits_wait``: the active side acknowledges nothing that the copy does not have. ``alone_since``: promoted then,
-    and no copy was seen to follow since.
+    ``commits_wait``: the active side acknowledges nothing that the other site does not have. ``alone_since``: promoted
+    then, and no copy was seen to follow since; or, of a synchronous system, commits wait for nobody since then.
     """
 
     active_site: SiteId
@@ -50,10 +50,17 @@ def protection_of(system: System, estate: Estate, state: State, looks: Looks, ac
     claimed = claimed_at(system.id, state)
     alone = claimed if claimed and not _follows_since(claimed, replica.verdict, replica.since) else None
     moved = claimed is not None or (epoch or BIRTH_EPOCH) > BIRTH_EPOCH  # a promotion clears the requirement
-    waits = system.postgres.replication is Replication.SYNCHRONOUS and not moved
+    synchronous = system.postgres.replication is Replication.SYNCHRONOUS
+    change = state.syncs.get(system.id) if synchronous else None
+    if change is not None and claimed is not None and change.at <= claimed:
+        change = None  # of the primary before this one
+    waits = synchronous and (change.waits if change is not None else not moved)
+    if change is not None:
+        alone = None if change.waits else change.at
     if waits:
-        loss = 0.0 if lag is not None and lag <= IN_SYNC_SECONDS else None
-    elif alone:
+        kept = lag is not None and lag <= IN_SYNC_SECONDS
+        loss = 0.0 if kept or looks.at(f"receiver:{system.id}@{peer}").verdict == "up" else None
+    elif alone and change is None:
         loss, lag = None, None  # what was measured of the copy before the promotion says nothing about after it
     return Protection(at, epoch, peer, replica.verdict, lag, loss, lag_stale or loss_stale, waits, alone)
 

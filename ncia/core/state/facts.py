@@ -181,3 +181,13 @@ class Run:
     def people(self) -> frozenset[str]:
         """Who approved this plan's hash."""
         return frozenset(each.person for each in self.approvals if each.plan_hash == self.plan.plan_hash)
+
+
+@dataclass(frozen=True)
+class SyncChange:
+    """Whether a synchronous system's commits wait for the other site, by the newest entry that says so."""
+
+    waits: bool
+    at: datetime  # since when
+    site: str
+    reason: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ncia.core.base.clock import to_text
+from ncia.core.base.clock import from_text, to_text
 from ncia.core.journal.entries import (
     AlertAcked,
     ApprovalGiven,
@@ -39,10 +39,12 @@ from ncia.core.journal.entries import (
     StepEnded,
     StepIntended,
     StepUndone,
+    SyncDegraded,
+    SyncRestored,
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step
+from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step, SyncChange
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -230,6 +232,15 @@ def run_ended(state: State, entry: Entry, body: RunEnded) -> None:
     _change_run(state, entry, body.run, ended)
 
 
+def sync_degraded(state: State, entry: Entry, body: SyncDegraded) -> None:
+    change = SyncChange(False, from_text(body.since), body.site, body.reason)
+    state.syncs = {**state.syncs, body.system: change}
+
+
+def sync_restored(state: State, entry: Entry, body: SyncRestored) -> None:
+    state.syncs = {**state.syncs, body.system: SyncChange(True, entry.at, body.site)}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
@@ -258,6 +269,8 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     RunEnded.KIND: run_ended,
     PointRehashed.KIND: point_rehashed,
     LossListed.KIND: loss_listed,
+    SyncDegraded.KIND: sync_degraded,
+    SyncRestored.KIND: sync_restored,
 }
 
 

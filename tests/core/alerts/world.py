@@ -202,6 +202,10 @@ class World:
         see(f"gate:{system}@{viewer}", self.works(f"gate:{viewer}"))
         if viewer == active:
             see(f"canary:{system}@{viewer}", None if not self.lease(viewer) else self.canary(system))
+            if self.estate.systems[system].postgres.replication is Replication.SYNCHRONOUS:
+                peer = self.estate.peer_of(viewer)
+                receives = self.reaches(viewer, peer) and self.works(f"receiver:{peer}")
+                see(f"receiver:{system}@{peer}", receives if db else None)
         else:
             ships = self.reaches(active, viewer) and self.canary(system) and self.works(f"shipping:{system}")
             see(f"replica:{system}@{viewer}", ships if db else None)
@@ -235,6 +239,14 @@ def single_faults(estate: Estate) -> Iterable[tuple[str, str]]:
     for link in estate.links:
         yield f"link:{link.id}", f"link:{link.id}"
     yield "front", f"site:{PUBLIC}"
+    for site in CENTRES:
+        waiting = [
+            s.id
+            for s in estate.systems.values()
+            if s.postgres.replication is Replication.SYNCHRONOUS and s.home != site
+        ]
+        if waiting:
+            yield f"receiver:{site}", f"receiver:{site}" if len(waiting) > 1 else f"receiver:{waiting[0]}@{site}"
     for host in estate.hosts.values():
         held = [s.id for s in estate.systems.values() if s.postgres.copies[host.site].host == host.id]
         if len(held) > 1:

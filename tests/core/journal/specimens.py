@@ -36,6 +36,8 @@ from ncia.core.journal.entries import (
     StepEnded,
     StepIntended,
     StepUndone,
+    SyncDegraded,
+    SyncRestored,
     TableSum,
     VerdictChange,
     VerdictsChanged,
@@ -140,6 +142,8 @@ SPECIMENS: tuple[Body, ...] = (
         unnamed=(f"{AT}/{AT}",),
         list_sha256="00ff",
     ),
+    SyncDegraded(system="tax", site="east", since=AT, lsn="0/3000060", reason="nobody at west keeps its commits"),
+    SyncRestored(system="tax", site="east", since=AT, lsn="0/5000060", unprotected_seconds=42.5),
 )
 
 
