@@ -60,6 +60,8 @@ class JournalReader(Protocol):
 
     def checkpoint(self) -> Json: ...
 
+    def held(self, site: SiteId) -> Json: ...
+
     def consistency(self, first: int, second: int) -> Json: ...
 
     def size(self) -> int: ...
@@ -95,6 +97,14 @@ class Tokens:
     agent: str
     worker: str = ""  # none: workers come through the unix socket only
     receipts: str = ""  # empty: nobody
+
+
+@dataclass(frozen=True)
+class JournalPlatform:
+    """The journal alone: what is offered from the first moment on."""
+
+    tokens: Tokens
+    journal: JournalReader
 
 
 @dataclass(frozen=True)

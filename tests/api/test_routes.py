@@ -68,6 +68,9 @@ class Desk:
     def checkpoint(self) -> Json:
         return {"size": 1}
 
+    def held(self, site: SiteId) -> Json:
+        return {"held": {"site": site, "entries": 0, "note": ""}}
+
     def consistency(self, first: int, second: int) -> Json:
         return {"proof": []}
 

@@ -24,6 +24,7 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
+    JournalSworn,
     LossListed,
     PlanMade,
     PointDeleted,
@@ -63,6 +64,10 @@ def controller_started(state: State, entry: Entry, body: ControllerStarted) -> N
 
 def estate_loaded(state: State, entry: Entry, body: EstateLoaded) -> None:
     state.estates = {**state.estates, entry.site: body}
+
+
+def journal_sworn(state: State, entry: Entry, body: JournalSworn) -> None:
+    state.sworn = {**state.sworn, entry.site: body}
 
 
 def verdicts_changed(state: State, entry: Entry, body: VerdictsChanged) -> None:
@@ -233,6 +238,7 @@ def run_ended(state: State, entry: Entry, body: RunEnded) -> None:
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
+    JournalSworn.KIND: journal_sworn,
     VerdictsChanged.KIND: verdicts_changed,
     IncidentOpened.KIND: incident_opened,
     IncidentChanged.KIND: incident_changed,

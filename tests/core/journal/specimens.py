@@ -18,9 +18,11 @@ from ncia.core.journal.entries import (
     Body,
     ControllerStarted,
     EstateLoaded,
+    ForswornHead,
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
+    JournalSworn,
     LossListed,
     PlanMade,
     PointDeleted,
@@ -59,6 +61,14 @@ INCIDENT = {
 SPECIMENS: tuple[Body, ...] = (
     ControllerStarted(release="0.1.0", estate_hash="abc"),
     EstateLoaded(estate_hash="abc", systems=11, datasets=14),
+    JournalSworn(
+        by="kim",
+        reason="the other site burnt",
+        size=7,
+        lost_to=9,
+        forsworn=(ForswornHead(by="third", size=9, root="00ff"),),
+        unheard=("west",),
+    ),
     VerdictsChanged(
         vantage="east",
         changes=(VerdictChange(subject="site:west", verdict="down", previous="up", since=AT, evidence="no answer"),),
