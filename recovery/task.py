@@ -28,6 +28,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
 )
 from ncia.core.requests.approval import Approval, fingerprint
 from recovery.engine import forecast
@@ -165,6 +166,20 @@ class RecoveryDesk:
                 self._go_on(found, by)
             else:
                 self._begin(found, by)
+        return self._told(run, run_json)
+
+    def swear(self, run: str, by: str, reason: str) -> dict[str, Any]:
+        """On ``by``'s word the run needs nobody else who knows by which right it acts: peer and witness are gone."""
+        around = self._around
+        found = self._copy(run)
+        if by not in around.estate.people:
+            known = ", ".join(sorted(around.estate.people))
+            raise NciaError("recovery.unknown-person", f"swear for run {run}", f"{by!r} is not in the estate", known)
+        if found.state.ended:
+            raise Refusal("recovery.run-over", f"swear for run {run}", f"it is {found.state}")
+        unheard = tuple(site for site in (around.estate.peer_of(around.site), around.estate.cosigner) if site)
+        self._write([RunSworn(run=run, by=by, reason=reason, unheard=unheard)], by)
+        log.error("run.sworn", run=run, by=by, reason=reason)
         return self._told(run, run_json)
 
     def runs(self) -> Sequence[dict[str, Any]]:

@@ -223,6 +223,11 @@ def recovering(platform: Platform) -> APIRouter:
         demand_local(request)
         return desk.resume(run, ask.by)
 
+    @router.post("/runs/{run}/alone")
+    def alone(request: Request, run: str, ask: StopAsk) -> Any:
+        demand_local(request)
+        return desk.swear(run, ask.by, ask.reason)
+
     return router
 
 

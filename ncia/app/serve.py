@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backup.stores.remote import RemoteStore
     from backup.task import BackupTask
     from ncia.app.reports import SiteReports
+    from ncia.core.journal.durable import TwoOfThree
     from ncia.core.journal.peer_http import HttpPeerSource
     from ncia.core.journal.peers import PeerLink
     from ncia.core.journal.tail import OwnTail, Place
@@ -120,7 +121,8 @@ class Controller:
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock)
         self.link = peer_link(settings, estate, self.journal, self.clock)
         self.vouchings = vouchings(settings, estate, self.journal)
-        self.recovery = recovery_desk(settings, estate, self.journal, self.state)
+        self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
+        self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable)
         closing.callback(self.recovery.close)
         self.queue = open_queue(settings, closing)
         store = copies(settings, estate, closing)
@@ -273,6 +275,13 @@ def vouchings(settings: SiteSettings, estate: Estate, journal: Journal) -> tuple
     return (*found, by_witness(journal, witness)) if witness else found
 
 
+def two_of_three(settings: SiteSettings, estate: Estate, journal: Journal, peer: Vouching) -> TwoOfThree:
+    """How an entry that permits an irreversible act comes to be known at a second place."""
+    from ncia.core.journal.durable import RealPace, TwoOfThree
+
+    return TwoOfThree(journal, peer, witness_source(settings, estate), RealPace())
+
+
 def peer_source(settings: SiteSettings, estate: Estate, timeout_seconds: float | None = None) -> HttpPeerSource:
     from ncia.core.journal.peer_http import TIMEOUT_SECONDS, HttpPeerSource
 
@@ -313,7 +322,12 @@ def protecting(
     from backup.task import BackupTask, Parts
 
     settings, estate, queue = serving.settings, serving.estate, serving.queue
-    ledger = JournalLedger(serving.journal, serving.state, queue.jobs.check)
+    ledger = JournalLedger(
+        serving.journal,
+        serving.state,
+        queue.jobs.check,
+        lambda entry: serving.durable.demand([entry], "delete a recovery point", ""),
+    )
     task = BackupTask(
         Parts(
             estate=estate,
@@ -333,13 +347,16 @@ def protecting(
     return task, ledger, carrying_out
 
 
-def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore) -> RecoveryDesk:
+def recovery_desk(
+    settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore, durable: TwoOfThree
+) -> RecoveryDesk:
     from recovery.actions.applications import HttpApplications
     from recovery.actions.front_door import FrontDoor
     from recovery.actions.postgresql import PostgresDatabases
     from recovery.fencing.claims import Claims, WardenControl
     from recovery.fencing.etcd import Etcd
     from recovery.outage import EntryOutages
+    from recovery.permits import RunPermits
     from recovery.ports import World
     from recovery.task import RecoveryDesk, Surroundings
 
@@ -350,6 +367,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
         databases=PostgresDatabases(estate, site, settings.secrets / "pgpass"),
         applications=HttpApplications(estate, site),
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
+        permits=RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

@@ -14,6 +14,7 @@ from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Estate
 from ncia.core.journal.checkpoint import load_key, load_keyring
 from ncia.core.journal.cosign import Cosigner
+from ncia.core.journal.kept import Keeper
 from ncia.core.journal.witness import Witness
 from ncia.core.journal.witness_door import open_door
 
@@ -31,7 +32,9 @@ def run(settings_path: str | Path | None = None) -> None:
         raise NciaError("witness.no-address", what, "the estate names no services.witness there", str(settings.file))
     ended = threading.Event()
     with only_one(settings.run, "witness"):
-        door = open_door((own.host, own.port), token(settings), compose(settings, estate))
+        witness = compose(settings, estate)
+        keeper = Keeper(settings.state / FOLDER / "kept", witness)
+        door = open_door((own.host, own.port), token(settings), witness, keeper)
 
         def end(number: int, frame: object) -> None:
             ended.set()

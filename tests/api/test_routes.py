@@ -48,6 +48,10 @@ class Desk:
 
     resume = start
 
+    def swear(self, run: str, by: str, reason: str) -> Json:
+        self.asked.append(("swear", run, by, reason))
+        return {}
+
     def runs(self) -> Sequence[Json]:
         return []
 

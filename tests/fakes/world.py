@@ -20,7 +20,7 @@ from ncia.core.estate.model import Replication
 from recovery.fencing.claims import Claims
 from recovery.fencing.keys import EPOCHS, RUNS, epoch_of, site_key
 from recovery.perform import Waiting
-from recovery.ports import Answer, Outage, Position, Replica, World
+from recovery.ports import Answer, Outage, Permits, Position, Replica, World
 from recovery.step import Halted
 from tests.fakes.etcd import FakeEtcd
 
@@ -86,6 +86,7 @@ class FakeWorld:
         self.servers: dict[tuple[SystemId, SiteId], Server] = {}
         self.positions: dict[SystemId, Position] = {}
         self.front_door_alive = True
+        self.permits: Permits | None = None
         self.broken_applications: set[SystemId] = set()
         for system in estate.systems.values():
             self.claims.birth(system.id, system.home)
@@ -208,6 +209,7 @@ class FakeWorld:
             databases=_Databases(self),
             applications=_Applications(self),
             traffic=_Traffic(self),
+            permits=self.permits,
         )
 
     def outage(self, system: SystemId) -> Outage:

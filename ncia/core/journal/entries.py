@@ -315,6 +315,17 @@ class RunResumed(Body):
     by: str
 
 
+class RunSworn(Body):
+    """Somebody swore that the run's permits need be durable at no other place: those that could not be asked are
+    ``unheard``."""
+
+    KIND = "run.sworn"
+    run: str
+    by: str
+    reason: str
+    unheard: tuple[str, ...]
+
+
 class RunEnded(Body):
     KIND = "run.ended"
     run: str
@@ -369,6 +380,7 @@ BODIES: tuple[type[Body], ...] = (
     StepUndone,
     RunStopped,
     RunResumed,
+    RunSworn,
     RunEnded,
     PointRehashed,
     LossListed,

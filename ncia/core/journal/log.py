@@ -194,9 +194,12 @@ class Journal:
 
     def sworn(self) -> tuple[JournalSworn, ...]:
         """Every oath in the own log, by which a tail was given up."""
-        rows = self._store.of_kind(self.site, JournalSworn.KIND)
-        bodies = (entry_from_text(row.text).body for row in rows)
+        bodies = (entry.body for entry in self.of_kind(JournalSworn.KIND))
         return tuple(body for body in bodies if isinstance(body, JournalSworn))
+
+    def of_kind(self, kind: str) -> tuple[Entry, ...]:
+        """Every entry of that kind in the own log. It reads all of it: for what is asked seldom."""
+        return tuple(entry_from_text(row.text) for row in self._store.of_kind(self.site, kind))
 
     def entries(self, site: SiteId, start: int = 0, limit: int = READ_AT_ONCE) -> tuple[Entry, ...]:
         """Up to ``limit`` entries of a log from number ``start`` on."""

@@ -101,19 +101,26 @@ def by_peer(journal: Journal, peer: HeldSource) -> Vouching:
 
 
 def cosigned_by(journal: Journal, witness: WitnessSource) -> Checkpoint:
-    """The own head with the witness' line. What the witness saw of this log is known here, or it tells."""
-    head = journal.checkpoint()
-    known = journal.vouched().get(witness.site)
-    old = known.size if known else 0
+    """The own head with the witness' line."""
+    return asked_with(journal, witness.site, journal.checkpoint(), witness.add)
+
+
+def asked_with(journal: Journal, site: SiteId, head: Checkpoint, ask: Callable[[Ask], Signature]) -> Checkpoint:
+    """``head`` with the line that ``ask`` brings. What the witness ``site`` saw of this log is known here, or it
+    tells."""
+    known = journal.vouched().get(site)
+    old = min(known.size, head.size) if known else 0
     for _ in range(ASKS_MAX):
         try:
-            line = witness.add(Ask(old, journal.consistency(old, head.size), head))
+            line = ask(Ask(old, journal.consistency(old, head.size), head))
             return head.with_cosignatures([line])
         except Conflict as conflict:
-            if conflict.size > head.size:
+            if conflict.size > journal.size(journal.site):
                 why = f"it cosigned {conflict.size} entries, and only {head.size} are held here"
                 hint = "start this site anew: it takes its own tail back"
                 raise NciaError("journal.lost-tail", conflict.what, why, hint) from conflict
+            if conflict.size > head.size:
+                head = journal.checkpoint()  # somebody here has asked for a newer one meanwhile
             old = conflict.size
     why = f"it named {old} and took no proof from there"
-    raise NciaError("journal.no-cosignature", f"have {journal.site}'s log cosigned by {witness.site}", why, "ask again")
+    raise NciaError("journal.no-cosignature", f"have {journal.site}'s log cosigned by {site}", why, "ask again")

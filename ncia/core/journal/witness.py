@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Ask:
-    """ "Cosign ``head``": ``proof`` shows that it extends the head of size ``old`` that was cosigned last."""
+    """The request to cosign ``head``: ``proof`` shows that it extends the head of size ``old``, cosigned last."""
 
     old: int
     proof: tuple[bytes, ...]

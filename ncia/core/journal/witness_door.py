@@ -1,6 +1,7 @@
 """The witness' door: HTTP, few requests, small and bounded; every one must bear the witness' token.
 
-``POST /add-checkpoint`` is tlog-witness' own; ``GET /heads/<site>`` tells what was cosigned last.
+``POST /add-checkpoint`` is tlog-witness' own; ``GET /heads/<site>`` tells what was cosigned last. ``POST /keep`` also
+keeps entries, which ``GET /kept/<site>`` gives back, one JSON object a line.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import structlog
 
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
+from ncia.core.journal.kept import Keeper, read_keep
 from ncia.core.journal.witness import Conflict, Witness, read_ask
 
 AT_ONCE = 8
-BODY_BYTES_MAX = 65_536
+BODY_BYTES_MAX = 8 * 1024 * 1024  # a plan of a whole site, with its approvals
 REQUEST_SECONDS = 5.0
 TEXT, SIZE = "text/plain; charset=utf-8", "text/x.tlog.size"
-HEADS = "/heads/"
+HEADS, KEPT = "/heads/", "/kept/"
 
 _log = structlog.get_logger()
 
@@ -40,7 +42,7 @@ class Answer:
 Route = Callable[[str, str], Answer]  # (what follows the path, the body)
 
 
-def routes(witness: Witness) -> dict[tuple[str, str], Route]:
+def routes(witness: Witness, keeper: Keeper) -> dict[tuple[str, str], Route]:
     """What is answered, by method and path; a path that ends in ``/`` takes a last word."""
 
     def add_checkpoint(rest: str, body: str) -> Answer:
@@ -50,7 +52,19 @@ def routes(witness: Witness) -> dict[tuple[str, str], Route]:
         found = witness.head(SiteId(rest))
         return Answer(HTTPStatus.OK, found.note()) if found else Answer(HTTPStatus.NOT_FOUND, "nothing was cosigned\n")
 
-    return {("POST", "/add-checkpoint"): add_checkpoint, ("GET", HEADS): head}
+    def keep(rest: str, body: str) -> Answer:
+        return Answer(HTTPStatus.OK, keeper.keep(read_keep(body)).line())
+
+    def kept(rest: str, body: str) -> Answer:
+        known = witness.head(SiteId(rest)) is not None  # no name of a request reaches the file system before
+        return Answer(HTTPStatus.OK, "".join(f"{each}\n" for each in keeper.kept(SiteId(rest))) if known else "")
+
+    return {
+        ("POST", "/add-checkpoint"): add_checkpoint,
+        ("POST", "/keep"): keep,
+        ("GET", HEADS): head,
+        ("GET", KEPT): kept,
+    }
 
 
 def answer(route: Route, rest: str, body: str) -> Answer:
@@ -66,11 +80,11 @@ def answer(route: Route, rest: str, body: str) -> Answer:
         return Answer(HTTPStatus.BAD_REQUEST, f"{error.why}\n")
 
 
-def open_door(address: tuple[str, int], token: str, witness: Witness) -> socketserver.BaseServer:
-    """Serve ``witness`` in a thread of its own."""
+def open_door(address: tuple[str, int], token: str, witness: Witness, keeper: Keeper) -> socketserver.BaseServer:
+    """Serve ``witness`` and ``keeper`` in a thread of their own."""
     if not token:
         raise NciaError("witness.no-token", "open the witness' door", "witness_token is empty", "secrets/witness_token")
-    server = _Tcp(address, _handler(routes(witness), token))
+    server = _Tcp(address, _handler(routes(witness, keeper), token))
     threading.Thread(target=server.serve_forever, args=(0.5,), daemon=True).start()
     return server
 

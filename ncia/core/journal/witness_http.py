@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 
@@ -10,7 +11,8 @@ import httpx
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.checkpoint import Signature, checkpoint_from_note, signature_from_line
-from ncia.core.journal.entry import Entry
+from ncia.core.journal.entry import Entry, entry_from_text
+from ncia.core.journal.kept import KeepAsk, keep_text
 from ncia.core.journal.tail import Held
 from ncia.core.journal.witness import Ask, Conflict, ask_text
 
@@ -30,17 +32,31 @@ class HttpWitness:
     def add(self, ask: Ask) -> Signature:
         """The witness' cosignature of ``ask.head``; :class:`Conflict` where it knows another size of the log."""
         answer = self._send("POST", "/add-checkpoint", ask_text(ask))
+        return self._cosigned(answer, ask.head.site, "/add-checkpoint")
+
+    def _cosigned(self, answer: httpx.Response, site: SiteId, path: str) -> Signature:
+        what = f"have {site}'s log cosigned by {self.site}"
         if answer.status_code == HTTPStatus.CONFLICT and answer.text.strip().isdigit():
             size = int(answer.text)
             why = f"{size} was cosigned last"
-            raise Conflict(f"have {ask.head.site}'s log cosigned by {self.site}", size, why)
+            raise Conflict(what, size, why)
         if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
-            what = f"have {ask.head.site}'s log cosigned by {self.site}"
             hint = (
                 "keep this journal, `ncia journal verify` it with the witness' note, find who wrote the other history"
             )
             raise Refusal("journal.fork", what, answer.text.strip()[:SHOWN_CHARACTERS_MAX], hint)
-        return signature_from_line(self._text(answer, "/add-checkpoint").rstrip("\n"))
+        return signature_from_line(self._text(answer, path).rstrip("\n"))
+
+    def keep(self, ask: KeepAsk) -> Signature:
+        """As :meth:`add`; the entries are kept there for good when it returns."""
+        answer = self._send("POST", "/keep", keep_text(ask))
+        return self._cosigned(answer, ask.cosign.head.site, "/keep")
+
+    def kept(self, site: SiteId) -> tuple[Entry, ...]:
+        """The entries of that log that were kept, oldest first; their hashes are those of their text."""
+        path = f"/kept/{site}"
+        lines = self._text(self._send("GET", path), path).splitlines()
+        return tuple(entry_from_text(str(json.loads(line)["entry"])) for line in lines)
 
     def held(self, site: SiteId) -> Held:
         """What it vouches for of that site's log; it holds no entries of it."""

@@ -37,6 +37,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
     StepEnded,
     StepIntended,
     StepUndone,
@@ -228,6 +229,10 @@ def run_resumed(state: State, entry: Entry, body: RunResumed) -> None:
     _change_run(state, entry, body.run, lambda run: replace(run, resumed=body, stopped=None))
 
 
+def run_sworn(state: State, entry: Entry, body: RunSworn) -> None:
+    _change_run(state, entry, body.run, lambda run: replace(run, sworn=body))
+
+
 def run_ended(state: State, entry: Entry, body: RunEnded) -> None:
     def ended(run: Run) -> Run:
         return run if run.ended else replace(run, ended=body, ended_at=entry.at)
@@ -261,6 +266,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     StepUndone.KIND: step_undone,
     RunStopped.KIND: run_stopped,
     RunResumed.KIND: run_resumed,
+    RunSworn.KIND: run_sworn,
     RunEnded.KIND: run_ended,
     PointRehashed.KIND: point_rehashed,
     LossListed.KIND: loss_listed,

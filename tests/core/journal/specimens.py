@@ -35,6 +35,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
     StepEnded,
     StepIntended,
     StepUndone,
@@ -122,6 +123,7 @@ SPECIMENS: tuple[Body, ...] = (
     ),
     StepUndone(run="run-1", step="tax/promote", evidence="it follows again"),
     RunStopped(run="run-1", by="lee", reason="look first"),
+    RunSworn(run="run-1", by="kim", reason="nobody else is left", unheard=("west", "third")),
     RunResumed(run="run-1", site="east", by="kim"),
     RunEnded(run="run-1", outcome="succeeded", sentence="All is served from east.", seconds=21.5),
     PointRehashed(

@@ -11,6 +11,7 @@ import pytest
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.journal import Checkpoint, Journal
 from ncia.core.journal.cosign import vouches
+from ncia.core.journal.kept import Keeper
 from ncia.core.journal.witness import Ask, Conflict, Witness, ask_text, read_ask
 from ncia.core.journal.witness_door import open_door
 from ncia.core.journal.witness_http import HttpWitness
@@ -38,6 +39,11 @@ def witness_in(folder: Path) -> Witness:
 @pytest.fixture
 def witness(tmp_path: Path) -> Witness:
     return witness_in(tmp_path / "witness")
+
+
+@pytest.fixture
+def keeper(witness: Witness, tmp_path: Path) -> Keeper:
+    return Keeper(tmp_path / "witness" / "kept", witness)
 
 
 @pytest.fixture
@@ -164,8 +170,8 @@ def test_what_is_no_request_is_refused(text: str) -> None:
 
 
 @pytest.fixture
-def door(witness: Witness) -> Iterator[Callable[[str], HttpWitness]]:
-    server = open_door(("127.0.0.1", 0), TOKEN, witness)
+def door(witness: Witness, keeper: Keeper) -> Iterator[Callable[[str], HttpWitness]]:
+    server = open_door(("127.0.0.1", 0), TOKEN, witness, keeper)
     host, port = server.server_address
     yield lambda token: HttpWitness(f"http://{host}:{port}", THIRD, token)
     server.shutdown()
@@ -188,13 +194,13 @@ def test_the_door_tells_what_the_witness_does(door, east: Journal, tmp_path: Pat
     assert forged.value.code == "journal.witness-refused"
 
 
-def test_the_door_opens_to_its_token_only(door, east: Journal, witness: Witness) -> None:
+def test_the_door_opens_to_its_token_only(door, east: Journal, witness: Witness, keeper: Keeper) -> None:
     with pytest.raises(NciaError) as refused:
         door("another").add(ask_of(east, 0))
     assert (refused.value.code, witness.head(EAST)) == ("journal.witness-refused", None)
     assert "another" not in str(refused.value)
     with pytest.raises(NciaError, match="witness_token is empty"):
-        open_door(("127.0.0.1", 0), "", witness)
+        open_door(("127.0.0.1", 0), "", witness, keeper)
 
 
 def test_a_witness_that_is_away_is_unreachable() -> None:
