@@ -116,6 +116,7 @@ SPECIMENS: tuple[Body, ...] = (
         run="run-1", plan_hash="cafe", person="kim", expires_at=AT, key_fingerprint="SHA256:x", signature="AAAA"
     ),
     ApprovalRefused(run="run-1", plan_hash="beef", person="lee", reason="another plan's hash"),
+    RunSworn(run="run-1", by="kim", reason="nobody else is left", unheard=("west", "third")),
     RunStarted(run="run-1", plan_hash="cafe", site="east"),
     StepIntended(run="run-1", step="tax/promote", attempt=1),
     StepEnded(
@@ -123,7 +124,6 @@ SPECIMENS: tuple[Body, ...] = (
     ),
     StepUndone(run="run-1", step="tax/promote", evidence="it follows again"),
     RunStopped(run="run-1", by="lee", reason="look first"),
-    RunSworn(run="run-1", by="kim", reason="nobody else is left", unheard=("west", "third")),
     RunResumed(run="run-1", site="east", by="kim"),
     RunEnded(run="run-1", outcome="succeeded", sentence="All is served from east.", seconds=21.5),
     PointRehashed(
