@@ -58,7 +58,13 @@ class Claims(Protocol):
     def runs(self) -> Mapping[SiteId, OpenRun]: ...
 
     def claim_epoch(
-        self, system: SystemId, from_site: SiteId, to_site: SiteId, expected_mod_revision: int, run: RunId
+        self,
+        system: SystemId,
+        from_site: SiteId,
+        to_site: SiteId,
+        expected_mod_revision: int,
+        run: RunId,
+        by_site: SiteId | None = None,
     ) -> Epoch: ...
 
     def open_run(self, lost: SiteId, run: RunId, by_site: SiteId) -> OpenRun: ...

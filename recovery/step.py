@@ -33,13 +33,18 @@ class Target:
 
     run: RunId
     lost_site: SiteId
-    site: SiteId
+    site: SiteId  # where the systems go
     lease_ttl_seconds: float
     timeout_seconds: float
     system: SystemId = NO_SYSTEM
     epoch: int = 0  # the one that the claim makes
     mod_revision: int = 0  # of the epoch's key, when the plan was made
     lost_at: str = ""  # since when citizens are without it
+    by_site: SiteId | None = None  # whose controller carries the run out, where it is not ``site``'s
+
+    @property
+    def executor(self) -> SiteId:
+        return self.by_site or self.site
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ def is_claimed(world: World, target: Target, patience: Patience) -> Done | None:
 def claim(world: World, target: Target, patience: Patience) -> Done:
     claims = world.claims
     right = demand_permit(world, target, f"claim {target.system} for {target.site}")
-    made = claims.claim_epoch(target.system, target.lost_site, target.site, target.mod_revision, target.run)
+    made = claims.claim_epoch(
+        target.system, target.lost_site, target.site, target.mod_revision, target.run, target.executor
+    )
     return Done(f"epoch {made.epoch} is at {made.site}{right}", {"epoch": made.epoch})
 
 

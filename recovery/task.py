@@ -248,9 +248,10 @@ class RecoveryDesk:
         self._demand_ours(run, "resume")
         demand_approved(run, self._around.estate, run.started_at or self._around.clock.now())
         demand_alone(run, self._others(run))
+        self._demand_released(run)
         opened, closed = run.step("open_run").state, run.step("close_run").state
         if opened is StepState.DONE and closed is StepState.PENDING:
-            # etcd decides who carries a run on: ours is confirmed, another one is refused
+            # etcd decides who carries a run on: ours is confirmed, one whose site lost its lease is taken over
             self._around.world.claims.open_run(run.plan.lost_site, run.id, self._around.site)
         self._launch(run, RunResumed(run=run.id, site=self._around.site, by=by), by)
 
@@ -310,6 +311,16 @@ class RecoveryDesk:
         if not self._is_ours(run):
             why = f"it is carried out at {run.plan.site}, whose copies are promoted; this is {self._around.site}"
             raise Refusal("recovery.wrong-side", f"{verb} run {run.id}", why, f"ask {run.plan.site}'s controller")
+
+    def _demand_released(self, run: Run) -> None:
+        """A run that another site's controller carries out is left alone while that site holds its lease. It is seen
+        here for runs that are not in etcd yet; for the others the swap of the claim sees it again."""
+        if run.site is None or run.site == self._around.site:
+            return
+        if self._around.world.claims.lease_state(run.site).held:
+            why = f"{run.site} carries it out and holds its lease"
+            raise Refusal("recovery.executor-lives", f"resume run {run.id}", why, f"ask {run.site}'s controller")
+        log.warning("run.taken-over", run=run.id, of=run.site)
 
     def _demand_no_open_run(self, asked: Asked) -> None:
         open_run = self._around.world.claims.runs().get(asked.lost)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ncia.core.base.errors import Refusal, Unreachable
-from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Replication
 from recovery.fencing.claims import Claims
@@ -65,6 +65,13 @@ class SiteSide:
     known: dict[SystemId, tuple[int, SiteId]] = field(default_factory=dict)
 
 
+class KnownElsewhere:
+    """A second place knows by which right every run acts."""
+
+    def demand(self, run: RunId, what: str) -> str:
+        return "the run's permits are known at witness too"
+
+
 class FakeWorld:
     """``kill_at``: the number of the moment (before or after a call or an append) at which the controller is killed."""
 
@@ -86,7 +93,7 @@ class FakeWorld:
         self.servers: dict[tuple[SystemId, SiteId], Server] = {}
         self.positions: dict[SystemId, Position] = {}
         self.front_door_alive = True
-        self.permits: Permits | None = None
+        self.permits: Permits = KnownElsewhere()
         self.broken_applications: set[SystemId] = set()
         for system in estate.systems.values():
             self.claims.birth(system.id, system.home)
