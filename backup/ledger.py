@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from backup import plan
 from ncia.core.base.errors import NciaError
-from ncia.core.journal import Journal
+from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
@@ -37,19 +37,35 @@ KINDS: tuple[type[Body], ...] = (
 
 
 class JournalLedger:
-    """A :class:`backup.ports.Ledger` in the controller's process. ``check`` raises where a fence is old."""
+    """A :class:`backup.ports.Ledger` in the controller's process. ``check`` raises where a fence is old; ``permit``
+    returns once an entry is known at a second place, and raises where it is not."""
 
-    def __init__(self, journal: Journal, states: StateStore, check: Callable[[JobId, int], None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        states: StateStore,
+        check: Callable[[JobId, int], None],
+        permit: Callable[[Entry], object] = lambda entry: None,
+    ) -> None:
+        self._permit = permit
         self._journal = journal
         self._states = states
         self._check = check
         self._lock = threading.Lock()
 
     def append(self, job: JobId, fence: int, body: Body, by: str) -> None:
+        entry = None
         with self._lock:  # between the look and the writing nobody else writes for a job
             self._check(job, fence)
             if not written(self._states.snapshot(), body):
-                self._journal.append(body, by=by)
+                entry = self._journal.append(body, by=by)
+        if isinstance(body, PointDeleted):
+            self._permit(entry or self._deletion(body))  # outside the lock: it waits for other sites
+
+    def _deletion(self, body: PointDeleted) -> Entry:
+        """The entry of a deletion that is written: the job that wrote it may have ended in between."""
+        found = self._journal.of_kind(PointDeleted.KIND)
+        return next(entry for entry in reversed(found) if entry.body == body)
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         points = self._states.snapshot().points.get(dataset, ())

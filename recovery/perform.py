@@ -264,7 +264,8 @@ def _target(run: Run, step_id: str) -> Target:
     return Target(
         run=run.id,
         lost_site=plan.lost_site,
-        site=run.site or plan.site,
+        site=plan.site,
+        by_site=run.site,
         lease_ttl_seconds=plan.lease_ttl_seconds,
         timeout_seconds=step.timeout_seconds,
         **known,

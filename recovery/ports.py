@@ -67,7 +67,13 @@ class Claims(Protocol):
         ...
 
     def claim_epoch(
-        self, system: SystemId, from_site: SiteId, to_site: SiteId, expected_mod_revision: int, run: RunId
+        self,
+        system: SystemId,
+        from_site: SiteId,
+        to_site: SiteId,
+        expected_mod_revision: int,
+        run: RunId,
+        by_site: SiteId | None = None,
     ) -> Epoch: ...
 
     def open_run(self, lost: SiteId, run: RunId, by_site: SiteId) -> OpenRun: ...
@@ -224,9 +230,18 @@ class Watching(Protocol):
     def outage(self, system: SystemId) -> Outage: ...
 
 
+class Permits(Protocol):
+    """What permits a run to act (:class:`recovery.permits.RunPermits`)."""
+
+    def demand(self, run: RunId, what: str) -> str:
+        """That the run's plan, approvals and start are known at two of the three places, in a sentence;
+        :class:`Refusal` where no second place took them in time, with who did not answer and the override."""
+        ...
+
+
 @dataclass(frozen=True)
 class World:
-    """All of it."""
+    """All of it. ``permits`` is None where one place is all there is: a world in memory."""
 
     claims: Claims
     warden: Warden
@@ -235,3 +250,4 @@ class World:
     traffic: Traffic
     receivers: Receivers
     watching: Watching | None = None  # the desk fills it in
+    permits: Permits | None = None

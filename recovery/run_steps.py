@@ -64,13 +64,13 @@ def resume_confirmations(world: World, target: Target) -> str:
 
 def run_is_open(world: World, target: Target, patience: Patience) -> Done | None:
     found = world.claims.runs().get(target.lost_site)
-    if found is None or (found.run, found.site) != (target.run, target.site):
+    if found is None or (found.run, found.site) != (target.run, target.executor):
         return None
     return Done(f"etcd holds {target.run} as the run against {target.lost_site}")
 
 
 def open_run(world: World, target: Target, patience: Patience) -> Done:
-    world.claims.open_run(target.lost_site, target.run, target.site)
+    world.claims.open_run(target.lost_site, target.run, target.executor)
     return Done(f"etcd holds {target.run} as the run against {target.lost_site}")
 
 

@@ -33,7 +33,7 @@ class Target:
 
     run: RunId
     lost_site: SiteId
-    site: SiteId
+    site: SiteId  # where the systems go
     lease_ttl_seconds: float
     timeout_seconds: float
     system: SystemId = NO_SYSTEM
@@ -42,6 +42,11 @@ class Target:
     lost_at: str = ""  # since when citizens are without it
     loss_how: str = ""  # how the plan knows the loss that people signed
     accepted: str = ""  # why a loss was accepted; empty where none was
+    by_site: SiteId | None = None  # whose controller carries the run out, where it is not ``site``'s
+
+    @property
+    def executor(self) -> SiteId:
+        return self.by_site or self.site
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,16 @@ def is_claimed(world: World, target: Target, patience: Patience) -> Done | None:
 
 def claim(world: World, target: Target, patience: Patience) -> Done:
     claims = world.claims
-    made = claims.claim_epoch(target.system, target.lost_site, target.site, target.mod_revision, target.run)
-    return Done(f"epoch {made.epoch} is at {made.site}", {"epoch": made.epoch})
+    right = demand_permit(world, target, f"claim {target.system} for {target.site}")
+    made = claims.claim_epoch(
+        target.system, target.lost_site, target.site, target.mod_revision, target.run, target.executor
+    )
+    return Done(f"epoch {made.epoch} is at {made.site}{right}", {"epoch": made.epoch})
+
+
+def demand_permit(world: World, target: Target, what: str) -> str:
+    """The other precondition of every irreversible act: by which right it is done is known at a second place."""
+    return f"; {world.permits.demand(target.run, what)}" if world.permits else ""
 
 
 def demand_claim(world: World, target: Target, what: str) -> None:
@@ -74,6 +82,7 @@ def is_primary(world: World, target: Target, patience: Patience) -> Done | None:
 def promote(world: World, target: Target, patience: Patience) -> Done:
     what = f"promote {target.system} at {target.site}"
     demand_claim(world, target, what)
+    demand_permit(world, target, what)
     world.databases.promote(target.system)
 
     def look() -> Done | None:

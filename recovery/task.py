@@ -28,6 +28,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
 )
 from ncia.core.requests.approval import Approval, fingerprint
 from recovery.engine import forecast
@@ -168,6 +169,20 @@ class RecoveryDesk:
                 self._begin(found, by)
         return self._told(run, run_json)
 
+    def swear(self, run: str, by: str, reason: str) -> dict[str, Any]:
+        """On ``by``'s word the run needs nobody else who knows by which right it acts: peer and witness are gone."""
+        around = self._around
+        found = self._copy(run)
+        if by not in around.estate.people:
+            known = ", ".join(sorted(around.estate.people))
+            raise NciaError("recovery.unknown-person", f"swear for run {run}", f"{by!r} is not in the estate", known)
+        if found.state.ended:
+            raise Refusal("recovery.run-over", f"swear for run {run}", f"it is {found.state}")
+        unheard = tuple(site for site in (around.estate.peer_of(around.site), around.estate.cosigner) if site)
+        self._write([RunSworn(run=run, by=by, reason=reason, unheard=unheard)], by)
+        log.error("run.sworn", run=run, by=by, reason=reason)
+        return self._told(run, run_json)
+
     def runs(self) -> Sequence[dict[str, Any]]:
         """Every run, newest first."""
         with self._folding:
@@ -234,9 +249,10 @@ class RecoveryDesk:
         self._demand_ours(run, "resume")
         demand_approved(run, self._around.estate, run.started_at or self._around.clock.now())
         demand_alone(run, self._others(run))
+        self._demand_released(run)
         opened, closed = run.step("open_run").state, run.step("close_run").state
         if opened is StepState.DONE and closed is StepState.PENDING:
-            # etcd decides who carries a run on: ours is confirmed, another one is refused
+            # etcd decides who carries a run on: ours is confirmed, one whose site lost its lease is taken over
             self._around.world.claims.open_run(run.plan.lost_site, run.id, self._around.site)
         self._launch(run, RunResumed(run=run.id, site=self._around.site, by=by), by)
 
@@ -296,6 +312,16 @@ class RecoveryDesk:
         if not self._is_ours(run):
             why = f"it is carried out at {run.plan.site}, whose copies are promoted; this is {self._around.site}"
             raise Refusal("recovery.wrong-side", f"{verb} run {run.id}", why, f"ask {run.plan.site}'s controller")
+
+    def _demand_released(self, run: Run) -> None:
+        """A run that another site's controller carries out is left alone while that site holds its lease. It is seen
+        here for runs that are not in etcd yet; for the others the swap of the claim sees it again."""
+        if run.site is None or run.site == self._around.site:
+            return
+        if self._around.world.claims.lease_state(run.site).held:
+            why = f"{run.site} carries it out and holds its lease"
+            raise Refusal("recovery.executor-lives", f"resume run {run.id}", why, f"ask {run.site}'s controller")
+        log.warning("run.taken-over", run=run.id, of=run.site)
 
     def _demand_no_open_run(self, asked: Asked) -> None:
         open_run = self._around.world.claims.runs().get(asked.lost)

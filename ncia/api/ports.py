@@ -48,6 +48,8 @@ class RecoveryDesk(Protocol):
 
     def resume(self, run: str, by: str) -> Json: ...
 
+    def swear(self, run: str, by: str, reason: str) -> Json: ...
+
     def runs(self) -> Sequence[Json]: ...
 
     def run(self, run: str) -> Json: ...
@@ -59,6 +61,8 @@ class JournalReader(Protocol):
     def entries(self, site: SiteId, start: int, limit: int) -> Sequence[Json]: ...
 
     def checkpoint(self) -> Json: ...
+
+    def held(self, site: SiteId) -> Json: ...
 
     def consistency(self, first: int, second: int) -> Json: ...
 
@@ -95,6 +99,14 @@ class Tokens:
     agent: str
     worker: str = ""  # none: workers come through the unix socket only
     receipts: str = ""  # empty: nobody
+
+
+@dataclass(frozen=True)
+class JournalPlatform:
+    """The journal alone: what is offered from the first moment on."""
+
+    tokens: Tokens
+    journal: JournalReader
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ncia.api.doors import demand_local, demand_token
 from ncia.api.jobs import jobs
-from ncia.api.ports import Platform
+from ncia.api.ports import JournalPlatform, Platform
 from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 
@@ -75,9 +75,14 @@ def build(platform: Platform) -> FastAPI:
     if platform.jobs is not None:
         application.include_router(jobs(platform.jobs, platform.tokens))
     application.mount("/static", StaticFiles(directory=platform.static), name="static")
+    tell_errors(application)
+    return application
+
+
+def tell_errors(application: FastAPI) -> None:
+    """Errors as problem+json."""
     application.add_exception_handler(NciaError, _problem)
     application.add_exception_handler(RequestValidationError, _bad_request)
-    return application
 
 
 def build_receipts(platform: Platform) -> FastAPI:
@@ -130,7 +135,7 @@ def watching(platform: Platform) -> APIRouter:
     return router
 
 
-def journal(platform: Platform) -> APIRouter:
+def journal(platform: Platform | JournalPlatform) -> APIRouter:
     router = APIRouter(prefix="/v1/journal", tags=["journal"])
 
     @router.get("/checkpoint")
@@ -142,6 +147,11 @@ def journal(platform: Platform) -> APIRouter:
     def consistency(request: Request, first: int, second: int) -> Any:
         demand_token(request, platform.tokens, "peer")
         return platform.journal.consistency(first, second)
+
+    @router.get("/{site}/held")
+    def held(request: Request, site: str) -> Any:
+        demand_token(request, platform.tokens, "peer")
+        return platform.journal.held(SiteId(site))
 
     @router.get("/{site}/entries")
     def entries(request: Request, site: str, start: int = 0, limit: int = 1000) -> Any:
@@ -212,6 +222,11 @@ def recovering(platform: Platform) -> APIRouter:
     def resume(request: Request, run: str, ask: PersonAsk) -> Any:
         demand_local(request)
         return desk.resume(run, ask.by)
+
+    @router.post("/runs/{run}/alone")
+    def alone(request: Request, run: str, ask: StopAsk) -> Any:
+        demand_local(request)
+        return desk.swear(run, ask.by, ask.reason)
 
     return router
 

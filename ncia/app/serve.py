@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -37,13 +38,20 @@ if TYPE_CHECKING:
     from backup.stores.remote import RemoteStore
     from backup.task import BackupTask
     from ncia.app.reports import SiteReports
+    from ncia.core.journal.durable import TwoOfThree
+    from ncia.core.journal.peer_http import HttpPeerSource
     from ncia.core.journal.peers import PeerLink
+    from ncia.core.journal.tail import OwnTail, Place
+    from ncia.core.journal.vouching import Vouching
+    from ncia.core.journal.witness_http import HttpWitness
     from ncia.core.work.executor import Executor
     from recovery.loss.desk import LossDesk
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
 PULL_SECONDS = 0.5
+VOUCH_SECONDS = 0.5
+TAIL_ANSWER_SECONDS = 2.0  # a dead peer costs so much at each start
 RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
 REHASH_SECONDS = 30.0
@@ -60,13 +68,47 @@ def run(settings_path: str | Path | None = None) -> None:
     estate = load_estate(settings.estate)
     configure("serve", settings.site, settings.log)
     with only_one(settings.run, "serve"), ExitStack() as closing:
-        uvloop.run(Controller(settings, estate, closing).serve())
+        uvloop.run(serve(settings, estate, closing))
+
+
+async def serve(settings: SiteSettings, estate: Estate, closing: ExitStack) -> None:
+    """Offer the journal at once, for the peer may wait for it as we do for the peer's; all else once ours is whole."""
+    from ncia.api.routes import build, build_receipts
+    from ncia.app import web
+    from ncia.app.waiting import Front, closed_door, waiting_room
+
+    services = estate.sites[settings.site].services
+    own, intake = services.api, services.receipts
+    if own is None:
+        raise NciaError("serve.no-address", f"serve at {settings.site}", "the estate names no services.api there")
+    journal = own_journal(settings, estate, SystemClock())
+    closing.callback(journal.close)
+    tail = own_tail(settings, estate, journal)
+    front = Front(waiting_room(settings.site, __version__, tokens(settings), journal, tail, estate.people))
+    ended = threading.Event()
+    unix, tcp = web.unix_socket(settings.run / "api.sock"), web.tcp_socket(own)
+    receipts = Front(closed_door(settings.site, __version__, tail))
+    others = [(receipts, web.tcp_socket(intake))] if intake else []
+    serving = asyncio.create_task(web.serve(front, unix, tcp, others))
+    serving.add_done_callback(lambda task: ended.set())
+    if not await asyncio.to_thread(tail.wait, ended):
+        return await serving
+    controller = await asyncio.to_thread(Controller, settings, estate, journal, closing)
+    controller.broadcast.bind(asyncio.get_running_loop())
+    await asyncio.to_thread(controller.begin)
+    platform = controller.platform()
+    front.become(build(platform))
+    receipts.become(build_receipts(platform))
+    try:
+        return await serving
+    finally:
+        await asyncio.to_thread(controller.calendar.stop)
 
 
 class Controller:
     """The wings of one site on one journal. It holds what is started and stopped together; it decides nothing."""
 
-    def __init__(self, settings: SiteSettings, estate: Estate, closing: ExitStack) -> None:
+    def __init__(self, settings: SiteSettings, estate: Estate, journal: Journal, closing: ExitStack) -> None:
         from monitors.intake import Intake
         from monitors.task import WatchTask
 
@@ -74,14 +116,15 @@ class Controller:
         self.estate = estate
         self.clock = SystemClock()
         self.calendar = Calendar(self.clock)
-        self.journal = own_journal(settings, estate, self.clock)
-        closing.callback(self.journal.close)
+        self.journal = journal
         self.state = StateStore(self.journal)
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock)
         self.link = peer_link(settings, estate, self.journal, self.clock)
-        self.recovery = recovery_desk(settings, estate, self.journal, self.state)
+        self.vouchings = vouchings(settings, estate, self.journal)
+        self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
+        self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable)
         closing.callback(self.recovery.close)
         self.queue = open_queue(settings, closing)
         store = copies(settings, estate, closing)
@@ -92,6 +135,8 @@ class Controller:
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
+        for vouching in self.vouchings:
+            self.calendar.every(VOUCH_SECONDS, f"vouch {vouching.site}", vouching.tick)
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
         self.sync = sync_task(settings, estate, self.journal, self.active, closing)
         self.calendar.every(SYNC_SECONDS, "sync", self.sync.tick)
@@ -99,24 +144,16 @@ class Controller:
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
 
-    async def serve(self) -> None:
-        from ncia.api.routes import build, build_receipts
-        from ncia.app import web
-
-        site = self.settings.site
-        own = self.estate.sites[site].services.api
-        if own is None:
-            raise NciaError("serve.no-address", f"serve at {site}", "the estate names no services.api there")
-        unix, tcp = web.unix_socket(self.settings.run / "api.sock"), web.tcp_socket(own)
-        platform, intake = self.platform(), self.estate.sites[site].services.receipts
-        receipts = [(build_receipts(platform), web.tcp_socket(intake))] if intake else []
-        self.broadcast.bind(asyncio.get_running_loop())
-        await asyncio.to_thread(self._begin)
+    def begin(self) -> None:
+        """Write the first words of this life, and tick from now on."""
+        estate = self.estate
+        self.link.pull_once()
+        loaded = EstateLoaded(estate_hash=estate.hash, systems=len(estate.systems), datasets=len(estate.datasets))
+        started = ControllerStarted(release=__version__, estate_hash=estate.hash)
+        self.journal.append_all((started, loaded), by=CONTROLLER)
+        if self.executor is not None:
+            self.executor.start()
         self.calendar.start()
-        try:
-            await web.serve(build(platform), unix, tcp, receipts)
-        finally:
-            await asyncio.to_thread(self.calendar.stop)
 
     def platform(self) -> Platform:
         from backup.task import Desk
@@ -127,12 +164,7 @@ class Controller:
         return Platform(
             site=self.settings.site,
             release=__version__,
-            tokens=Tokens(
-                peer=secret(self.settings, "peer_token"),
-                agent=secret(self.settings, "agent_token"),
-                worker=secret(self.settings, "worker_token", needed=False),
-                receipts=secret(self.settings, "receipts_token"),
-            ),
+            tokens=tokens(self.settings),
             journal=WireReader(self.journal),
             backups=Desk(self.backups),
             jobs=JobDesk(self.queue, self.ledger),
@@ -216,16 +248,6 @@ class Controller:
         self.journal.append(AlertAcked(incident=incident, by=by, comment=comment, until=until), by=by)
         return {"incident": incident, "by": by, "comment": comment, "until": until}
 
-    def _begin(self) -> None:
-        """Hear the peer before the first word of our own: it may hold more of our log than we do."""
-        self.link.pull_once()
-        estate = self.estate
-        loaded = EstateLoaded(estate_hash=estate.hash, systems=len(estate.systems), datasets=len(estate.datasets))
-        started = ControllerStarted(release=__version__, estate_hash=estate.hash)
-        self.journal.append_all((started, loaded), by=CONTROLLER)
-        if self.executor is not None:
-            self.executor.start()
-
 
 def own_journal(settings: SiteSettings, estate: Estate, clock: Clock) -> Journal:
     signer = load_signer(settings.site, settings.secrets / "journal_key")
@@ -233,16 +255,67 @@ def own_journal(settings: SiteSettings, estate: Estate, clock: Clock) -> Journal
     return open_journal(settings.journal_url, peer=estate.peer_of(settings.site), signer=signer, keys=keys, clock=clock)
 
 
+def own_tail(settings: SiteSettings, estate: Estate, journal: Journal) -> OwnTail:
+    """The journal's own tail at the peer and at the witness; read only until one of them has answered."""
+    from ncia.core.journal.tail import OwnTail
+
+    witness = witness_source(settings, estate)
+    places: list[Place] = [peer_source(settings, estate, TAIL_ANSWER_SECONDS)]
+    return OwnTail(journal, [*places, witness] if witness else places)
+
+
 def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: Clock) -> PeerLink:
-    from ncia.core.journal.peer_http import HttpPeerSource
     from ncia.core.journal.peers import PeerLink
+
+    return PeerLink(journal, peer_source(settings, estate), clock)
+
+
+def vouchings(settings: SiteSettings, estate: Estate, journal: Journal) -> tuple[Vouching, ...]:
+    """Who cosigns our log: the peer, and the witness where the estate has one."""
+    from ncia.core.journal.vouching import by_peer, by_witness
+
+    witness = witness_source(settings, estate)
+    found = (by_peer(journal, peer_source(settings, estate, TAIL_ANSWER_SECONDS)),)
+    return (*found, by_witness(journal, witness)) if witness else found
+
+
+def two_of_three(settings: SiteSettings, estate: Estate, journal: Journal, peer: Vouching) -> TwoOfThree:
+    """How an entry that permits an irreversible act comes to be known at a second place."""
+    from ncia.core.journal.durable import RealPace, TwoOfThree
+
+    return TwoOfThree(journal, peer, witness_source(settings, estate), RealPace())
+
+
+def peer_source(settings: SiteSettings, estate: Estate, timeout_seconds: float | None = None) -> HttpPeerSource:
+    from ncia.core.journal.peer_http import TIMEOUT_SECONDS, HttpPeerSource
 
     peer = estate.peer_of(settings.site)
     address = estate.sites[peer].services.api
     if address is None:
         raise NciaError("serve.no-peer", f"serve at {settings.site}", f"the estate names no services.api at {peer}")
     url = f"http://{estate.seen(address, peer, settings.site)}"
-    return PeerLink(journal, HttpPeerSource(url, peer, secret(settings, "peer_token")), clock)
+    seconds = timeout_seconds or TIMEOUT_SECONDS
+    return HttpPeerSource(url, peer, secret(settings, "peer_token"), timeout_seconds=seconds)
+
+
+def witness_source(settings: SiteSettings, estate: Estate) -> HttpWitness | None:
+    from ncia.core.journal.witness_http import HttpWitness
+
+    site = estate.cosigner
+    address = estate.sites[site].services.witness if site else None
+    if site is None or address is None:
+        return None
+    url = f"http://{estate.seen(address, site, settings.site)}"
+    return HttpWitness(url, site, secret(settings, "witness_token"))
+
+
+def tokens(settings: SiteSettings) -> Tokens:
+    return Tokens(
+        peer=secret(settings, "peer_token"),
+        agent=secret(settings, "agent_token"),
+        worker=secret(settings, "worker_token", needed=False),
+        receipts=secret(settings, "receipts_token"),
+    )
 
 
 def protecting(
@@ -253,7 +326,12 @@ def protecting(
     from backup.task import BackupTask, Parts
 
     settings, estate, queue = serving.settings, serving.estate, serving.queue
-    ledger = JournalLedger(serving.journal, serving.state, queue.jobs.check)
+    ledger = JournalLedger(
+        serving.journal,
+        serving.state,
+        queue.jobs.check,
+        lambda entry: serving.durable.demand([entry], "delete a recovery point", ""),
+    )
     task = BackupTask(
         Parts(
             estate=estate,
@@ -273,13 +351,16 @@ def protecting(
     return task, ledger, carrying_out
 
 
-def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore) -> RecoveryDesk:
+def recovery_desk(
+    settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore, durable: TwoOfThree
+) -> RecoveryDesk:
     from recovery.actions.applications import HttpApplications
     from recovery.actions.front_door import FrontDoor
     from recovery.actions.postgresql import PostgresDatabases
     from recovery.fencing.claims import Claims, WardenControl
     from recovery.fencing.etcd import Etcd
     from recovery.outage import EntryOutages
+    from recovery.permits import RunPermits
     from recovery.ports import World
     from recovery.receiving.control import ReceiverControl
     from recovery.task import RecoveryDesk, Surroundings
@@ -292,6 +373,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
         applications=HttpApplications(estate, site),
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
         receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
+        permits=RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ncia.cli.client import Api
-from ncia.core.base.clock import from_text
+from ncia.core.base.clock import from_text, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.config import load_settings
@@ -43,7 +43,7 @@ def verify_command(
 ) -> None:
     """Find every flipped, dropped, reordered or forked entry, offline. Exit 0 only when every check held.
 
-    Several files are also held against each other: give both sites' journals to see a fork.
+    Several files are also held against each other: give both sites' journals, and the witness' notes, to see a fork.
     """
     verdict = verify([copy for file in files for copy in read_copies(file)], chosen_keys(keys, files))
     if as_json:
@@ -89,6 +89,21 @@ def show_command(
     Console().print(entries_table(shown))
 
 
+@app.command("swear")
+def swear_command(
+    by: Annotated[str, typer.Option(help="Who swears; a person of the estate.")],
+    reason: Annotated[str, typer.Option(help="Why nobody will ever give the missing entries back.")],
+) -> None:
+    """Override: let a read-only journal go on though nobody can tell that it is whole. The oath is its next entry.
+
+    For one case: the other site is gone for good, and the witness cannot be asked or vouches for more than is left.
+    Where lost entries were vouched for, the log is forked from here on, and `journal verify` will always say so.
+    """
+    oath = Api.from_environment().post("/v1/journal/swear", {"by": by, "reason": reason})
+    lost = f"; entries {oath['size']}..{oath['lost_to'] - 1} are given up" if oath["lost_to"] > oath["size"] else ""
+    print(f"The journal goes on from entry {oath['size']} on the word of {oath['by']}{lost}.")
+
+
 def chosen_keys(named: Path | None, files: list[str]) -> Keyring:
     """The keyring named, or that of this site's settings, or the one beside a file."""
     beside = [Path(file).parent / KEYS_FILE for file in files if "://" not in file]
@@ -106,6 +121,10 @@ def tell(verdict: Verdict) -> None:
     for each in verdict.checked:
         signed = f"signed up to {each.signed_size}, root {each.root.hex()[:16]}…" if each.root else "no head that holds"
         print(f"{each.file}: {each.site}: {each.entries} entries, {each.heads} heads, {signed}")
+        for vouch in each.vouched:
+            print(f"    {vouch.by} vouches for {vouch.site} up to {vouch.size}, since {to_text(vouch.at)}")
+        if each.root and not each.vouched:
+            print(f"    nobody else vouches for {each.site}'s log")
     for finding in verdict.findings:
         print(finding, file=sys.stderr)
     if verdict.holds:
@@ -126,6 +145,9 @@ def as_fields(verdict: Verdict) -> dict[str, Any]:
                 "heads": each.heads,
                 "signed_size": each.signed_size,
                 "root": each.root.hex(),
+                "vouched": [
+                    {"by": v.by, "size": v.size, "root": v.root.hex(), "at": to_text(v.at)} for v in each.vouched
+                ],
             }
             for each in verdict.checked
         ],
@@ -144,11 +166,15 @@ def as_fields(verdict: Verdict) -> dict[str, Any]:
 
 def api_lines(api: Api) -> Iterator[str]:
     """The answering site's own log up to the head that it signs now."""
-    head = checkpoint_from_note(str(api.get("/v1/journal/checkpoint")["note"]))
+    told = api.get("/v1/journal/checkpoint")
+    head = checkpoint_from_note(str(told["note"]))
     yield canonical({"journal": {"site": head.site, "peer": None}}).decode()
     for start in range(0, head.size, PAGE):
         for wire in page(api, head.site, start, min(PAGE, head.size - start)):
             yield canonical({"entry": wire}).decode()
+    for vouched in told["vouched"]:
+        if vouched["size"] < head.size:
+            yield head_line(str(vouched["note"]))
     yield head_line(head.note())
 
 

@@ -63,6 +63,12 @@ def worker(settings: Settings = None) -> None:
     start("worker", settings)
 
 
+@app.command(rich_help_panel="Processes")
+def witness(settings: Settings = None) -> None:
+    """Cosign the heads of both centres' journals, at the witness: no log forks unseen."""
+    start("witness", settings)
+
+
 @app.command(rich_help_panel="Fencing")
 def fence(
     reason: Annotated[str, typer.Argument(help="Why; it stands in lease.json and in every refusal.")],

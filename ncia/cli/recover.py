@@ -157,6 +157,16 @@ def resume(run: RunName) -> None:
     _ask(run, "resume", {"by": getpass.getuser()})
 
 
+@app.command()
+def alone(
+    run: RunName,
+    by: Annotated[str, typer.Option(help="Who swears; a person of the estate.")],
+    reason: Annotated[str, typer.Option(help="Why nobody else will ever be asked by which right this run acts.")],
+) -> None:
+    """Override: let a run act though neither peer nor witness knows of its plan and approvals. It is journalled."""
+    _ask(run, "alone", {"by": by, "reason": reason})
+
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 

@@ -97,6 +97,7 @@ def services_for(estate: Estate, site: SiteId, viewer: SiteId) -> tuple[Address,
     if at.kind is SiteKind.PUBLIC:
         found += [s.entry for s in estate.systems.values()]
     if kind is SiteKind.CENTRE:
+        found += [own.witness] if own.witness is not None else []
         found += [host.ssh for host in estate.hosts.values() if host.site == site]
         found += [copy.server for copy in copies_at(estate, site)]
     return tuple(found)

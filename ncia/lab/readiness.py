@@ -44,7 +44,8 @@ def listeners(estate: Estate, site: SiteId) -> dict[str, Address]:
     if site not in estate.sites:
         return {}
     at = estate.sites[site]
-    found: dict[str, Address | None] = {"serve": at.services.api, "warden": at.services.warden}
+    own = at.services
+    found: dict[str, Address | None] = {"serve": own.api, "warden": own.warden, "witness": own.witness}
     found |= {f"ssh/{host.id}": host.ssh for host in estate.hosts.values() if host.site == site}
     if at.kind is SiteKind.PUBLIC:
         found["front-door"] = at.services.traffic

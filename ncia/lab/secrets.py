@@ -38,12 +38,13 @@ class Keys:
     passwords: Mapping[SystemId, Mapping[str, str]]  # system → role → password
     controllers: Mapping[SiteId, Ed25519PrivateKey]  # the SSH key of a site's controller
     hosts: Mapping[HostId, Ed25519PrivateKey]
-    journals: Mapping[SiteId, Ed25519PrivateKey]
+    journals: Mapping[SiteId, Ed25519PrivateKey]  # the centres' signers, and the witness that cosigns
     people: Mapping[PersonId, Ed25519PrivateKey]
     peer_token: str = field(default_factory=password)
     agent_token: str = field(default_factory=password)
     traffic_token: str = field(default_factory=password)
     receipts_token: str = field(default_factory=password)
+    witness_token: str = field(default_factory=password)
 
     @staticmethod
     def make(estate: Estate) -> Keys:
@@ -52,7 +53,7 @@ class Keys:
             {system: {role: password() for role in ROLES} for system in estate.systems},
             {site: new() for site in estate.centres},
             {host: new() for host in estate.hosts},
-            {site: new() for site in estate.centres},
+            {site: new() for site in (*estate.centres, *([estate.cosigner] if estate.cosigner else []))},
             {person: new() for person in estate.people},
         )
 
@@ -63,6 +64,7 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if kind is SiteKind.WITNESS:
         write(folder / "agent_token", keys.agent_token)
+        write_witness(keys, layout, site)
     if kind is SiteKind.PUBLIC:
         write(folder / "traffic_token", keys.traffic_token)
         write(folder / "receipts_token", keys.receipts_token)
@@ -73,19 +75,33 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
         ("agent_token", keys.agent_token),
         ("traffic_token", keys.traffic_token),
         ("receipts_token", keys.receipts_token),
+        ("witness_token", keys.witness_token),
     ):
         write(folder / name, token)
     write(folder / "pgpass", pgpass(keys, estate, site))
     write(folder / "ssh_key", openssh_private(keys.controllers[site]))
     write(folder / "known_hosts", known_hosts(keys, estate, site))
     write(folder / "journal_key", pem(keys.journals[site]))
+    write_signers(keys, layout, site)
+    for host in estate.hosts.values():
+        if host.site == site:
+            write_host(keys, layout.site(site) / "hosts" / host.id, host.id)
+
+
+def write_witness(keys: Keys, layout: Layout, site: SiteId) -> None:
+    """What `ncia witness` needs, where the estate has it run at ``site``."""
+    if site in keys.journals:
+        write(layout.secrets(site) / "witness_key", pem(keys.journals[site]))
+        write(layout.secrets(site) / "witness_token", keys.witness_token)
+        write_signers(keys, layout, site)
+
+
+def write_signers(keys: Keys, layout: Layout, site: SiteId) -> None:
+    """The public halves of all who sign or cosign journals."""
     state = layout.site(site) / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     signers = [f"{signer}: {raw_public(key)}" for signer, key in sorted(keys.journals.items())]
     write(state / "peer_keys.yaml", "\n".join(signers) + "\n")
-    for host in estate.hosts.values():
-        if host.site == site:
-            write_host(keys, layout.site(site) / "hosts" / host.id, host.id)
 
 
 def write_host(keys: Keys, folder: Path, host: HostId) -> None:

@@ -16,9 +16,9 @@ from ncia.lab.processes import Spec
 
 # -P: a site's folder, where each process works, is no place to import from.
 PYTHON = (sys.executable, "-P", "-m")
-PRODUCT_NICE = {"warden": 0, "gate": 0, "fence-watch": 0, "receiver": 0, "serve": 0, "agent": 0}
+PRODUCT_NICE = {"warden": 0, "gate": 0, "fence-watch": 0, "receiver": 0, "serve": 0, "agent": 0, "witness": 0}
 CENTRE = ("warden", "gate", "fence-watch", "receiver", "serve", "agent")
-WITNESS = ("agent",)
+WITNESS = ("witness", "agent")
 LAB_MODULES = {  # process → module: the lab's own programs that take a site's settings
     "applications": "ncia.lab.apps",
     "front-door": "ncia.lab.citizens.front_door",

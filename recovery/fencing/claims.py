@@ -14,7 +14,7 @@ import httpx
 
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import RunId, SiteId, SystemId
-from recovery.fencing.etcd import Absent, Delete, EtcdClient, Get, Put, Unchanged
+from recovery.fencing.etcd import Absent, Compare, Delete, EtcdClient, Get, Put, Unchanged
 from recovery.fencing.files import NANOSECONDS
 from recovery.fencing.keys import (
     EPOCHS,
@@ -103,10 +103,17 @@ class Claims:
         return epoch_of(outcome.reads[0][0])
 
     def claim_epoch(
-        self, system: SystemId, from_site: SiteId, to_site: SiteId, expected_mod_revision: int, run: RunId
+        self,
+        system: SystemId,
+        from_site: SiteId,
+        to_site: SiteId,
+        expected_mod_revision: int,
+        run: RunId,
+        by_site: SiteId | None = None,
     ) -> Epoch:
-        """Make ``to_site`` the active site under the next epoch, if nobody else moved the system and ``from_site``
-        holds no lease; :class:`Refusal` otherwise."""
+        """Make ``to_site`` the active site under the next epoch, if nobody else moved the system, ``from_site`` holds
+        no lease, and the run was not taken over from ``by_site``, which carries it out (``to_site`` unless told);
+        :class:`Refusal` otherwise."""
         key, what = epoch_key(system), f"claim {system} for {to_site}"
         before = self._etcd.get(key)
         if before is None:
@@ -115,13 +122,15 @@ class Claims:
         if (now.site, now.run) == (to_site, run):
             return now
         claimed = Epoch(system, now.epoch + 1, to_site, run, 0)
+        ours = self._still_ours(from_site, run, by_site or to_site, what)
         outcome = self._etcd.txn(
-            (Unchanged(key, expected_mod_revision), Absent(site_key(from_site))),
+            (Unchanged(key, expected_mod_revision), Absent(site_key(from_site)), ours),
             (Put(key, claimed.value()), Get(key)),
             (Get(key), Get(site_key(from_site))),
         )
         if outcome.succeeded:
             return epoch_of(outcome.reads[0][0])
+        self._still_ours(from_site, run, by_site or to_site, what)
         if outcome.reads[1]:
             why = f"{from_site} holds its lease, so it may be serving {system}"
             raise Refusal("fencing.lease-held", what, why, "fence that site, or wait until its lease expires")
@@ -129,9 +138,20 @@ class Claims:
         why = f"epoch {now.epoch} is already at {now.site} by {now.run or 'its birth'}, since the plan was made"
         raise Refusal("fencing.epoch-moved", what, why, "make a new plan")
 
+    def _still_ours(self, lost: SiteId, run: RunId, by_site: SiteId, what: str) -> Compare:
+        """What must stand as it does now for ``by_site`` to act for ``run``; refused where another site has it."""
+        found = self._etcd.get(run_key(lost))
+        if found is None:
+            return Absent(run_key(lost))
+        there = run_of(found)
+        if there.run == run and there.site != by_site:
+            raise taken_over(what, there)
+        return Unchanged(found.key, found.mod_revision)
+
     def open_run(self, lost: SiteId, run: RunId, by_site: SiteId) -> OpenRun:
         """Declare ``run`` against ``lost``: that site fences itself and its peer stops confirming it. The same run may
-        be taken over by another site; another run is refused."""
+        be taken over from another site once that one holds no lease, as the majority sees it; another run is
+        refused."""
         key, wanted = run_key(lost), OpenRun(lost, run, by_site)
         found = self._etcd.get(key)
         if found is not None:
@@ -141,9 +161,18 @@ class Claims:
                 raise Refusal("fencing.run-open", f"open run {run}", why, f"end run {there.run} first")
             if there == wanted:
                 return there
-        compare = Absent(key) if found is None else Unchanged(key, found.mod_revision)
-        if self._etcd.txn((compare,), (Put(key, wanted.value()),)).succeeded:
+        compare: tuple[Compare, ...] = (Absent(key),)
+        if found is not None:
+            compare = (Unchanged(key, found.mod_revision), Absent(site_key(there.site)))
+        outcome = self._etcd.txn(compare, (Put(key, wanted.value()),), (Get(key),))
+        if outcome.succeeded:
             return wanted
+        now = [run_of(pair) for pair in outcome.reads[0]]
+        if found is not None and now == [there]:
+            why = f"{there.site} holds its lease, so its controller may be carrying it out"
+            raise Refusal("fencing.executor-lives", f"take run {run} over", why, f"ask {there.site}'s controller")
+        if now and now[0].run == run:
+            raise taken_over(f"take run {run} over", now[0])
         raise Refusal("fencing.run-open", f"open run {run}", f"another run against {lost} was opened just now")
 
     def close_run(self, lost: SiteId, run: RunId) -> None:
@@ -152,6 +181,11 @@ class Claims:
         if found is None or run_of(found).run != run:
             return
         self._etcd.txn((Unchanged(found.key, found.mod_revision),), (Delete(found.key),))
+
+
+def taken_over(what: str, there: OpenRun) -> Refusal:
+    why = f"{there.site} has taken run {there.run} over"
+    return Refusal("fencing.run-taken", what, why, f"ask {there.site}'s controller")
 
 
 class WardenControl:

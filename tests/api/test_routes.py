@@ -48,6 +48,10 @@ class Desk:
 
     resume = start
 
+    def swear(self, run: str, by: str, reason: str) -> Json:
+        self.asked.append(("swear", run, by, reason))
+        return {}
+
     def runs(self) -> Sequence[Json]:
         return []
 
@@ -67,6 +71,9 @@ class Desk:
 
     def checkpoint(self) -> Json:
         return {"size": 1}
+
+    def held(self, site: SiteId) -> Json:
+        return {"held": {"site": site, "entries": 0, "note": ""}}
 
     def consistency(self, first: int, second: int) -> Json:
         return {"proof": []}

@@ -19,8 +19,8 @@ from ncia.api.jobs import jobs
 from ncia.api.ports import Tokens
 from ncia.api.routes import _problem
 from ncia.app.jobs import JobDesk, Queue
-from ncia.core.base.errors import NciaError, Unreachable
-from ncia.core.journal import Journal
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
+from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries import BackupFailed, BackupStarted, EstateLoaded, PointDeleted
 from ncia.core.state import StateStore
 from ncia.core.work.executor import JobQueue
@@ -140,3 +140,35 @@ def test_a_worker_from_elsewhere_shows_its_token(controller: Controller, tmp_pat
 def test_a_controller_that_does_not_come_back_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="reach the controller at unix:"):
         HttpLedger(f"unix:{tmp_path}/nobody.sock", patience_seconds=0).append("backup-1", 1, BEGUN, "kim")
+
+
+def test_a_deletion_is_written_once_and_answered_only_when_a_second_place_knows_of_it(controller: Controller) -> None:
+    silent, asked = [True], []
+
+    def permit(entry: Entry) -> None:
+        asked.append((entry.kind, entry.number))
+        if silent[0]:
+            raise Refusal("journal.one-place", "delete a recovery point", "the peer and the witness are silent")
+
+    point = backup("point-1")
+    controller.journal.append(point, by="tester")
+    states = StateStore(controller.journal)
+    ledger = JournalLedger(controller.journal, states, controller.rows.check, permit)
+    deleted = PointDeleted(
+        point=point.point, dataset=point.dataset, store_site=point.store_site, path=point.path, reason="superseded"
+    )
+    with pytest.raises(Refusal):
+        ledger.append("backup-1", 1, deleted, "kim")
+    silent[0] = False
+    ledger.append("backup-1", 1, deleted, "kim")
+    assert controller.kinds() == ["backup.finished", "point.deleted"]
+    assert asked == [("point.deleted", 1)] * 2
+
+
+def test_what_deletes_nothing_asks_no_second_place(controller: Controller) -> None:
+    def permit(entry: Entry) -> None:
+        raise AssertionError(f"{entry.kind} permits nothing")
+
+    ledger = JournalLedger(controller.journal, StateStore(controller.journal), controller.rows.check, permit)
+    ledger.append("backup-1", 1, BEGUN, "kim")
+    assert controller.kinds() == ["backup.started"]

@@ -54,6 +54,7 @@ def api(east: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ncia-api-") as folder:
         config = uvicorn.Config(Door(application, UNIX), uds=f"{folder}/api.sock", log_level="error", lifespan="off")
         listener = config.bind_socket()
+        listener.listen()  # from here on a request waits for the server rather than being refused
         server = uvicorn.Server(config)
         serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         serving.start()

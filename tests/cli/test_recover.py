@@ -25,6 +25,7 @@ from ncia.app.web import unix_socket
 from ncia.cli.recover import app
 from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import SystemId
+from ncia.core.journal.entries import RunSworn
 from tests.recovery.scene import LOST, ROOT, SURVIVOR, Scene, estate, keys, scene
 
 WIDE = {"COLUMNS": "120", "NO_COLOR": "1"}
@@ -158,6 +159,15 @@ def test_a_run_is_stopped_and_resumed_by_name(night: Night) -> None:
     )
     refused = night.run("resume", run)
     assert "2 approvals missing" in str(refused.exception)
+
+
+def test_a_person_of_the_estate_may_swear_that_nobody_else_is_left(night: Night) -> None:
+    run = night.plan()["run"]
+    oath = ("alone", run, "--reason", "the peer burnt, the witness is cut off")
+    assert "not in the estate" in str(night.run(*oath, "--by", "nobody").exception)
+    night.told(*oath, "--by", "kim")
+    (sworn,) = night.stage.journal.bodies(RunSworn)
+    assert (sworn.run, sworn.by, sworn.unheard) == (run, "kim", (LOST, "witness"))
 
 
 def test_following_a_run_that_is_over_prints_it_once_as_json(night: Night) -> None:

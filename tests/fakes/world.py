@@ -15,13 +15,13 @@ from typing import Any
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal, Unreachable
-from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Replication
 from recovery.fencing.claims import Claims
 from recovery.fencing.keys import EPOCHS, RUNS, Sync, SyncMode, epoch_of, site_key
 from recovery.perform import Waiting
-from recovery.ports import Answer, Outage, Position, Received, Replica, World
+from recovery.ports import Answer, Outage, Permits, Position, Received, Replica, World
 from recovery.receiving.term import Held
 from recovery.receiving.wal import lsn_text
 from recovery.step import Halted
@@ -81,6 +81,13 @@ class SiteSide:
     known: dict[SystemId, tuple[int, SiteId]] = field(default_factory=dict)
 
 
+class KnownElsewhere:
+    """A second place knows by which right every run acts."""
+
+    def demand(self, run: RunId, what: str) -> str:
+        return "the run's permits are known at witness too"
+
+
 class FakeWorld:
     """``kill_at``: the number of the moment (before or after a call or an append) at which the controller is killed."""
 
@@ -102,6 +109,7 @@ class FakeWorld:
         self.servers: dict[tuple[SystemId, SiteId], Server] = {}
         self.positions: dict[SystemId, Position] = {}
         self.front_door_alive = True
+        self.permits: Permits = KnownElsewhere()
         self.broken_applications: set[SystemId] = set()
         self.given_up: set[SystemId] = set()  # what their receivers hold may be lost: a person said so
         self.receivers: dict[SystemId, FakeReceiver] = {}
@@ -233,6 +241,7 @@ class FakeWorld:
             applications=_Applications(self),
             traffic=_Traffic(self),
             receivers=_Receivers(self),
+            permits=self.permits,
         )
 
     def outage(self, system: SystemId) -> Outage:

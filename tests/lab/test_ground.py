@@ -65,11 +65,12 @@ def test_no_two_systems_share_a_password_and_both_sites_know_the_same(made):
         assert all(password in text for password in every)
 
 
-def test_both_sites_know_both_journal_signers(made):
+def test_both_sites_and_the_witness_know_all_who_sign_journals(made):
     layout, estate = made
-    told = [yaml.safe_load((layout.site(site) / "state" / "peer_keys.yaml").read_text()) for site in estate.centres]
-    assert told[0] == told[1]
-    assert set(told[0]) == set(estate.centres)
+    signers = {*estate.centres, estate.cosigner}
+    told = [yaml.safe_load((layout.site(site) / "state" / "peer_keys.yaml").read_text()) for site in signers]
+    assert told[0] == told[1] == told[2]
+    assert set(told[0]) == signers
 
 
 def test_the_relay_authority_signs_for_nobody_after_it_was_made(made):

@@ -84,6 +84,7 @@ def _services(record: Record) -> Services:
         etcd=Etcd(etcd.address("client", "client"), etcd.address("peer", "peer")) if etcd else None,
         traffic=record.address("traffic", "traffic") if record.has("traffic") else None,
         receipts=record.address("receipts", "receipts") if record.has("receipts") else None,
+        witness=record.address("witness", "witness") if record.has("witness") else None,
     )
     if etcd:
         etcd.finish()
@@ -126,6 +127,10 @@ def judge_sites(reading: Reading, sections: Sections, sites: Placed[SiteId, Site
         node = switches[-1].where("services") if switches else sections.whole
         what = f"exactly one site switches the citizens' traffic, here {len(switches)} do"
         reading.tell(node, what, "services: {traffic: address} at the public site")
+    for site, record in sites.values():
+        if site.services.witness is not None and site.kind is not SiteKind.WITNESS:
+            what = "runs the witness of the journals, and is a place that it should vouch for or about"
+            record.tell(record.where("services"), what, "witness: address at the site with kind: witness")
     for centre in centres:
         record = sites[centre.id][1]
         for service in ("api", "warden", "etcd"):

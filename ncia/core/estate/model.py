@@ -73,6 +73,7 @@ class Services:
     etcd: Etcd | None = None
     traffic: Address | None = None  # the front door's switch, at the public site
     receipts: Address | None = None  # where a centre takes receipts; the only door of it that the public side may dial
+    witness: Address | None = None  # who cosigns the heads of the centres' journals, at the witness
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,11 @@ class Estate:
     def voters(self) -> tuple[SiteId, ...]:
         """The sites that run an etcd member."""
         return tuple(s.id for s in self.sites.values() if s.services.etcd is not None)
+
+    @cached_property
+    def cosigner(self) -> SiteId | None:
+        """The site whose `ncia witness` cosigns the centres' journals; ``None`` where no site runs one."""
+        return next((s.id for s in self.sites.values() if s.services.witness is not None), None)
 
     @cached_property
     def datasets(self) -> Mapping[DatasetId, Dataset]:

@@ -1,8 +1,8 @@
 """Checkpoints: a log's head, signed by its site, as a C2SP signed note.
 
 The text is ``origin``, size and base64 root, a line each, then a blank line and one line per signature
-(https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note). Further signature lines are cosignatures; they are
-kept as they came. Nobody asks for them yet.
+(https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note). Further signature lines are cosignatures (``cosign``),
+kept as they came.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The head of ``site``'s log at ``size``; ``cosignatures`` are other parties' (none are required yet)."""
+    """The head of ``site``'s log at ``size``; ``cosignatures`` are other parties', valid or not."""
 
     site: SiteId
     size: int
@@ -62,13 +62,18 @@ class Checkpoint:
         """What is signed."""
         return head_text(self.site, self.size, self.root)
 
+    def with_cosignatures(self, cosignatures: Iterable[Signature]) -> Checkpoint:
+        """The same head with these lines too; of one cosigner the last line counts."""
+        by_name = {(each.name, each.key_hash): each for each in (*self.cosignatures, *cosignatures)}
+        return replace(self, cosignatures=tuple(by_name[key] for key in sorted(by_name)))
+
     def note(self) -> str:
         """The whole signed note."""
         return self.text() + "\n" + "".join(each.line() for each in (self.signature, *self.cosignatures))
 
 
 class Signer:
-    """A site's Ed25519 key, which signs the heads of its own log only."""
+    """A site's Ed25519 key, which signs the heads of its own log; ``cosign`` has it vouch for the peer's."""
 
     def __init__(self, site: SiteId, key: Ed25519PrivateKey) -> None:
         self.site = site
@@ -89,8 +94,8 @@ def head_text(site: SiteId, size: int, root: bytes) -> str:
     return f"{origin_of(site)}\n{size}\n{base64.b64encode(root).decode()}\n"
 
 
-def key_hash(name: str, key: Ed25519PublicKey) -> bytes:
-    return sha256(name.encode() + b"\n" + ED25519 + raw_key(key)).digest()[:4]
+def key_hash(name: str, key: Ed25519PublicKey, algorithm: bytes = ED25519) -> bytes:
+    return sha256(name.encode() + b"\n" + algorithm + raw_key(key)).digest()[:4]
 
 
 def raw_key(key: Ed25519PublicKey) -> bytes:
@@ -132,6 +137,10 @@ def signed_by(checkpoint: Checkpoint, keys: Keyring) -> bool:
 
 def load_signer(site: SiteId, path: Path) -> Signer:
     """The site's signer from its PEM file (``secrets/journal_key``)."""
+    return Signer(site, load_key(path))
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError) as error:
@@ -139,7 +148,7 @@ def load_signer(site: SiteId, path: Path) -> Signer:
         raise NciaError("journal.no-key", what, type(error).__name__, "an Ed25519 key in PEM, mode 0600") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise NciaError("journal.no-key", f"read the journal's key {path}", "it is not Ed25519", "make an Ed25519 key")
-    return Signer(site, key)
+    return key
 
 
 def load_keyring(path: Path) -> dict[SiteId, Ed25519PublicKey]:
@@ -154,6 +163,14 @@ def load_keyring(path: Path) -> dict[SiteId, Ed25519PublicKey]:
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
         hint = "a map of site to base64 of its raw Ed25519 public key"
         raise NciaError("journal.no-keyring", what, str(error), hint) from error
+
+
+def signature_from_line(line: str) -> Signature:
+    """One signature line, without its end; raises :class:`NciaError` where it is not one."""
+    try:
+        return _signature(SIGNATURE_LINE.fullmatch(line))
+    except (ValueError, binascii.Error) as error:
+        raise _unreadable(str(error)) from error
 
 
 def _signature(match: re.Match[str] | None) -> Signature:

@@ -1,7 +1,8 @@
 """Copies of logs as they lie in files: a journal's database, or an export of it. Read as they are, nothing is judged.
 
-An export is JSON lines: ``{"journal": {"site", "peer"}}`` first, then ``{"entry": …}`` and ``{"checkpoint": {"note"}}``
-in any mixture; entries of a log in their order.
+A single signed note, such as the witness keeps, is a copy without entries. An export is JSON lines: ``{"journal":
+{"site", "peer"}}`` first, then ``{"entry": …}`` and ``{"checkpoint": {"note"}}`` in any mixture; entries of a log in
+their order.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.canonical import canonical, parse
+from ncia.core.journal.checkpoint import ORIGIN
 from ncia.core.journal.entry import entry_from_text, entry_to_wire
 from ncia.core.journal.store import ENTRIES, HEADS, NODES, OWNER, engine_of
 from ncia.core.journal.tree import Node
@@ -45,11 +47,12 @@ class Copy:
     own: bool
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    head_alone: bool = False  # a signed note that never had entries beside it
     nodes: list[Node] | None = None  # the stored subtree hashes; None where the file has no place for them
 
 
 def read_copies(source: str) -> list[Copy]:
-    """Every log in ``source``: a SQLite file, an exported file, or the URL of a database."""
+    """Every log in ``source``: a SQLite file, an exported file, a signed note, or the URL of a database."""
     if "://" in source:
         return _read_database(source, make_url(source).render_as_string(hide_password=True))
     path = Path(source)
@@ -58,7 +61,11 @@ def read_copies(source: str) -> list[Copy]:
             magic = file.read(len(SQLITE_MAGIC))
         if magic == SQLITE_MAGIC:
             return _read_database(f"sqlite:///file:{quote(str(path.absolute()))}?mode=ro&uri=true", source)
-        return _read_lines(path.read_text(encoding="utf-8", errors="replace").splitlines(), source)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if text.startswith(ORIGIN):
+            site = SiteId(text.split("\n", 1)[0].removeprefix(ORIGIN))
+            return [Copy(source, site, own=False, notes=[text], head_alone=True)]
+        return _read_lines(text.splitlines(), source)
     except OSError as error:
         raise NciaError("journal.unreadable", f"read the journal {source}", str(error.strerror)) from error
 

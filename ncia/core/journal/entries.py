@@ -38,6 +38,31 @@ class EstateLoaded(Body):
     datasets: int
 
 
+class ForswornHead(BaseModel):
+    """A head of our log that ``by`` had cosigned and of which we no longer hold the entries."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    by: str
+    size: int
+    root: str  # 64 hex digits
+
+
+class JournalSworn(Body):
+    """Somebody swore that whoever might hold more of this log is gone for good: from here on it goes on unasked.
+
+    ``size`` is what the log held. Where ``lost_to`` is greater, the entries from ``size`` to before it were written and
+    are lost, and their numbers are used again: a fork that this entry declares. ``unheard``: the sites that could not
+    be asked."""
+
+    KIND = "journal.sworn"
+    by: str
+    reason: str
+    size: int
+    lost_to: int
+    forsworn: tuple[ForswornHead, ...]
+    unheard: tuple[str, ...]
+
+
 # --- watching ----------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +315,17 @@ class RunResumed(Body):
     by: str
 
 
+class RunSworn(Body):
+    """Somebody swore that the run's permits need be durable at no other place: those that could not be asked are
+    ``unheard``."""
+
+    KIND = "run.sworn"
+    run: str
+    by: str
+    reason: str
+    unheard: tuple[str, ...]
+
+
 class RunEnded(Body):
     KIND = "run.ended"
     run: str
@@ -346,6 +382,7 @@ class SyncRestored(Body):
 BODIES: tuple[type[Body], ...] = (
     ControllerStarted,
     EstateLoaded,
+    JournalSworn,
     VerdictsChanged,
     IncidentOpened,
     IncidentChanged,
@@ -368,6 +405,7 @@ BODIES: tuple[type[Body], ...] = (
     StepUndone,
     RunStopped,
     RunResumed,
+    RunSworn,
     RunEnded,
     PointRehashed,
     LossListed,

@@ -12,7 +12,8 @@ from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.checkpoint import Checkpoint, Keyring, Signer, signed_by
-from ncia.core.journal.entries import Body
+from ncia.core.journal.cosign import Cosigner, Vouch, cosigner_of, newest, sound, vouches
+from ncia.core.journal.entries import Body, JournalSworn
 from ncia.core.journal.entry import Entry, entry_from_text, make_entry
 from ncia.core.journal.merge import merge
 from ncia.core.journal.store import Store
@@ -35,6 +36,7 @@ class Journal:
         self.delivery = threading.RLock()  # held while subscribers are called
         self._store = store
         self._signer = signer
+        self._cosigner = Cosigner.of(signer)
         self._keys = keys
         self._clock = clock
         self._writing = threading.RLock()
@@ -42,10 +44,13 @@ class Journal:
         self._undelivered: deque[Entry] = deque()
         self._delivering = False
         self._unsure = False  # whether a write has failed since the trees were read
+        self._held: NciaError | None = None  # why nothing may be appended
+        self._sworn_to = 0  # up to here the own log's lost tail was sworn off
         self._lock = store.claim(self.site, peer)
         try:
             self._trees = self._read_trees()
-            self._peer_saw = self._read_peer_saw()
+            self._peer_saw, self._own_saw = self._read_seen(peer), self._read_seen(self.site)
+            self._vouched = newest(self._read_vouches())
         except BaseException:
             self._lock.release()
             raise
@@ -59,13 +64,16 @@ class Journal:
         if not bodies:
             return ()
         with self._writing:
+            if self._held is not None:
+                raise self._held
             self._make_sure()
-            own, seen = self._trees[self.site], self._trees[self.peer].size
+            own, seen = self._trees[self.site], max(self._trees[self.peer].size, self._own_saw)
             self._demand_whole(own)
             now = self._clock.now()
             entries = tuple(make_entry(self.site, own.size + n, now, by, seen, body) for n, body in enumerate(bodies))
             tree, nodes = own.grow(entry.leaf_hash for entry in entries)
             self._add(self.site, entries, tree, nodes, self._signer.sign(tree.size, tree.root()))
+            self._own_saw = seen
         self._deliver()
         return entries
 
@@ -73,7 +81,8 @@ class Journal:
         """Store entries of the peer's log that follow what is held; returns how many were new.
 
         ``checkpoint`` is the peer's signed head. Where it covers more than ``entries`` reach to, ``proof`` shows its
-        consistency with the log up to the last of them. Nothing is stored unless the result is what the peer signed.
+        consistency with the log up to the last of them. Nothing is stored unless the result is what the peer signed;
+        a head is cosigned as it is stored: whoever reads our cosignature knows that its entries are held here too.
         """
         with self._writing:
             self._make_sure()
@@ -90,7 +99,9 @@ class Journal:
                 )
             if not fresh:
                 return 0
-            self._add(self.peer, fresh, tree, nodes, checkpoint if checkpoint.size == tree.size else None)
+            self._add(
+                self.peer, fresh, tree, nodes, self._cosigned(checkpoint) if checkpoint.size == tree.size else None
+            )
             self._peer_saw = fresh[-1].peer_seen
         self._deliver()
         return len(fresh)
@@ -115,6 +126,80 @@ class Journal:
             held.size, checkpoint.size, held.root(), checkpoint.root, proof
         ):
             raise self._forked(checkpoint, held)
+
+    def take_back(self, entries: Sequence[Entry], head: Checkpoint) -> int:
+        """Store entries of the own log that it lost, as they were, up to ``head``; returns how many.
+
+        Nothing is stored unless they go on where the log ends and the result is the head that this site had signed.
+        """
+        what = f"take back {self.site}'s own entries"
+        with self._writing:
+            self._make_sure()
+            own = self._trees[self.site]
+            places = [(entry.site, entry.number) for entry in entries]
+            if places != [(self.site, number) for number in range(own.size, own.size + len(entries))]:
+                raise NciaError("journal.gap", what, f"they are not its entries from {own.size} on", "ask again")
+            tree, nodes = own.grow(entry.leaf_hash for entry in entries)
+            if head.site != self.site or not signed_by(head, self._keys) or (tree.size, tree.root()) != head_of(head):
+                why = f"with them the log of {tree.size} is not the one of {head.size} that this site had signed"
+                raise NciaError("journal.unproven", what, why, "`ncia journal verify` this journal with the peer's")
+            if entries:
+                self._add(self.site, entries, tree, nodes, sound(head, self._keys))
+                self._own_saw = entries[-1].peer_seen
+                self._vouched = newest([*self._vouched.values(), *vouches(head, self._keys)])
+        self._deliver()
+        return len(entries)
+
+    def hold(self, why: NciaError) -> None:
+        """Append nothing until :meth:`release`: each attempt ends in ``why``."""
+        with self._writing:
+            self._held = why
+
+    def release(self) -> None:
+        with self._writing:
+            self._held = None
+
+    @property
+    def held(self) -> NciaError | None:
+        """Why nothing may be appended now; None where it may."""
+        return self._held
+
+    def add_cosignatures(self, head: Checkpoint) -> tuple[Vouch, ...]:
+        """Keep the cosignatures that a head of the own log bears, those that hold; returns them.
+
+        Raises ``journal.fork`` where somebody vouches for a head which this log never had.
+        """
+        found = vouches(head, self._keys)
+        if head.site != self.site or not found:
+            return ()
+        if head.size > self.size(self.site) or self.root(self.site, head.size) != head.root:
+            raise self._vouched_elsewhere(head, found)
+        with self._writing:
+            self._store.cosign(self.site, head.size, sound(head, self._keys).cosignatures)
+            self._vouched = newest([*self._vouched.values(), *found])
+        return found
+
+    def vouched(self) -> Mapping[SiteId, Vouch]:
+        """By voucher: the newest head of the own log that it is known here to have cosigned."""
+        return dict(self._vouched)
+
+    @property
+    def peer_saw(self) -> int:
+        """How much of the own log the peer's newest entry held here had seen."""
+        return self._peer_saw
+
+    def held_head(self, site: SiteId, by: SiteId | None = None) -> Checkpoint | None:
+        """The newest signed head of that log that is kept here, with its cosignatures; ``by``: one cosigned by it."""
+        return self._store.head(site, cosigner_of(by) if by else "")
+
+    def sworn(self) -> tuple[JournalSworn, ...]:
+        """Every oath in the own log, by which a tail was given up."""
+        bodies = (entry.body for entry in self.of_kind(JournalSworn.KIND))
+        return tuple(body for body in bodies if isinstance(body, JournalSworn))
+
+    def of_kind(self, kind: str) -> tuple[Entry, ...]:
+        """Every entry of that kind in the own log. It reads all of it: for what is asked seldom."""
+        return tuple(entry_from_text(row.text) for row in self._store.of_kind(self.site, kind))
 
     def entries(self, site: SiteId, start: int = 0, limit: int = READ_AT_ONCE) -> tuple[Entry, ...]:
         """Up to ``limit`` entries of a log from number ``start`` on."""
@@ -195,7 +280,7 @@ class Journal:
         if not self._unsure:
             return
         before, self._trees = self._trees, self._read_trees()
-        self._peer_saw = self._read_peer_saw()
+        self._peer_saw, self._own_saw = self._read_seen(self.peer), self._read_seen(self.site)
         for site, tree in self._trees.items():
             self._undelivered.extend(self._reading(site, before[site].size, tree.size))
         self._unsure = False
@@ -236,13 +321,27 @@ class Journal:
                 trees[site] = tree_of(size, stored)
         return trees
 
-    def _read_peer_saw(self) -> int:
-        last = self._trees[self.peer].size - 1
-        return self.entries(self.peer, last, 1)[0].peer_seen if last >= 0 else 0
+    def _read_vouches(self) -> Iterator[Vouch]:
+        for site in self._keys:
+            head = self.held_head(self.site, site)
+            if head is not None:
+                yield from vouches(head, self._keys)
+
+    def _cosigned(self, head: Checkpoint) -> Checkpoint:
+        line = self._cosigner.cosign(head, self._clock.now())
+        return sound(head, self._keys).with_cosignatures([line])
+
+    def _read_seen(self, site: SiteId) -> int:
+        """How much of the other log the newest entry of that log had seen. Of what a site saw it may have lost some
+        when it was set back: its next entry says no less all the same."""
+        last = self._trees[site].size - 1
+        return self.entries(site, last, 1)[0].peer_seen if last >= 0 else 0
 
     def _demand_whole(self, own: Tree) -> None:
         """A log that lost its tail must not write: the numbers that it would use are taken by what the peer holds."""
-        if self._peer_saw > own.size:
+        if self._peer_saw > max(own.size, self._sworn_to):
+            self._sworn_to = max((oath.lost_to for oath in self.sworn()), default=0)
+        if self._peer_saw > max(own.size, self._sworn_to):
             why = f"it holds {own.size} entries and {self.peer} has seen {self._peer_saw}: its tail is lost"
             hint = f"bring back entries {own.size}..{self._peer_saw - 1} from {self.peer}"
             raise NciaError("journal.lost-tail", f"write to {self.site}'s log", why, hint)
@@ -266,6 +365,12 @@ class Journal:
                 raise NciaError("journal.fork", self._accepting(), why, "`ncia journal verify` both sites' journals")
         return fresh
 
+    def _vouched_elsewhere(self, head: Checkpoint, found: Sequence[Vouch]) -> NciaError:
+        who = " and ".join(sorted(vouch.by for vouch in found))
+        why = f"FORK: {who} cosigned a head of size {head.size}, root {head.root.hex()[:16]}…, which is not of this log"
+        hint = "keep this journal, `ncia journal verify` it together with theirs, find who wrote the other history"
+        return NciaError("journal.fork", f"keep the cosignatures of {self.site}'s log", why, hint)
+
     def _accepting(self) -> str:
         return f"take over {self.peer}'s log"
 
@@ -276,6 +381,10 @@ class Journal:
         )
         hint = "keep both journals, `ncia journal verify` them together, and find out who wrote the other history"
         return NciaError("journal.fork", self._accepting(), why, hint)
+
+
+def head_of(checkpoint: Checkpoint) -> tuple[int, bytes]:
+    return checkpoint.size, checkpoint.root
 
 
 def open_journal(url: str, *, peer: SiteId, signer: Signer, keys: Keyring, clock: Clock) -> Journal:

@@ -12,18 +12,20 @@ from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.checkpoint import Checkpoint, checkpoint_from_note
 from ncia.core.journal.entry import Entry, entry_from_wire
+from ncia.core.journal.tail import Held
 
 TIMEOUT_SECONDS = 5.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
 class HttpPeerSource:
-    """A :class:`~ncia.core.journal.peers.PeerSource` at ``url`` (``http://address:port``), the API of ``site``."""
+    """The API of ``site`` at ``url`` (``http://address:port``): a :class:`~ncia.core.journal.peers.PeerSource`, and a
+    :class:`~ncia.core.journal.tail.Place`."""
 
     def __init__(
         self, url: str, site: SiteId, token: str, *, timeout_seconds: float = TIMEOUT_SECONDS, local_address: str = ""
     ) -> None:
-        self._site = site
+        self.site = site
         self._url = url
         transport = httpx.HTTPTransport(local_address=local_address or None)
         self._http = httpx.Client(
@@ -38,8 +40,18 @@ class HttpPeerSource:
         return checkpoint_from_note(str(self._get("/v1/journal/checkpoint", "note")))
 
     def entries(self, start: int, limit: int) -> Sequence[Entry]:
-        found = self._get(f"/v1/journal/{self._site}/entries", "entries", start=start, limit=limit)
+        return self.entries_of(self.site, start, limit)
+
+    def entries_of(self, site: SiteId, start: int, limit: int) -> Sequence[Entry]:
+        """Entries of any log that is held there."""
+        found = self._get(f"/v1/journal/{site}/entries", "entries", start=start, limit=limit)
         return tuple(entry_from_wire(wire) for wire in found[:limit])
+
+    def held(self, site: SiteId) -> Held:
+        """What is held there of that site's log, and the newest head of it with its cosignatures."""
+        told = self._get(f"/v1/journal/{site}/held", "held")
+        note = told.get("note")
+        return Held(int(told["entries"]), checkpoint_from_note(str(note)) if note else None)
 
     def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
         found = self._get("/v1/journal/consistency", "proof", first=first, second=second)
@@ -49,7 +61,7 @@ class HttpPeerSource:
         self._http.close()
 
     def _get(self, path: str, field: str, **parameters: int) -> Any:
-        what = f"read {self._site}'s journal at {self._url}{path}"
+        what = f"read {self.site}'s journal at {self._url}{path}"
         try:
             with self._http.stream("GET", path, params=parameters) as answer:
                 status, body = answer.status_code, _bounded(answer, what)

@@ -20,13 +20,24 @@ class WireReader:
         return [entry_to_wire(entry) for entry in self._journal.entries(site, max(0, start), max(0, limit))]
 
     def checkpoint(self) -> Mapping[str, Any]:
-        """``note`` is what counts; the rest is for people."""
+        """``note`` is what counts; the rest is for people. ``vouched``: the newest head of each cosigner."""
         head = self._journal.checkpoint()
-        return {"site": head.site, "size": head.size, "root": head.root.hex(), "note": head.note()}
+        vouched = [self._vouched(vouch.by, vouch.size) for vouch in self._journal.vouched().values()]
+        told = {"site": head.site, "size": head.size, "root": head.root.hex(), "note": head.note()}
+        return {**told, "vouched": [each for each in vouched if each["note"]]}
+
+    def held(self, site: SiteId) -> Mapping[str, Any]:
+        """How many entries of that log are held here, and its newest signed head with its cosignatures."""
+        head = self._journal.held_head(site)
+        return {"held": {"site": site, "entries": self._journal.size(site), "note": head.note() if head else ""}}
 
     def consistency(self, first: int, second: int) -> Mapping[str, Any]:
         proof = self._journal.consistency(first, second)
         return {"first": first, "second": second, "proof": [each.hex() for each in proof]}
+
+    def _vouched(self, by: SiteId, size: int) -> Mapping[str, Any]:
+        head = self._journal.held_head(self._journal.site, by)
+        return {"by": by, "size": size, "note": head.note() if head else ""}
 
     def size(self) -> int:
         return self._journal.size(self._journal.site)

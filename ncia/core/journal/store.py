@@ -31,13 +31,14 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    update,
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
-from ncia.core.journal.checkpoint import Checkpoint, checkpoint_from_note
+from ncia.core.journal.checkpoint import Checkpoint, Signature, checkpoint_from_note
 from ncia.core.journal.entry import Entry
 from ncia.core.journal.tree import Node, StoredHash
 
@@ -125,12 +126,39 @@ class Store:
         with self.read() as connection:
             return tuple(Row(number, leaf, told) for number, leaf, told in connection.execute(wanted))
 
-    def head(self, site: SiteId) -> Checkpoint | None:
-        """The newest signed head of that log that is kept here."""
+    def head(self, site: SiteId, cosigner: str = "") -> Checkpoint | None:
+        """The newest signed head of that log that is kept here; with ``cosigner`` one with a line of that name."""
         wanted = select(HEADS.c.note).where(HEADS.c.site == site).order_by(HEADS.c.size.desc()).limit(1)
+        if cosigner:
+            wanted = wanted.where(HEADS.c.note.contains(f"\n— {cosigner} ", autoescape=True))
         with self.read() as connection:
             note = connection.scalar(wanted)
         return None if note is None else checkpoint_from_note(note)
+
+    def cosign(self, site: SiteId, size: int, lines: Sequence[Signature]) -> bool:
+        """Add cosignatures to the head of that size; whether such a head is kept here."""
+        row = (HEADS.c.site == site, HEADS.c.size == size)
+        try:
+            with self.engine.begin() as connection:
+                note = connection.scalar(select(HEADS.c.note).where(*row))
+                if note is None:
+                    return False
+                cosigned = checkpoint_from_note(note).with_cosignatures(lines).note()
+                if cosigned != note:
+                    connection.execute(update(HEADS).where(*row).values(note=cosigned))
+        except SQLAlchemyError as error:
+            raise _failed(f"write {site}'s heads to", self.engine, error) from error
+        return True
+
+    def of_kind(self, site: SiteId, kind: str) -> tuple[Row, ...]:
+        """Every entry of a kind. It reads the whole log: for what is asked once in a disaster."""
+        wanted = (
+            select(ENTRIES.c.number, ENTRIES.c.leaf_hash, ENTRIES.c.text)
+            .where(ENTRIES.c.site == site, ENTRIES.c.text.contains(f'"kind":"{kind}"', autoescape=True))
+            .order_by(ENTRIES.c.number)
+        )
+        with self.read() as connection:
+            return tuple(Row(number, leaf, told) for number, leaf, told in connection.execute(wanted))
 
     @contextmanager
     def hashes(self, site: SiteId) -> Iterator[StoredHash]:

@@ -6,8 +6,8 @@ Every fault is named by site, number and kind:
 flipped    an entry was altered: it does not have the hash that was stored or signed for it
 dropped    an entry that was signed, or that the peer had seen, is not there
 reordered  an entry lies in another's place
-forked     the site signed two histories, or two copies of its log hold different entries under one number
-forged     a head is not signed with the site's key, or cannot be read
+forked     the site signed two histories: two copies of its log, or a copy and a head that somebody cosigned, differ
+forged     a head or a cosignature is not signed with the key of whom it names, or cannot be read
 unsigned   entries that no signed head covers
 malformed  an entry hashes as signed, and this release cannot read it
 disordered an entry claims to have seen less of the peer's log than one before it
@@ -27,6 +27,7 @@ from ncia.core.base.ids import SiteId
 from ncia.core.journal.canonical import canonical, parse
 from ncia.core.journal.checkpoint import Checkpoint, Keyring, checkpoint_from_note, signed_by
 from ncia.core.journal.copies import Copy, Row
+from ncia.core.journal.cosign import Vouch, forged, newest, vouches
 from ncia.core.journal.entry import entry_from_text
 from ncia.core.journal.tree import Tree, leaf_hash
 
@@ -47,7 +48,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checked:
-    """One copy that was looked at: how much of it, and the root that its newest good head signs."""
+    """One copy that was looked at: how much of it, the root that its newest good head signs, and by each cosigner
+    the newest such head that it vouches for."""
 
     file: str
     site: SiteId
@@ -55,6 +57,7 @@ class Checked:
     heads: int
     signed_size: int
     root: bytes
+    vouched: tuple[Vouch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class _Judged:
     refuted: range = range(0)  # what a signed head does not agree with
     signed_size: int = 0
     root: bytes = b""
+    vouched: list[Vouch] = field(default_factory=list)  # of heads that agree with the entries
 
     def find(self, kind: str, number: int, sentence: str) -> None:
         self.findings.append(Finding(kind, self.copy.site, number, self.copy.file, sentence))
@@ -106,12 +110,18 @@ def verify(copies: Sequence[Copy], keys: Keyring) -> Verdict:
         for other in judged[place + 1 :]:
             if one.copy.site == other.copy.site:
                 _compare(one, other)
-    checked = tuple(
-        Checked(each.copy.file, each.copy.site, len(each.copy.rows), len(each.heads), each.signed_size, each.root)
-        for each in judged
-    )
+    told = {each.copy.site for each in judged if any(finding.kind == "forked" for finding in each.findings)}
+    for one in (each for each in judged if each.copy.site not in told):
+        _judge_against_heads_elsewhere(one, [other for other in judged if other is not one], keys)
+    checked = tuple(_checked(each) for each in judged)
     found = [finding for each in judged for finding in _listed(each.findings)]
     return Verdict(checked, tuple(found))
+
+
+def _checked(judged: _Judged) -> Checked:
+    copy, vouched = judged.copy, newest(judged.vouched)
+    told = tuple(vouched[by] for by in sorted(vouched))
+    return Checked(copy.file, copy.site, len(copy.rows), len(judged.heads), judged.signed_size, judged.root, told)
 
 
 def _judge(copy: Copy, keys: Keyring) -> _Judged:
@@ -120,7 +130,7 @@ def _judge(copy: Copy, keys: Keyring) -> _Judged:
     _judge_gaps(judged)
     _judge_peer_seen(judged)
     _judge_signatures(judged, keys)
-    _judge_heads(judged)
+    _judge_heads(judged, keys)
     _judge_nodes(judged)
     judged.findings.sort(key=lambda finding: finding.number)
     return judged
@@ -232,11 +242,20 @@ def _judge_signatures(judged: _Judged, keys: Keyring) -> None:
             judged.find("forged", head.size, f"the head of size {head.size} is not signed with {head.site}'s key")
         else:
             judged.heads.append(head)
+            for by in forged(head, keys):
+                judged.find(
+                    "forged", head.size, f"{by} did not sign the cosignature under the head of size {head.size}"
+                )
     judged.heads.sort(key=lambda head: head.size)
 
 
-def _judge_heads(judged: _Judged) -> None:
+def _judge_heads(judged: _Judged, keys: Keyring) -> None:
     """Every signed root against the entries; a fault is named between the last head that agrees and the next."""
+    if judged.copy.head_alone:
+        for head in judged.heads:
+            judged.signed_size, judged.root = head.size, head.root
+            judged.vouched += vouches(head, keys)
+        return
     size, whole = judged.size(), judged.whole()
     top = max((head.size for head in judged.heads), default=0)
     if size < top:
@@ -252,6 +271,7 @@ def _judge_heads(judged: _Judged) -> None:
             refuted = refuted or (agreed, head.size)
             continue
         judged.signed_size, judged.root = head.size, head.root
+        judged.vouched += vouches(head, keys)
         if refuted is not None:
             sentence = f"heads are signed over this history and over another one, which part at {refuted[0]} or after"
             judged.find("forked", refuted[0], sentence)
@@ -316,6 +336,32 @@ def _compare(one: _Judged, other: _Judged) -> None:
         if one.leaves[number] != other.leaves[number]:
             one.find("forked", number, f"{other.copy.file} holds another entry under this number")
             return
+
+
+def _judge_against_heads_elsewhere(judged: _Judged, others: Iterable[_Judged], keys: Keyring) -> None:
+    """Heads of the same log that others keep, the witness above all, against these entries as far as they are sound."""
+    sound = min([judged.whole(), *judged.faulty()])
+    elsewhere = [
+        (head, other.copy.file) for other in others if other.copy.site == judged.copy.site for head in other.heads
+    ]
+    tree, agreed = Tree(), 0
+    for head, file in sorted(elsewhere, key=lambda each: each[0].size):
+        if head.size > sound:
+            return
+        tree, _ = tree.grow(judged.leaves[number] for number in range(tree.size, head.size))
+        if tree.root() != head.root:
+            judged.find("forked", agreed, _two_roots(tree, head, file, keys))
+            return
+        agreed = head.size
+
+
+def _two_roots(tree: Tree, head: Checkpoint, file: str, keys: Keyring) -> str:
+    who = " and ".join(vouch.by for vouch in vouches(head, keys))
+    cosigned = f", cosigned by {who}" if who else ""
+    return (
+        f"at size {head.size} its root is {tree.root().hex()[:16]}…, and {file} shows a head of that size that "
+        f"{head.site} signed with root {head.root.hex()[:16]}…{cosigned}: they part here or after"
+    )
 
 
 def _hash_of(judged: _Judged, first: int, last: int) -> bytes:

@@ -25,6 +25,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
     StepEnded,
     StepIntended,
     StepUndone,
@@ -152,6 +153,7 @@ class Run:
     started_at: datetime | None = None
     stopped: RunStopped | None = None  # None again after it was resumed
     resumed: RunResumed | None = None
+    sworn: RunSworn | None = None
     ended: RunEnded | None = None
     ended_at: datetime | None = None
     steps: Mapping[str, Step] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
+    JournalSworn,
     LossListed,
     PlanMade,
     PointDeleted,
@@ -36,6 +37,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
     StepEnded,
     StepIntended,
     StepUndone,
@@ -65,6 +67,10 @@ def controller_started(state: State, entry: Entry, body: ControllerStarted) -> N
 
 def estate_loaded(state: State, entry: Entry, body: EstateLoaded) -> None:
     state.estates = {**state.estates, entry.site: body}
+
+
+def journal_sworn(state: State, entry: Entry, body: JournalSworn) -> None:
+    state.sworn = {**state.sworn, entry.site: body}
 
 
 def verdicts_changed(state: State, entry: Entry, body: VerdictsChanged) -> None:
@@ -225,6 +231,10 @@ def run_resumed(state: State, entry: Entry, body: RunResumed) -> None:
     _change_run(state, entry, body.run, lambda run: replace(run, resumed=body, stopped=None))
 
 
+def run_sworn(state: State, entry: Entry, body: RunSworn) -> None:
+    _change_run(state, entry, body.run, lambda run: replace(run, sworn=body))
+
+
 def run_ended(state: State, entry: Entry, body: RunEnded) -> None:
     def ended(run: Run) -> Run:
         return run if run.ended else replace(run, ended=body, ended_at=entry.at)
@@ -244,6 +254,7 @@ def sync_restored(state: State, entry: Entry, body: SyncRestored) -> None:
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
+    JournalSworn.KIND: journal_sworn,
     VerdictsChanged.KIND: verdicts_changed,
     IncidentOpened.KIND: incident_opened,
     IncidentChanged.KIND: incident_changed,
@@ -266,6 +277,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     StepUndone.KIND: step_undone,
     RunStopped.KIND: run_stopped,
     RunResumed.KIND: run_resumed,
+    RunSworn.KIND: run_sworn,
     RunEnded.KIND: run_ended,
     PointRehashed.KIND: point_rehashed,
     LossListed.KIND: loss_listed,

@@ -17,6 +17,7 @@ from ncia.core.journal.entries import (
     ApprovalGiven,
     ControllerStarted,
     EstateLoaded,
+    JournalSworn,
     PlanMade,
     VerdictChange,
 )
@@ -37,6 +38,7 @@ class State:
     started: Mapping[SiteId, datetime] = field(default_factory=dict)  # when each site's controller last started
     heard_of: Mapping[SiteId, datetime] = field(default_factory=dict)  # the time of each log's newest entry
     estates: Mapping[SiteId, EstateLoaded] = field(default_factory=dict)
+    sworn: Mapping[SiteId, JournalSworn] = field(default_factory=dict)  # by site: the newest oath in its log
     verdicts: Mapping[str, Verdicts] = field(default_factory=dict)  # by vantage, then subject
     heard: Mapping[str, datetime] = field(default_factory=dict)  # by vantage: its newest change
     incidents: Mapping[str, Incident] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ncia.core.base.ids import SiteId
 from ncia.core.journal import Checkpoint, Entry, Journal, Signer, open_journal
+from ncia.core.journal.cosign import Cosigner
 from ncia.core.journal.entries import BackupFailed
 
-EAST, WEST = SiteId("east"), SiteId("west")
+EAST, WEST, THIRD = SiteId("east"), SiteId("west"), SiteId("third")  # two centres and the witness
 PEER = {EAST: WEST, WEST: EAST}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,7 +24,12 @@ def signer(site: SiteId, seed: str = "") -> Signer:
     return Signer(site, Ed25519PrivateKey.from_private_bytes(sha256(f"{site}{seed}".encode()).digest()))
 
 
+def cosigner(site: SiteId, seed: str = "") -> Cosigner:
+    return Cosigner.of(signer(site, seed))
+
+
 KEYS = {site: signer(site).public_key for site in PEER}
+ALL_KEYS = {**KEYS, THIRD: signer(THIRD).public_key}
 
 
 @dataclass
@@ -45,7 +51,7 @@ def sqlite_url(folder: Path, name: str) -> str:
 
 
 def journal_of(site: SiteId, url: str, clock: SetClock | None = None, seed: str = "") -> Journal:
-    return open_journal(url, peer=PEER[site], signer=signer(site, seed), keys=KEYS, clock=clock or SetClock())
+    return open_journal(url, peer=PEER[site], signer=signer(site, seed), keys=ALL_KEYS, clock=clock or SetClock())
 
 
 def said(word: str) -> BackupFailed:

@@ -18,9 +18,11 @@ from ncia.core.journal.entries import (
     Body,
     ControllerStarted,
     EstateLoaded,
+    ForswornHead,
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
+    JournalSworn,
     LossListed,
     PlanMade,
     PointDeleted,
@@ -33,6 +35,7 @@ from ncia.core.journal.entries import (
     RunResumed,
     RunStarted,
     RunStopped,
+    RunSworn,
     StepEnded,
     StepIntended,
     StepUndone,
@@ -61,6 +64,14 @@ INCIDENT = {
 SPECIMENS: tuple[Body, ...] = (
     ControllerStarted(release="0.1.0", estate_hash="abc"),
     EstateLoaded(estate_hash="abc", systems=11, datasets=14),
+    JournalSworn(
+        by="kim",
+        reason="the other site burnt",
+        size=7,
+        lost_to=9,
+        forsworn=(ForswornHead(by="third", size=9, root="00ff"),),
+        unheard=("west",),
+    ),
     VerdictsChanged(
         vantage="east",
         changes=(VerdictChange(subject="site:west", verdict="down", previous="up", since=AT, evidence="no answer"),),
@@ -107,6 +118,7 @@ SPECIMENS: tuple[Body, ...] = (
         run="run-1", plan_hash="cafe", person="kim", expires_at=AT, key_fingerprint="SHA256:x", signature="AAAA"
     ),
     ApprovalRefused(run="run-1", plan_hash="beef", person="lee", reason="another plan's hash"),
+    RunSworn(run="run-1", by="kim", reason="nobody else is left", unheard=("west", "third")),
     RunStarted(run="run-1", plan_hash="cafe", site="east"),
     StepIntended(run="run-1", step="tax/promote", attempt=1),
     StepEnded(

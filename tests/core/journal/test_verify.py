@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ncia.core.base.errors import NciaError
-from ncia.core.journal import Entry, Journal, entry_to_wire
+from ncia.core.base.ids import SiteId
+from ncia.core.journal import Checkpoint, Entry, Journal, checkpoint_from_note, entry_to_wire
 from ncia.core.journal.copies import export_lines, read_copies
-from ncia.core.journal.entry import make_entry
+from ncia.core.journal.entry import entry_from_text, make_entry
 from ncia.core.journal.tree import Tree
 from ncia.core.journal.verify import Verdict, verify
-from tests.core.journal.sites import EAST, EPOCH, KEYS, WEST, journal_of, said, signer, sqlite_url
+from tests.core.journal.sites import (
+    ALL_KEYS,
+    EAST,
+    EPOCH,
+    KEYS,
+    THIRD,
+    WEST,
+    cosigner,
+    journal_of,
+    said,
+    signer,
+    sqlite_url,
+)
 
 
 def found(*files: Path | str) -> list[tuple[str, str, int]]:
@@ -335,3 +349,74 @@ def test_a_database_is_verified_by_its_url_too(databases) -> None:
     journal = journal_of(EAST, databases("east"))
     journal.append_all([said("one"), said("two")], by="tester")
     assert judged(databases("east")).holds
+
+
+# --- who vouches -------------------------------------------------------------------------------------------------
+
+
+def noted(path: Path, head: Checkpoint) -> Path:
+    """The head as the witness keeps it: cosigned, in a file of its own."""
+    path.write_text(head.with_cosignatures([cosigner(THIRD).cosign(head, EPOCH)]).note(), encoding="utf-8")
+    return path
+
+
+def test_who_vouches_up_to_where_is_told(files: tuple[Path, Path]) -> None:
+    with sqlite3.connect(files[0]) as connection:
+        (note,) = connection.execute("SELECT note FROM journal_heads WHERE site = 'east' AND size = 12").fetchone()
+        head = checkpoint_from_note(note)
+        note = head.with_cosignatures([cosigner(THIRD).cosign(head, EPOCH)]).note()
+        connection.execute("UPDATE journal_heads SET note = ? WHERE site = 'east' AND size = 12", (note,))
+    connection.close()
+    verdict = verify(read_copies(str(files[0])), ALL_KEYS)
+    assert verdict.holds
+    told = {each.site: [(vouch.by, vouch.size) for vouch in each.vouched] for each in verdict.checked}
+    assert told == {EAST: [(THIRD, 12)], WEST: [(EAST, 8)]}
+
+
+def test_the_witness_note_beside_a_journal_holds_and_is_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+    head = next(h for h in heads_of(files[0], EAST) if h.size == 12)
+    verdict = verify([*read_copies(str(files[0])), *read_copies(str(noted(tmp_path / "east.note", head)))], ALL_KEYS)
+    assert verdict.holds
+    assert [(v.by, v.size) for v in verdict.checked[-1].vouched] == [(THIRD, 12)]
+
+
+def test_a_log_forked_against_a_cosigned_head_is_named_by_both_roots(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """The site was set back to 8 entries, wrote others, and never gave them away: the witness alone knows of it."""
+    fork = journal_of(EAST, sqlite_url(tmp_path, "fork"))
+    original = journal_entries(files[0], EAST)
+    fork.take_back(original[:8], signer(EAST).sign(8, Tree().grow(e.leaf_hash for e in original[:8])[0].root()))
+    fork.append_all([said(f"fork {number}") for number in range(9)], by="tester")  # no head of size 12
+    fork.close()
+    head = next(h for h in heads_of(files[0], EAST) if h.size == 12)
+    note = noted(tmp_path / "east.note", head)
+    verdict = verify([*read_copies(str(tmp_path / "fork.db")), *read_copies(str(note))], ALL_KEYS)
+    (finding,) = [each for each in verdict.findings if each.site == EAST]
+    assert finding.kind == "forked"
+    assert head.root.hex()[:16] in finding.sentence
+    assert "cosigned by third" in finding.sentence
+
+
+def test_a_tail_that_the_witness_vouches_for_and_the_journal_lacks_is_dropped(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    note = noted(tmp_path / "east.note", signer(EAST).sign(20, b"r" * 32))
+    found = verify([*read_copies(str(files[0])), *read_copies(str(note))], ALL_KEYS).findings
+    assert [(each.kind, each.site, each.number) for each in found] == [("dropped", EAST, 12)]
+
+
+def test_a_cosignature_that_its_cosigner_did_not_write_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+    head = next(h for h in heads_of(files[0], EAST) if h.size == 12)
+    stolen = head.with_cosignatures([replace(cosigner(THIRD).cosign(head, EPOCH), value=b"x" * 72)])
+    (tmp_path / "east.note").write_text(stolen.note(), encoding="utf-8")
+    found = verify([*read_copies(str(files[0])), *read_copies(str(tmp_path / "east.note"))], ALL_KEYS).findings
+    assert [(each.kind, each.number, "third" in each.sentence) for each in found] == [("forged", 12, True)]
+
+
+def heads_of(file: Path, site: SiteId) -> list[Checkpoint]:
+    copy = next(copy for copy in read_copies(str(file)) if copy.site == site)
+    return [checkpoint_from_note(note) for note in copy.notes]
+
+
+def journal_entries(file: Path, site: SiteId) -> list[Entry]:
+    copy = next(copy for copy in read_copies(str(file)) if copy.site == site)
+    return [entry_from_text(row.text) for row in copy.rows]

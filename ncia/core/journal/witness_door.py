@@ -1,0 +1,160 @@
+"""The witness' door: HTTP, few requests, small and bounded; every one must bear the witness' token.
+
+``POST /add-checkpoint`` is tlog-witness' own; ``GET /heads/<site>`` tells what was cosigned last. ``POST /keep`` also
+keeps entries, which ``GET /kept/<site>`` gives back, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import structlog
+
+from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import SiteId
+from ncia.core.journal.kept import Keeper, read_keep
+from ncia.core.journal.witness import Conflict, Witness, read_ask
+
+AT_ONCE = 8
+BODY_BYTES_MAX = 8 * 1024 * 1024  # a plan of a whole site, with its approvals
+REQUEST_SECONDS = 5.0
+TEXT, SIZE = "text/plain; charset=utf-8", "text/x.tlog.size"
+HEADS, KEPT = "/heads/", "/kept/"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: HTTPStatus
+    text: str
+    kind: str = TEXT
+
+
+Route = Callable[[str, str], Answer]  # (what follows the path, the body)
+
+
+def routes(witness: Witness, keeper: Keeper) -> dict[tuple[str, str], Route]:
+    """What is answered, by method and path; a path that ends in ``/`` takes a last word."""
+
+    def add_checkpoint(rest: str, body: str) -> Answer:
+        return Answer(HTTPStatus.OK, witness.add(read_ask(body)).line())
+
+    def head(rest: str, body: str) -> Answer:
+        found = witness.head(SiteId(rest))
+        return Answer(HTTPStatus.OK, found.note()) if found else Answer(HTTPStatus.NOT_FOUND, "nothing was cosigned\n")
+
+    def keep(rest: str, body: str) -> Answer:
+        return Answer(HTTPStatus.OK, keeper.keep(read_keep(body)).line())
+
+    def kept(rest: str, body: str) -> Answer:
+        known = witness.head(SiteId(rest)) is not None  # no name of a request reaches the file system before
+        return Answer(HTTPStatus.OK, "".join(f"{each}\n" for each in keeper.kept(SiteId(rest))) if known else "")
+
+    return {
+        ("POST", "/add-checkpoint"): add_checkpoint,
+        ("POST", "/keep"): keep,
+        ("GET", HEADS): head,
+        ("GET", KEPT): kept,
+    }
+
+
+def answer(route: Route, rest: str, body: str) -> Answer:
+    """What the route answers; errors as tlog-witness tells them."""
+    try:
+        return route(rest, body)
+    except Conflict as conflict:
+        return Answer(HTTPStatus.CONFLICT, f"{conflict.size}\n", SIZE)
+    except Refusal as refusal:
+        forged = refusal.code == "witness.forged-head"
+        return Answer(HTTPStatus.FORBIDDEN if forged else HTTPStatus.UNPROCESSABLE_ENTITY, f"{refusal.why}\n")
+    except NciaError as error:
+        return Answer(HTTPStatus.BAD_REQUEST, f"{error.why}\n")
+
+
+def open_door(address: tuple[str, int], token: str, witness: Witness, keeper: Keeper) -> socketserver.BaseServer:
+    """Serve ``witness`` and ``keeper`` in a thread of their own."""
+    if not token:
+        raise NciaError("witness.no-token", "open the witness' door", "witness_token is empty", "secrets/witness_token")
+    server = _Tcp(address, _handler(routes(witness, keeper), token))
+    threading.Thread(target=server.serve_forever, args=(0.5,), daemon=True).start()
+    return server
+
+
+class _Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+
+def _handler(known: dict[tuple[str, str], Route], token: str) -> type[BaseHTTPRequestHandler]:
+    class Door(BaseHTTPRequestHandler):
+        timeout = REQUEST_SECONDS
+
+        def setup(self) -> None:
+            super().setup()
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def do_GET(self) -> None:
+            self._serve("GET")
+
+        def do_POST(self) -> None:
+            self._serve("POST")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            _log.debug("witness.request", line=format % args)
+
+        def _serve(self, method: str) -> None:
+            bearer = self.headers.get("authorization", "")
+            if not hmac.compare_digest(bearer.encode(), f"Bearer {token}".encode()):
+                return self._send(Answer(HTTPStatus.UNAUTHORIZED, "the bearer token is not the witness'\n"))
+            place, _, word = self.path.rpartition("/")
+            route, rest = known.get((method, self.path)), ""
+            if route is None:
+                route, rest = known.get((method, f"{place}/")), word
+            try:
+                body = self._body()
+            except ValueError as error:
+                return self._send(Answer(HTTPStatus.BAD_REQUEST, f"{error}\n"))
+            if route is None:
+                return self._send(Answer(HTTPStatus.NOT_FOUND, f"no {method} {self.path} here\n"))
+            return self._send(answer(route, rest, body))
+
+        def _body(self) -> str:
+            length = int(self.headers.get("content-length", 0))
+            if not 0 <= length <= BODY_BYTES_MAX:
+                raise ValueError(f"a body has at most {BODY_BYTES_MAX} bytes")
+            return self.rfile.read(length).decode("utf-8")
+
+        def _send(self, told: Answer) -> None:
+            body = told.text.encode()
+            self.send_response(told.status)
+            self.send_header("content-type", told.kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Door
