@@ -85,6 +85,7 @@ class WatchTask:
             active,
             tuple(_lacks(state)),
             frozenset(incident.now.root for incident in state.open_incidents()),
+            state.open_findings(),
         )
 
     def _bodies(

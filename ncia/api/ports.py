@@ -53,6 +53,14 @@ class RecoveryDesk(Protocol):
     def run(self, run: str) -> Json: ...
 
 
+class FindingDesk(Protocol):
+    """What detection rules saw."""
+
+    def take(self, vantage: str, told: Json) -> None: ...
+
+    def to_json(self) -> Json: ...
+
+
 class JournalReader(Protocol):
     """The journal as peers and verifiers read it: wire forms only."""
 
@@ -111,6 +119,7 @@ class Platform:
     reports: Reports
     rehash: Callable[[str | None], Json]  # (dataset): read its newest point again
     report: Callable[[str, Json], None]  # (vantage, an agent's report)
+    findings: FindingDesk
     status: Callable[[], Json]
     incidents: Callable[[], Sequence[Json]]
     acknowledge: Callable[[str, str, str, float], Json]  # (incident, by, comment, minutes)

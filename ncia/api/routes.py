@@ -70,7 +70,7 @@ class StopAsk(PersonAsk):
 def build(platform: Platform) -> FastAPI:
     """The application; wrap it in :class:`ncia.api.doors.Door` once per socket."""
     application = FastAPI(title="ncia", version=platform.release, openapi_url="/v1/openapi.json", redoc_url=None)
-    for routes in (watching, journal, protecting, recovering, telling, receiving):
+    for routes in (watching, securing, journal, protecting, recovering, telling, receiving):
         application.include_router(routes(platform))
     if platform.jobs is not None:
         application.include_router(jobs(platform.jobs, platform.tokens))
@@ -125,6 +125,23 @@ def watching(platform: Platform) -> APIRouter:
         demand_token(request, platform.tokens, "agent")
         body = await request.json()
         await run_in_threadpool(platform.report, vantage, body)
+        return {"taken": True}
+
+    return router
+
+
+def securing(platform: Platform) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["securing"])
+
+    @router.get("/findings")
+    def findings() -> Any:
+        return platform.findings.to_json()
+
+    @router.post("/agents/{vantage}/findings")
+    async def take(request: Request, vantage: str) -> Any:
+        demand_token(request, platform.tokens, "agent")
+        body = await request.json()
+        await run_in_threadpool(platform.findings.take, vantage, body)
         return {"taken": True}
 
     return router

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
+FINDINGS_SECONDS = 1.0
 PULL_SECONDS = 0.5
 RECOVER_SECONDS = 1.0
 PROTECT_SECONDS = 5.0
@@ -67,6 +68,7 @@ class Controller:
     """The wings of one site on one journal. It holds what is started and stopped together; it decides nothing."""
 
     def __init__(self, settings: SiteSettings, estate: Estate, closing: ExitStack) -> None:
+        from monitors.findings import FindingDesk
         from monitors.intake import Intake
         from monitors.task import WatchTask
 
@@ -80,6 +82,7 @@ class Controller:
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock)
+        self.findings = FindingDesk(self.journal, self.state.snapshot, self.clock, self.intake.speaking)
         self.link = peer_link(settings, estate, self.journal, self.clock)
         self.recovery = recovery_desk(settings, estate, self.journal, self.state)
         closing.callback(self.recovery.close)
@@ -91,6 +94,7 @@ class Controller:
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
+        self.calendar.every(FINDINGS_SECONDS, "findings", lambda now: self.findings.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
         self.sync = sync_task(settings, estate, self.journal, self.active, closing)
@@ -141,6 +145,7 @@ class Controller:
             rehash=lambda dataset: self.rehash.read_now(dataset, "operator"),
             reports=self.reports(),
             report=self.intake.report,
+            findings=self.findings,
             status=lambda: self.status().to_json(),
             incidents=lambda: [asdict(incident) for incident in self.status().incidents],
             acknowledge=self.acknowledge,

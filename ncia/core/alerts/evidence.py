@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.journal.entries import Verdict
+from ncia.core.state.facts import Finding
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,4 @@ class Evidence:
     active: Mapping[SystemId, SiteId] = field(default_factory=dict)
     lacks: tuple[Lack, ...] = ()
     standing: frozenset[str] = frozenset()
+    findings: tuple[Finding, ...] = ()  # attacks that go on, as detection rules saw them

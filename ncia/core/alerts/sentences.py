@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ncia.core.alerts import intrusions
 from ncia.core.alerts.evidence import Evidence
 from ncia.core.alerts.graph import parts
 from ncia.core.alerts.reach import Fault, saying
@@ -189,6 +190,12 @@ def proof_failed(scene: Scene) -> Told:
     return told, f"ncia backup prove {scene.name}"
 
 
+def attack(scene: Scene) -> Told:
+    told = intrusions.sentence(scene.evidence.findings, scene.fault.root)
+    felt = f"; {_felt(scene)}" if scene.systems else ""
+    return f"{told}{felt}.", f"ncia findings {scene.name}"
+
+
 TABLE: dict[str, Callable[[Scene], Told]] = {
     "site-lost": site_lost,
     "isolated": isolated,
@@ -210,6 +217,8 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "receiver-gone": receiver_gone,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
+    "attack": attack,
+    "intrusion": attack,
 }
 
 

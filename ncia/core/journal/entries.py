@@ -96,6 +96,52 @@ class AlertAcked(Body):
     until: str
 
 
+# --- security ----------------------------------------------------------------------------------------------------
+
+
+class FindingOpened(Body):
+    """A detection rule fired on the logs of this site; an attack is one finding. ``examples`` are log lines without
+    what must stay secret. Written again for a finding that was closed: the same attack goes on."""
+
+    KIND = "finding.opened"
+    finding: str
+    rule: str
+    title: str
+    level: Literal["informational", "low", "medium", "high", "critical"]
+    host: str  # the host, or the service, whose log told it
+    entered: bool  # somebody got in
+    group: dict[str, str]  # what the rule groups by: the source's address, the user
+    sentence: str
+    first_at: str
+    last_at: str
+    count: int
+    examples: tuple[str, ...]
+    quiet_seconds: float  # it is over once so long nothing came
+
+
+class FindingChanged(Body):
+    KIND = "finding.changed"
+    finding: str
+    rule: str
+    title: str
+    level: Literal["informational", "low", "medium", "high", "critical"]
+    host: str
+    entered: bool
+    group: dict[str, str]
+    sentence: str
+    first_at: str
+    last_at: str
+    count: int
+    examples: tuple[str, ...]
+    quiet_seconds: float
+
+
+class FindingClosed(Body):
+    KIND = "finding.closed"
+    finding: str
+    reason: str
+
+
 # --- protecting --------------------------------------------------------------------------------------------------
 
 
@@ -351,6 +397,9 @@ BODIES: tuple[type[Body], ...] = (
     IncidentChanged,
     IncidentClosed,
     AlertAcked,
+    FindingOpened,
+    FindingChanged,
+    FindingClosed,
     BackupStarted,
     BackupFinished,
     BackupFailed,

@@ -13,6 +13,8 @@ from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
+    FindingChanged,
+    FindingOpened,
     IncidentChanged,
     IncidentOpened,
     PlanMade,
@@ -41,6 +43,22 @@ class Incident:
     opened_by: str  # the site whose journal opened it
     now: IncidentOpened | IncidentChanged
     ack: AlertAcked | None = None
+    closed_at: datetime | None = None
+    reason: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.closed_at is None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An attack that a detection rule saw. ``site`` is whose logs told it; ``closed_at`` is None while it goes on."""
+
+    id: str
+    site: str
+    opened_at: datetime
+    now: FindingOpened | FindingChanged
     closed_at: datetime | None = None
     reason: str = ""
 

@@ -21,6 +21,9 @@ from ncia.core.journal.entries import (
     BackupStarted,
     ControllerStarted,
     EstateLoaded,
+    FindingChanged,
+    FindingClosed,
+    FindingOpened,
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
@@ -44,12 +47,13 @@ from ncia.core.journal.entries import (
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step, SyncChange
+from ncia.core.state.facts import Finding, Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step, SyncChange
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
 
 INCIDENTS_CLOSED_MAX = 500
+FINDINGS_CLOSED_MAX = 500
 POINTS_PER_DATASET_MAX = 100
 JOBS_ENDED_MAX = 500
 MISSED_MAX = 500
@@ -107,6 +111,31 @@ def alert_acked(state: State, entry: Entry, body: AlertAcked) -> None:
         state.strays += 1
         return
     state.incidents = {**state.incidents, body.incident: replace(known, ack=body)}
+
+
+def finding_opened(state: State, entry: Entry, body: FindingOpened) -> None:
+    """One that was closed goes on where it is told again."""
+    finding = Finding(body.finding, entry.site, entry.at, body)
+    findings = {**state.findings, body.finding: finding}
+    state.findings = _without_oldest(findings, lambda each: not each.open, FINDINGS_CLOSED_MAX)
+
+
+def finding_changed(state: State, entry: Entry, body: FindingChanged) -> None:
+    known = state.findings.get(body.finding)
+    if known is None:
+        state.strays += 1
+        return
+    state.findings = {**state.findings, body.finding: replace(known, now=body)}
+
+
+def finding_closed(state: State, entry: Entry, body: FindingClosed) -> None:
+    known = state.findings.get(body.finding)
+    if known is None:
+        state.strays += 1
+        return
+    if known.open:
+        closed = replace(known, closed_at=entry.at, reason=body.reason)
+        state.findings = {**state.findings, body.finding: closed}
 
 
 def backup_started(state: State, entry: Entry, body: BackupStarted) -> None:
@@ -249,6 +278,9 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     IncidentChanged.KIND: incident_changed,
     IncidentClosed.KIND: incident_closed,
     AlertAcked.KIND: alert_acked,
+    FindingOpened.KIND: finding_opened,
+    FindingChanged.KIND: finding_changed,
+    FindingClosed.KIND: finding_closed,
     BackupStarted.KIND: backup_started,
     BackupFinished.KIND: backup_finished,
     BackupFailed.KIND: backup_failed,

@@ -21,7 +21,7 @@ from ncia.core.journal.entries import (
     VerdictChange,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Run, SyncChange
+from ncia.core.state.facts import Finding, Incident, Job, Missed, Proof, RecoveryPoint, Run, SyncChange
 from ncia.core.state.meaning import MEANING
 
 Verdicts = Mapping[str, VerdictChange]
@@ -40,6 +40,7 @@ class State:
     verdicts: Mapping[str, Verdicts] = field(default_factory=dict)  # by vantage, then subject
     heard: Mapping[str, datetime] = field(default_factory=dict)  # by vantage: its newest change
     incidents: Mapping[str, Incident] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
     points: Mapping[str, tuple[RecoveryPoint, ...]] = field(default_factory=dict)  # by dataset, oldest first
     proven: Mapping[str, RecoveryPoint] = field(default_factory=dict)  # by dataset: the newest point that is proven
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # by dataset: the newest proof, whatever it found
@@ -66,6 +67,9 @@ class State:
 
     def open_incidents(self) -> tuple[Incident, ...]:
         return tuple(each for each in self.incidents.values() if each.open)
+
+    def open_findings(self) -> tuple[Finding, ...]:
+        return tuple(each for each in self.findings.values() if each.open)
 
     def newest_proven(self, dataset: str) -> RecoveryPoint | None:
         return self.proven.get(dataset)
