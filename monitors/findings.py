@@ -83,6 +83,7 @@ class FindingDesk:
         self._speaking = speaking
         self._lock = threading.Lock()
         self._word: Word | None = None
+        self._rules: tuple[Rule, ...] = ()
         self._heard_at: datetime | None = None
 
     def take(self, vantage: str, told: Mapping[str, Any]) -> None:
@@ -103,6 +104,7 @@ class FindingDesk:
             fresh = tuple(entry for signal, body in bodies if (entry := _news(state, signal, body)) is not None)
             self._journal.append_all(fresh, by=f"agent@{vantage}")
             self._word, self._heard_at = word, self._clock.now()
+            self._rules = word.rules or self._rules  # not told in every word
 
     def tick(self) -> None:
         """Close what is over; call it every second or so."""
@@ -119,7 +121,7 @@ class FindingDesk:
         return {
             "site": self._journal.site,
             "findings": [_shown(finding) for finding in shown],
-            "rules": [rule.model_dump() for rule in word.rules],
+            "rules": [rule.model_dump() for rule in self._rules],
             "counts": dict(word.counts),
             "heard_at": to_text(self._heard_at) if self._heard_at else None,
         }

@@ -29,7 +29,8 @@ from ncia.core.base.errors import Unreachable
 TURN_SECONDS = 0.5
 FIND_SECONDS = 5.0  # between looks for new files
 KEEP_SECONDS = 5.0  # between writings of the position where there is nothing to tell
-WORD_SECONDS = 10.0  # a controller hears so often what is read and which rules are at work
+WORD_SECONDS = 10.0  # a controller hears so often how much is read
+RULES_SECONDS = 60.0  # and which rules are at work: there may be thousands
 PATHS_MAX = 500
 SPOOL_MAX = 1_000  # signals that no controller has taken; the oldest go first, and are counted
 SIGNALS_PER_WORD_MAX = 200
@@ -65,7 +66,7 @@ class Lookout:
         self._seen = Counts()
         self._lines = self._unparsed = self._spilt = 0
         self._dirty = False
-        self._found_at = self._kept_at = self._told_at = float("-inf")
+        self._found_at = self._kept_at = self._told_at = self._rules_told_at = float("-inf")
         self._load()
 
     async def run(self, reporter: Reporter, stop: asyncio.Event) -> None:
@@ -116,11 +117,14 @@ class Lookout:
         signals: list[dict[str, Any]] = list(self._spool.values())[:SIGNALS_PER_WORD_MAX]
         if not signals and now - self._told_at < WORD_SECONDS:
             return None
-        return {"signals": signals, "counts": self.counts(), "rules": self.rules()}
+        rules = self.rules() if now - self._rules_told_at >= RULES_SECONDS else []
+        return {"signals": signals, "counts": self.counts(), "rules": rules}
 
     def taken(self, word: Mapping[str, Any]) -> None:
         """The controller has taken this word: what it told is told no more, unless there is news of it."""
         self._told_at = self._clock.now().timestamp()
+        if word["rules"]:
+            self._rules_told_at = self._told_at
         for told in word["signals"]:
             name = told["id"]
             if self._spool.get(name) == told:

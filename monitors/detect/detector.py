@@ -24,6 +24,7 @@ ATTACKS_MAX = 2_000
 SOURCES_TOLD_MAX = 50  # attacks of one rule on one host that are told one by one; the others are counted
 AGAIN_SECONDS = 30.0  # an attack that goes on is told again so often, or when it has doubled
 SETTLED_SECONDS = 5.0  # and once more after so long without an event
+TITLE_CHARACTERS_MAX, SENTENCE_CHARACTERS_MAX = 200, 800
 NOBODY = "unknown"
 
 _NAMED = re.compile(r"\{([a-z._]+)\}")
@@ -208,12 +209,12 @@ class Detector:
         return Signal(
             id=f"finding-{hashlib.sha256(text.encode()).hexdigest()[:16]}",
             rule=told.id,
-            title=told.title,
+            title=told.title[:TITLE_CHARACTERS_MAX],
             level=told.level,
             host=_host(attack),
             entered=told.entered,
             group=attack.group,
-            sentence=_sentence(attack),
+            sentence=_sentence(attack)[:SENTENCE_CHARACTERS_MAX],
             first_at=_text(attack.first),
             last_at=_text(attack.last),
             count=attack.count,

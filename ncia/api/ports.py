@@ -38,7 +38,9 @@ class JobsDesk(Protocol):
 class RecoveryDesk(Protocol):
     """Plans, approvals and runs. Refusals are raised as :class:`ncia.core.base.errors.Refusal`."""
 
-    def plan(self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str]) -> Json: ...
+    def plan(
+        self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str], accept_drift: Mapping[str, str]
+    ) -> Json: ...
 
     def approve(self, run: str, person: str, plan_hash: str, expires_at: str, signature: str) -> Json: ...
 

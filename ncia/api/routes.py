@@ -42,6 +42,7 @@ class PlanAsk(Ask):
     site: str
     by: str = Field(min_length=1)
     accept_loss: dict[str, str] = Field(default_factory=dict)
+    accept_drift: dict[str, str] = Field(default_factory=dict)
 
 
 class ApprovalAsk(Ask):
@@ -201,7 +202,7 @@ def recovering(platform: Platform) -> APIRouter:
     @router.post("/plans")
     def plan(request: Request, ask: PlanAsk) -> Any:
         demand_local(request)
-        return desk.plan(ask.runbook, ask.site, ask.by, ask.accept_loss)
+        return desk.plan(ask.runbook, ask.site, ask.by, ask.accept_loss, ask.accept_drift)
 
     @router.get("/runs")
     def runs() -> Any:

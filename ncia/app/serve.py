@@ -16,6 +16,7 @@ from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
+from ncia.app.programs import drift_of, program_task
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
 from ncia.core.base.clock import Clock, SystemClock, to_text
@@ -50,6 +51,7 @@ PROTECT_SECONDS = 5.0
 REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
 SYNC_SECONDS = 1.0
+PROGRAM_SECONDS = 10.0
 CONTROLLER = "controller"
 
 
@@ -91,6 +93,7 @@ class Controller:
         self.backups, self.ledger, self.executor = protecting(self, store, closing)
         self.rehash = self.rehash_task(store, closing)
         self.loss = self.loss_desk(closing)
+        self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
@@ -102,6 +105,7 @@ class Controller:
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
+        self.calendar.every(PROGRAM_SECONDS, "programs", self.programs.tick, after_seconds=PROGRAM_SECONDS)
 
     async def serve(self) -> None:
         from ncia.api.routes import build, build_receipts
@@ -300,7 +304,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)
-    return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching))
+    return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching, drift=drift_of(estate, state)))
 
 
 def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:

@@ -18,6 +18,7 @@ from ncia.core.estate.model import SiteKind
 from ncia.lab import secrets
 from ncia.lab.elf import make_dynamic_writable
 from ncia.lab.layout import Layout, end_settings, linked
+from ncia.lab.program import make_certificates, write_programs
 
 FOLDERS = ("configs", "state", "run", "secrets", "log", "store", "pg")
 LOGS = (("log/hosts/*/auth.log", "sshd"), ("log/access/*.log", "nginx"))
@@ -46,6 +47,7 @@ def make(layout: Layout, estate_folder: Path) -> Estate:
         make_site(layout, estate, site)
         copy_estate(estate_folder, layout.site(site) / "configs", keys)
         secrets.write_site(keys, estate, layout, site)
+    write_programs(layout, estate, make_certificates(estate))
     secrets.write_relay(estate, layout)
     for site in estate.sites:
         if linked(estate, site):

@@ -29,8 +29,10 @@ class Desk:
         self.asked.append(("prove", dataset))
         return {"jobs": []}
 
-    def plan(self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str]) -> Json:
-        self.asked.append(("plan", runbook, site, by, dict(accept_loss)))
+    def plan(
+        self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str], accept_drift: Mapping[str, str]
+    ) -> Json:
+        self.asked.append(("plan", runbook, site, by, dict(accept_loss), dict(accept_drift)))
         return {"run": "run-1"}
 
     def approve(self, run: str, person: str, plan_hash: str, expires_at: str, signature: str) -> Json:
@@ -71,14 +73,19 @@ class Desk:
     def consistency(self, first: int, second: int) -> Json:
         return {"proof": []}
 
+    def size(self) -> int:
+        return 1
+
+
+class Findings:
+    def __init__(self, desk: Desk) -> None:
+        self._asked = desk.asked
+
     def take(self, vantage: str, told: Json) -> None:
-        self.asked.append(("findings", vantage, told))
+        self._asked.append(("findings", vantage, told))
 
     def to_json(self) -> Json:
         return {"findings": []}
-
-    def size(self) -> int:
-        return 1
 
 
 @pytest.fixture
@@ -102,7 +109,7 @@ def platform(desk: Desk, tmp_path: Path) -> Platform:
         reports=desk,
         rehash=lambda dataset: {"read": [dataset]},
         report=lambda vantage, report: desk.asked.append(("report", vantage, report)),
-        findings=desk,
+        findings=Findings(desk),
         status=lambda: {"systems": []},
         incidents=lambda: [],
         acknowledge=lambda incident, by, comment, minutes: {"incident": incident, "by": by},

@@ -41,7 +41,7 @@ def host(tmp_path_factory):
     known = f"[127.0.0.1]:{made.ssh.port} {secrets.openssh_public(own)}\n"
     secrets.write(site / "known_hosts", known)
     unused = dict.fromkeys(("estate", "state", "run", "secrets", "log", "store", "postgresql_tools", "data_root"), site)
-    settings = SiteSettings(file=site / "site.yaml", site=SiteId("east"), journal_url="", **unused)
+    settings = SiteSettings(file=site / "site.yaml", site=SiteId("east"), journal_url="", jobs_url="", **unused)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

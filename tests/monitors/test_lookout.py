@@ -148,7 +148,18 @@ def test_an_idle_log_costs_no_writing_and_the_controller_hears_of_us_now_and_the
             site.lookout.taken(word)
             words.append(word)
     assert (len(words), site.keep.stat().st_mtime_ns) == (2, written)
-    assert [rule["inactive"] for rule in words[0]["rules"]] == [""] * 6
+
+
+def test_which_rules_are_at_work_is_told_at_first_and_each_minute(site: Site) -> None:
+    told = []
+    for _ in range(15):
+        word = site.lookout.word()
+        assert word is not None
+        site.lookout.taken(word)
+        told.append([rule["inactive"] for rule in word["rules"]])
+        site.clock.go(WORD_SECONDS)
+    assert [len(rules) for rules in told] == [6, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 6, 0, 0]
+    assert told[0] == [""] * 6
 
 
 def test_a_file_that_appears_later_is_read_from_its_beginning(site: Site) -> None:

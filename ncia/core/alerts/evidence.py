@@ -35,9 +35,9 @@ class Vantage:
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that was missed, or a proof that failed, of a dataset; ``why`` is one clause."""
+    """A run that was missed, a proof that failed, or a program that differs, of a dataset; ``why`` is one clause."""
 
-    kind: str  # "backup" or "proof"
+    kind: str  # "backup", "proof" or "program"
     dataset: str
     since: datetime
     why: str

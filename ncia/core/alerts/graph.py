@@ -73,6 +73,7 @@ class Graph:
             "entry": self._of_entry,
             "backup": self._of_copy,
             "proof": self._of_copy,
+            "program": self._of_nothing,  # it was compared when both sides were reached
         }
 
     def behind(self, root: str, through: Callable[[str], bool] = lambda root: True) -> frozenset[str]:

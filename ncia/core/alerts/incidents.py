@@ -43,6 +43,7 @@ CAUSES: Mapping[str, str] = {
     "agent": "agent-silent",
     "backup": "missed-run",
     "proof": "proof-failed",
+    "program": "program-drift",
 }
 
 
@@ -102,7 +103,7 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
         return SiteId(name) in speaking
     if kind == "intrusion":
         return not intrusions.of(evidence.findings, root)
-    if kind in ("backup", "proof"):
+    if kind in ("backup", "proof", "program"):
         return True
     if kind == "link":
         ends = next(({each.a, each.b} for each in estate.links if each.id == name), set[SiteId]())
@@ -209,7 +210,7 @@ def _behind(
     own = f"site:{viewer}"
     if own in faults and fault.root != own:
         kind, name, site = parts(fault.root)
-        if kind not in ("db", "host", "gate", "canary", "backup", "proof") or viewer not in (site, name):
+        if kind not in ("db", "host", "gate", "canary", "backup", "proof", "program") or viewer not in (site, name):
             return found | {own}
     return found
 
@@ -273,7 +274,7 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
 
 
 def _settled(estate: Estate, evidence: Evidence, fault: Fault, behind: frozenset[str], now: datetime) -> bool:
-    if fault.cause in ("missed-run", "proof-failed", *intrusions.CAUSES):
+    if fault.cause in ("missed-run", "proof-failed", "program-drift", *intrusions.CAUSES):
         return True
     vouching = fresh(evidence, now)
     hesitant = {site for site in evidence.vantages if site not in vouching}

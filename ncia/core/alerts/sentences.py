@@ -190,6 +190,11 @@ def proof_failed(scene: Scene) -> Told:
     return told, f"ncia backup prove {scene.name}"
 
 
+def program_drift(scene: Scene) -> Told:
+    told = f"the program of {scene.name} differs between the sites since {scene.since}: {_why(scene)}"
+    return f"{told}. A move to the other site is refused until it is the same, or accepted.", ""
+
+
 def attack(scene: Scene) -> Told:
     told = intrusions.sentence(scene.evidence.findings, scene.fault.root)
     felt = f"; {_felt(scene)}" if scene.systems else ""
@@ -217,6 +222,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "receiver-gone": receiver_gone,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
+    "program-drift": program_drift,
     "attack": attack,
     "intrusion": attack,
 }

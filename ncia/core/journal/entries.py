@@ -247,6 +247,37 @@ class PointRehashed(Body):
     why: str = ""  # what is damaged
 
 
+class ProgramFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    mode: str  # octal
+    size_bytes: int
+    sha256: str
+
+
+class ProgramCaptured(Body):
+    """The program of a dataset, as it was at its active site, is held in the other site's store."""
+
+    KIND = "program.captured"
+    dataset: str
+    source_site: str
+    store_site: str
+    path: str  # relative to the store's root
+    size_bytes: int
+    sha256: str  # of the archive, read back from the store
+    files: tuple[ProgramFile, ...]
+
+
+class ProgramCompared(Body):
+    """The program of a dataset was compared between its two sites; written when the outcome changes."""
+
+    KIND = "program.compared"
+    dataset: str
+    sites: tuple[str, ...]
+    differences: tuple[str, ...]  # one sentence each; empty: nothing differs but what may
+    files: int
+
+
 class RunMissed(Body):
     """A scheduled run that did not happen in its window."""
 
@@ -407,6 +438,8 @@ BODIES: tuple[type[Body], ...] = (
     ProofFinished,
     ProofFailed,
     PointDeleted,
+    ProgramCaptured,
+    ProgramCompared,
     RunMissed,
     PlanMade,
     ApprovalGiven,

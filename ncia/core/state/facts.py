@@ -19,6 +19,8 @@ from ncia.core.journal.entries import (
     IncidentOpened,
     PlanMade,
     PointRehashed,
+    ProgramCaptured,
+    ProgramCompared,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -65,6 +67,16 @@ class Finding:
     @property
     def open(self) -> bool:
         return self.closed_at is None
+
+
+@dataclass(frozen=True)
+class ProgramFact:
+    """What is known of a dataset's program: the newest comparison of its two sites, and the newest copy."""
+
+    compared: ProgramCompared | None = None
+    compared_at: datetime | None = None
+    captured: ProgramCaptured | None = None
+    captured_at: datetime | None = None
 
 
 @dataclass(frozen=True)

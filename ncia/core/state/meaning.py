@@ -31,6 +31,8 @@ from ncia.core.journal.entries import (
     PlanMade,
     PointDeleted,
     PointRehashed,
+    ProgramCaptured,
+    ProgramCompared,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -47,7 +49,19 @@ from ncia.core.journal.entries import (
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Finding, Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step, SyncChange
+from ncia.core.state.facts import (
+    Finding,
+    Incident,
+    Job,
+    Missed,
+    ProgramFact,
+    Proof,
+    RecoveryPoint,
+    Reread,
+    Run,
+    Step,
+    SyncChange,
+)
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -196,6 +210,16 @@ def loss_listed(state: State, entry: Entry, body: LossListed) -> None:
     """The list is with the agencies; what is known now does not change by it."""
 
 
+def program_captured(state: State, entry: Entry, body: ProgramCaptured) -> None:
+    known = state.programs.get(body.dataset, ProgramFact())
+    state.programs = {**state.programs, body.dataset: replace(known, captured=body, captured_at=entry.at)}
+
+
+def program_compared(state: State, entry: Entry, body: ProgramCompared) -> None:
+    known = state.programs.get(body.dataset, ProgramFact())
+    state.programs = {**state.programs, body.dataset: replace(known, compared=body, compared_at=entry.at)}
+
+
 def run_missed(state: State, entry: Entry, body: RunMissed) -> None:
     """Both sites may write one down. The peer may have done the work where the other could not hear of it: what was
     proven since the run was due makes it good, whichever entry is read first."""
@@ -288,6 +312,8 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ProofFinished.KIND: proof_finished,
     ProofFailed.KIND: proof_failed,
     PointDeleted.KIND: point_deleted,
+    ProgramCaptured.KIND: program_captured,
+    ProgramCompared.KIND: program_compared,
     RunMissed.KIND: run_missed,
     PlanMade.KIND: plan_made,
     ApprovalGiven.KIND: approval_given,

@@ -21,7 +21,7 @@ from ncia.core.journal.entries import (
     VerdictChange,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Finding, Incident, Job, Missed, Proof, RecoveryPoint, Run, SyncChange
+from ncia.core.state.facts import Finding, Incident, Job, Missed, ProgramFact, Proof, RecoveryPoint, Run, SyncChange
 from ncia.core.state.meaning import MEANING
 
 Verdicts = Mapping[str, VerdictChange]
@@ -45,6 +45,7 @@ class State:
     proven: Mapping[str, RecoveryPoint] = field(default_factory=dict)  # by dataset: the newest point that is proven
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # by dataset: the newest proof, whatever it found
     jobs: Mapping[str, Job] = field(default_factory=dict)  # by job: the running ones and each dataset's newest
+    programs: Mapping[str, ProgramFact] = field(default_factory=dict)  # by dataset
     missed: tuple[Missed, ...] = ()  # oldest first; a later run of the same work takes it off
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     runs: Mapping[str, Run] = field(default_factory=dict)
