@@ -13,19 +13,19 @@ TIMEOUT_SECONDS = 2.0
 
 
 class HttpReporter:
-    """Posts reports over one kept connection. The token stays in the request's head and in no log."""
+    """Posts reports (or ``findings``) over one kept connection. The token stays in the request's head and in no log."""
 
-    def __init__(self, name: str, wire: Wire, vantage: SiteId, token: str = "") -> None:
+    def __init__(self, name: str, wire: Wire, vantage: SiteId, token: str = "", told: str = "report") -> None:
         self.name = name
         self._wire = wire
-        self._path = f"/v1/agents/{vantage}/report"
+        self._path = f"/v1/agents/{vantage}/{told}"
         self._headers = {"Content-Type": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
 
     @classmethod
-    def unix(cls, path: Path, vantage: SiteId) -> HttpReporter:
-        return cls(f"unix:{path.name}", Wire(unix(path), path.name, TIMEOUT_SECONDS), vantage)
+    def unix(cls, path: Path, vantage: SiteId, told: str = "report") -> HttpReporter:
+        return cls(f"unix:{path.name}", Wire(unix(path), path.name, TIMEOUT_SECONDS), vantage, told=told)
 
     @classmethod
     def tcp(cls, address: Address, vantage: SiteId, token: str) -> HttpReporter:

@@ -85,6 +85,7 @@ class WatchTask:
             active,
             tuple(_lacks(state)),
             frozenset(incident.now.root for incident in state.open_incidents()),
+            state.open_findings(),
         )
 
     def _bodies(
@@ -223,6 +224,10 @@ def _lacks(state: State) -> Iterator[Lack]:
         if newest is not None and newest.reread is not None and newest.damaged:
             why = f"{newest.id} was read again and is damaged: {newest.reread.outcome.why}"
             found.setdefault(("proof", dataset), Lack("proof", dataset, newest.reread.at, why))
+    for dataset, fact in state.programs.items():
+        if fact.compared is not None and fact.compared.differences and fact.compared_at is not None:
+            why = "; ".join(fact.compared.differences)
+            found.setdefault(("program", dataset), Lack("program", dataset, fact.compared_at, why))
     yield from found.values()
 
 

@@ -41,6 +41,7 @@ class Facts:
     cleared_by: str = ""
     sync: Sync | None = None
     received: Received | None = None
+    drift: tuple[str, ...] = ()  # how its program here differs from the one that served, as last compared
 
     @property
     def waited(self) -> bool:
@@ -56,6 +57,7 @@ class Held:
     why: str
     movable: bool
     accept: str = field(default="")
+    override: str = "--accept-loss"
 
 
 class PlanRefused(Refusal):
@@ -63,9 +65,10 @@ class PlanRefused(Refusal):
 
     def __init__(self, lost: SiteId, held: Sequence[Held]) -> None:
         self.held = tuple(held)
-        count = f"{len(held)} system{'s' if len(held) > 1 else ''} must be decided by a person"
+        number = len({h.system for h in held})
+        count = f"{number} system{'s' if number > 1 else ''} must be decided by a person"
         lines = [f"{h.system}: {h.why}{'' if h.movable else ' (accepting leaves it out of this run)'}" for h in held]
-        override = f"ncia recover plan {lost} " + " ".join(f"--accept-loss {h.system}=REASON" for h in held)
+        override = f"ncia recover plan {lost} " + " ".join(f"{h.override} {h.system}=REASON" for h in held)
         what = f"plan the recovery of {lost}"
         super().__init__("recovery.plan-refused", what, count + "\n" + "\n".join(lines), override, override)
 
@@ -78,6 +81,7 @@ class Asked:
     lost: SiteId
     site: SiteId
     accept_loss: Mapping[str, str] = field(default_factory=dict)
+    accept_drift: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_site_failover(
@@ -98,7 +102,8 @@ def plan_site_failover(
     _demand_known(asked, there)
     losses = {s.id: loss_of(s, facts[s.id], estate.settings.canary_interval_seconds, now) for s in there}
     held = _held(estate, asked, there, epochs, facts, losses)
-    open_questions = [h for h in held.values() if not h.accept]
+    drifted = _drifted(asked, there, facts)
+    open_questions = [h for h in (*held.values(), *drifted) if not h.accept]
     if open_questions:
         raise PlanRefused(asked.lost, sorted(open_questions, key=lambda h: (estate.systems[h.system].grade, h.system)))
     left_out = tuple(LeftOut(h.system, h.why, h.accept) for h in held.values() if not h.movable)
@@ -125,7 +130,7 @@ def plan_site_failover(
         moves=ordered(moves),
         left_out=left_out,
         steps=steps,
-        notes=_notes(estate, asked, moves),
+        notes=(*_notes(estate, asked, moves), *_drift_notes(drifted, moves)),
         estimated=tuple(sorted({step.kind for step in steps} - durations.keys())),
     )
 
@@ -255,14 +260,35 @@ def timeout_of(estate: Estate, kind: str) -> float:
 
 
 def _demand_known(asked: Asked, there: Sequence[System]) -> None:
-    strangers = sorted(set(asked.accept_loss) - {s.id for s in there})
-    if strangers:
-        what, why = f"accept a loss of {', '.join(strangers)}", f"not active at {asked.lost}"
-        raise Refusal("recovery.accepts-stranger", what, why, f"one of {', '.join(sorted(s.id for s in there))}")
-    empty = sorted(system for system, reason in asked.accept_loss.items() if not reason.strip())
-    if empty:
-        what = f"accept a loss of {', '.join(empty)}"
-        raise Refusal("recovery.no-reason", what, "no reason is given", "--accept-loss SYSTEM=REASON")
+    for word, accepted in (("loss", asked.accept_loss), ("drift", asked.accept_drift)):
+        strangers = sorted(set(accepted) - {s.id for s in there})
+        if strangers:
+            what, why = f"accept a {word} of {', '.join(strangers)}", f"not active at {asked.lost}"
+            raise Refusal("recovery.accepts-stranger", what, why, f"one of {', '.join(sorted(s.id for s in there))}")
+        empty = sorted(system for system, reason in accepted.items() if not reason.strip())
+        if empty:
+            what = f"accept a {word} of {', '.join(empty)}"
+            raise Refusal("recovery.no-reason", what, "no reason is given", f"--accept-{word} SYSTEM=REASON")
+
+
+def _drifted(asked: Asked, there: Sequence[System], facts: Mapping[SystemId, Facts]) -> tuple[Held, ...]:
+    """Systems whose program at the other site is not the one that served: data without its program serves nobody."""
+    return tuple(
+        Held(
+            system.id,
+            f"its program at {asked.site} is not the one at {asked.lost}: {'; '.join(facts[system.id].drift)}",
+            True,
+            asked.accept_drift.get(system.id, ""),
+            "--accept-drift",
+        )
+        for system in there
+        if facts[system.id].drift
+    )
+
+
+def _drift_notes(drifted: Sequence[Held], moves: Sequence[Move]) -> tuple[str, ...]:
+    going = {move.system for move in moves}
+    return tuple(f"{h.system} moves all the same ({h.accept}): {h.why}" for h in drifted if h.system in going)
 
 
 def _held(

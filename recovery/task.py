@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -62,6 +63,7 @@ class Surroundings:
     watching: Watching
     clock: Clock = field(default_factory=SystemClock)
     new_run: Callable[[datetime], str] = lambda now: new_id("run", now)
+    drift: Callable[[SystemId], tuple[str, ...]] = lambda system: ()  # as the system's program was last compared
 
 
 class RecoveryDesk:
@@ -88,12 +90,19 @@ class RecoveryDesk:
 
     # --- what people ask for -----------------------------------------------------------------------------------------
 
-    def plan(self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str]) -> dict[str, Any]:
+    def plan(
+        self,
+        runbook: str,
+        site: str,
+        by: str,
+        accept_loss: Mapping[str, str],
+        accept_drift: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, Any]:
         """Freeze and journal a plan for the loss of ``site``; every reason against it is told at once."""
         around = self._around
         procedure = load_runbook(around.runbooks, runbook)
         now = around.clock.now()
-        asked = Asked(RunId(around.new_run(now)), SiteId(site), around.site, dict(accept_loss))
+        asked = Asked(RunId(around.new_run(now)), SiteId(site), around.site, dict(accept_loss), dict(accept_drift))
         demand_sides(around.estate, asked)
         self._demand_no_open_run(asked)
         epochs = around.world.claims.epochs()
@@ -346,7 +355,8 @@ class RecoveryDesk:
         """Every copy here asked at the same time: a dead server costs its timeout once."""
         with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="plan") as pool:
             found = pool.map(lambda s: self._fact(lost, s, syncs.get(s.id)), systems)
-            return dict(zip((s.id for s in systems), found, strict=True))
+            known = dict(zip((s.id for s in systems), found, strict=True))
+        return {system: replace(fact, drift=self._around.drift(system)) for system, fact in known.items()}
 
     def _fact(self, lost: SiteId, system: System, sync: Sync | None) -> Facts:
         world, outage = self._around.world, self._around.watching.outage(system.id)

@@ -38,7 +38,9 @@ class JobsDesk(Protocol):
 class RecoveryDesk(Protocol):
     """Plans, approvals and runs. Refusals are raised as :class:`ncia.core.base.errors.Refusal`."""
 
-    def plan(self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str]) -> Json: ...
+    def plan(
+        self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str], accept_drift: Mapping[str, str]
+    ) -> Json: ...
 
     def approve(self, run: str, person: str, plan_hash: str, expires_at: str, signature: str) -> Json: ...
 
@@ -53,6 +55,14 @@ class RecoveryDesk(Protocol):
     def runs(self) -> Sequence[Json]: ...
 
     def run(self, run: str) -> Json: ...
+
+
+class FindingDesk(Protocol):
+    """What detection rules saw."""
+
+    def take(self, vantage: str, told: Json) -> None: ...
+
+    def to_json(self) -> Json: ...
 
 
 class JournalReader(Protocol):
@@ -123,6 +133,7 @@ class Platform:
     reports: Reports
     rehash: Callable[[str | None], Json]  # (dataset): read its newest point again
     report: Callable[[str, Json], None]  # (vantage, an agent's report)
+    findings: FindingDesk
     status: Callable[[], Json]
     incidents: Callable[[], Sequence[Json]]
     acknowledge: Callable[[str, str, str, float], Json]  # (incident, by, comment, minutes)

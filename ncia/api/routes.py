@@ -42,6 +42,7 @@ class PlanAsk(Ask):
     site: str
     by: str = Field(min_length=1)
     accept_loss: dict[str, str] = Field(default_factory=dict)
+    accept_drift: dict[str, str] = Field(default_factory=dict)
 
 
 class ApprovalAsk(Ask):
@@ -70,7 +71,7 @@ class StopAsk(PersonAsk):
 def build(platform: Platform) -> FastAPI:
     """The application; wrap it in :class:`ncia.api.doors.Door` once per socket."""
     application = FastAPI(title="ncia", version=platform.release, openapi_url="/v1/openapi.json", redoc_url=None)
-    for routes in (watching, journal, protecting, recovering, telling, receiving):
+    for routes in (watching, securing, journal, protecting, recovering, telling, receiving):
         application.include_router(routes(platform))
     if platform.jobs is not None:
         application.include_router(jobs(platform.jobs, platform.tokens))
@@ -135,6 +136,23 @@ def watching(platform: Platform) -> APIRouter:
     return router
 
 
+def securing(platform: Platform) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["securing"])
+
+    @router.get("/findings")
+    def findings() -> Any:
+        return platform.findings.to_json()
+
+    @router.post("/agents/{vantage}/findings")
+    async def take(request: Request, vantage: str) -> Any:
+        demand_token(request, platform.tokens, "agent")
+        body = await request.json()
+        await run_in_threadpool(platform.findings.take, vantage, body)
+        return {"taken": True}
+
+    return router
+
+
 def journal(platform: Platform | JournalPlatform) -> APIRouter:
     router = APIRouter(prefix="/v1/journal", tags=["journal"])
 
@@ -194,7 +212,7 @@ def recovering(platform: Platform) -> APIRouter:
     @router.post("/plans")
     def plan(request: Request, ask: PlanAsk) -> Any:
         demand_local(request)
-        return desk.plan(ask.runbook, ask.site, ask.by, ask.accept_loss)
+        return desk.plan(ask.runbook, ask.site, ask.by, ask.accept_loss, ask.accept_drift)
 
     @router.get("/runs")
     def runs() -> Any:

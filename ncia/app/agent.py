@@ -6,12 +6,13 @@ import asyncio
 import signal
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from monitors.agent import Agent, Hysteresis
 from monitors.outlet import Outlet
-from monitors.ports import Probe, Roles
+from monitors.ports import Probe, Reporter, Roles
 from monitors.roles import LeaseFileRoles
 from monitors.targets import (
     AppTarget,
@@ -29,6 +30,9 @@ from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Estate, Settings, SiteKind
+
+if TYPE_CHECKING:
+    from monitors.lookout import Lookout
 
 
 def run(settings: Path | None) -> None:
@@ -58,8 +62,45 @@ async def watch(site: SiteSettings, estate: Estate, clock: Clock) -> None:
     log = structlog.get_logger("agent")
     log.info("agent started", probes=len(probes), controllers=len(outlets))
     hysteresis = Hysteresis(estate.settings.looks_to_fall, estate.settings.looks_to_rise)
-    await Agent(probes, outlets, hysteresis, clock).run(stop)
+    agent = asyncio.create_task(Agent(probes, outlets, hysteresis, clock).run(stop))
+    await asyncio.gather(agent, look_out(site, clock, stop, agent))
     log.info("agent stopped")
+
+
+async def look_out(site: SiteSettings, clock: Clock, stop: asyncio.Event, agent: asyncio.Task[None]) -> None:
+    """Read the site's logs beside the probes, where its settings name any, for as long as the agent watches."""
+    if not site.logs:
+        return
+    # Parsing rules takes a second of the processor: in a thread, so that no probe waits for it.
+    lookout, reporter = await asyncio.to_thread(lookout_of, site, clock)
+    agent.add_done_callback(lambda _: stop.set())  # an agent that broke ends both
+    await lookout.run(reporter, stop)
+
+
+def lookout_of(site: SiteSettings, clock: Clock) -> tuple[Lookout, Reporter]:
+    """The lookout of this site, and its way to the site's own controller."""
+    import structlog
+
+    from monitors.detect.detector import Detector
+    from monitors.detect.rules import load
+    from monitors.lookout import Lookout, Source
+    from monitors.reporters import HttpReporter
+    from monitors.sources.nginx import NGINX
+    from monitors.sources.sshd import SSHD
+
+    known = {kind.name: kind for kind in (SSHD, NGINX)}
+    unknown = [logs.form for logs in site.logs if logs.form not in known]
+    if unknown:
+        what = f"read the logs that {site.file} names"
+        raise NciaError("agent.unknown-log", what, f"no form is called {unknown[0]!r}", f"one of {', '.join(known)}")
+    sources = [Source(logs.root, logs.pattern, known[logs.form]) for logs in site.logs]
+    rules = load(site.estate / "detections", {logs.form: known[logs.form] for logs in site.logs})
+    log = structlog.get_logger("agent")
+    log.info("lookout started", rules=len(rules.rules), inactive=len(rules.inactive))
+    for rule in rules.inactive:
+        log.info("rule can never fire here", rule=rule.title, id=rule.id, why=rule.why)
+    lookout = Lookout(sources, Detector(site.site, rules), site.state / "lookout.json", clock)
+    return lookout, HttpReporter.unix(site.run / "api.sock", site.site, "findings")
 
 
 def probes_of(target: Target, site: SiteSettings, settings: Settings, clock: Clock, known: Roles) -> tuple[Probe, ...]:

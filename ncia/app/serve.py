@@ -17,6 +17,7 @@ from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
+from ncia.app.programs import drift_of, program_task
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
 from ncia.core.base.clock import Clock, SystemClock, to_text
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
+FINDINGS_SECONDS = 1.0
 PULL_SECONDS = 0.5
 VOUCH_SECONDS = 0.5
 TAIL_ANSWER_SECONDS = 2.0  # a dead peer costs so much at each start
@@ -57,6 +59,7 @@ PROTECT_SECONDS = 5.0
 REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
 SYNC_SECONDS = 1.0
+PROGRAM_SECONDS = 10.0
 CONTROLLER = "controller"
 
 
@@ -109,6 +112,7 @@ class Controller:
     """The wings of one site on one journal. It holds what is started and stopped together; it decides nothing."""
 
     def __init__(self, settings: SiteSettings, estate: Estate, journal: Journal, closing: ExitStack) -> None:
+        from monitors.findings import FindingDesk
         from monitors.intake import Intake
         from monitors.task import WatchTask
 
@@ -121,6 +125,7 @@ class Controller:
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock)
+        self.findings = FindingDesk(self.journal, self.state.snapshot, self.clock, self.intake.speaking)
         self.link = peer_link(settings, estate, self.journal, self.clock)
         self.vouchings = vouchings(settings, estate, self.journal)
         self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
@@ -131,9 +136,11 @@ class Controller:
         self.backups, self.ledger, self.executor = protecting(self, store, closing)
         self.rehash = self.rehash_task(store, closing)
         self.loss = self.loss_desk(closing)
+        self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
+        self.calendar.every(FINDINGS_SECONDS, "findings", lambda now: self.findings.tick())
         self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
         for vouching in self.vouchings:
             self.calendar.every(VOUCH_SECONDS, f"vouch {vouching.site}", vouching.tick)
@@ -143,6 +150,7 @@ class Controller:
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
+        self.calendar.every(PROGRAM_SECONDS, "programs", self.programs.tick, after_seconds=PROGRAM_SECONDS)
 
     def begin(self) -> None:
         """Write the first words of this life, and tick from now on."""
@@ -173,6 +181,7 @@ class Controller:
             rehash=lambda dataset: self.rehash.read_now(dataset, "operator"),
             reports=self.reports(),
             report=self.intake.report,
+            findings=self.findings,
             status=lambda: self.status().to_json(),
             incidents=lambda: [asdict(incident) for incident in self.status().incidents],
             acknowledge=self.acknowledge,
@@ -377,7 +386,7 @@ def recovery_desk(
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)
-    return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching))
+    return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching, drift=drift_of(estate, state)))
 
 
 def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:

@@ -15,6 +15,7 @@ from ncia.core.base.errors import NciaError, Refusal
 TOPICS = (
     ("", "ncia.cli.processes"),
     ("", "ncia.cli.watch"),
+    ("", "ncia.cli.findings"),
     ("estate", "ncia.cli.estate"),
     ("journal", "ncia.cli.journal"),
     ("backup", "ncia.cli.backup"),

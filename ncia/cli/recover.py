@@ -54,11 +54,18 @@ def plan(
         list[str] | None,
         typer.Option(metavar="SYSTEM=REASON", help="Go on although this system loses more than promised, or stays."),
     ] = None,
+    accept_drift: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SYSTEM=REASON", help="Go on although this system's program differs between the sites."),
+    ] = None,
     runbook: Annotated[str, typer.Option(help="The procedure.")] = "site_failover",
     as_json: AsJson = False,
 ) -> None:
     """Freeze a plan: what moves, in which order, how long it takes, what would be lost. Changes nothing."""
-    body = {"runbook": runbook, "site": site, "by": getpass.getuser(), "accept_loss": _accepted(accept_loss or [])}
+    body: dict[str, Any] = {"runbook": runbook, "site": site, "by": getpass.getuser()}
+    body["accept_loss"] = _accepted(accept_loss or [], "--accept-loss")
+    if accept_drift:
+        body["accept_drift"] = _accepted(accept_drift, "--accept-drift")
     told = Api.from_environment().post("/v1/recovery/plans", body)
     if as_json:
         print(json.dumps(told))
@@ -275,13 +282,13 @@ def _ask(run: str, verb: str, body: Mapping[str, str]) -> None:
         print(f"Next: {told['run_next']}")
 
 
-def _accepted(words: list[str]) -> dict[str, str]:
+def _accepted(words: list[str], option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         system, equals, reason = word.partition("=")
         if not equals or not reason.strip():
-            what = f"read --accept-loss {word}"
-            raise NciaError("cli.accept-loss", what, "it names no reason", "--accept-loss SYSTEM='why it is accepted'")
+            hint = f"{option} SYSTEM='why it is accepted'"
+            raise NciaError("cli.accept-loss", f"read {option} {word}", "it names no reason", hint)
         found[system] = reason.strip()
     return found
 

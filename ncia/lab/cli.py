@@ -100,6 +100,27 @@ def blackout(site: SiteArgument) -> None:
 
 
 @app.command()
+def attack(
+    host: Annotated[
+        str | None, typer.Argument(help="An SSH host of the estate; a site's store host unless told.")
+    ] = None,
+    site: Annotated[str | None, typer.Option(help="At which site; the first data centre unless told.")] = None,
+    guesses: Annotated[int, typer.Option(min=0, max=1000, help="Passwords to try before.")] = 40,
+    enter: Annotated[bool, typer.Option(help="Get in at the end, by a weak account that exists meanwhile.")] = True,
+) -> None:
+    """Try passwords on an SSH host over the network, then get in; wait for the incident and print it."""
+    from ncia.lab.attack import Attack
+
+    tried = Attack.on(Lab(), site, host, guesses, enter)
+    refused = tried.run()
+    entered = " and got in" if enter else ""
+    print(f"{tried.source} tried {refused} passwords on {tried.host.id}{entered}")
+    incident = tried.wait_for_incident()
+    print(f"{incident['severity']}: {incident['sentence']}")
+    print(f"Try: {incident['run_next']} · ncia alerts ack {incident['id']} --by PERSON --comment …")
+
+
+@app.command()
 def cut(a: LinkEnd = None, b: LinkEnd = None) -> None:
     """Cut a link: what is sent waits, nothing is refused."""
     Lab().cut(*ends(a, b))

@@ -18,8 +18,10 @@ from ncia.core.estate.model import SiteKind
 from ncia.lab import secrets
 from ncia.lab.elf import make_dynamic_writable
 from ncia.lab.layout import Layout, end_settings, linked
+from ncia.lab.program import make_certificates, write_programs
 
 FOLDERS = ("configs", "state", "run", "secrets", "log", "store", "pg")
+LOGS = (("log/hosts/*/auth.log", "sshd"), ("log/access/*.log", "nginx"))
 VERIFY = "pg_verifybackup"
 WRAPPER = """#!/bin/sh
 # The wheel's own crashes: this one runs a copy with its dynamic section made writable.
@@ -45,6 +47,7 @@ def make(layout: Layout, estate_folder: Path) -> Estate:
         make_site(layout, estate, site)
         copy_estate(estate_folder, layout.site(site) / "configs", keys)
         secrets.write_site(keys, estate, layout, site)
+    write_programs(layout, estate, make_certificates(estate))
     secrets.write_relay(estate, layout)
     for site in estate.sites:
         if linked(estate, site):
@@ -58,6 +61,8 @@ def make_site(layout: Layout, estate: Estate, site: SiteId) -> None:
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     lines = [f"site: {site}", "estate: configs", "state: state", "run: run", "secrets: secrets", "log: log"]
     lines += ["store: store", "postgresql_tools: tools", "data_root: pg"]
+    if estate.sites[site].kind is SiteKind.CENTRE:
+        lines += ["logs:", *(f"  - {{files: {files}, form: {form}}}" for files, form in LOGS)]
     layout.settings(site).write_text("\n".join(lines) + "\n")
     if estate.sites[site].kind is SiteKind.CENTRE:
         make_tools(layout.tools(site))
@@ -76,6 +81,8 @@ def copy_estate(source: Path, target: Path, keys: secrets.Keys) -> None:
                 person["public_key"] = secrets.openssh_public(key)
         text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
         (target / file.name).write_text(text, encoding="utf-8")
+    if (source / "detections").is_dir():
+        shutil.copytree(source / "detections", target / "detections", dirs_exist_ok=True)
 
 
 def postgresql_wheel() -> Path:

@@ -1,5 +1,7 @@
 """A host that the platform commands over SSH: strict keys, commands and SFTP, as the site's database user.
 
+Who may come in is ``ncia.lab.door``'s; whoever is not the platform's own user may do nothing inside.
+
 ``python -m ncia.lab.ssh --settings SITE/site.yaml --host ID``, working in the host's own folder (host key and
 authorized keys lie there). Commands work in the site's folder.
 """
@@ -19,34 +21,12 @@ import asyncssh
 
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Host
+from ncia.lab.door import Door
+from ncia.lab.logs import LogFile, SshLog, auth_log
 
 CHUNK_BYTES = 64 * 1024
 LOGIN_SECONDS_MAX = 10
 COMMAND_NOT_STARTED = 127
-
-
-class Door(asyncssh.SSHServer):
-    """Lets in one user, by key alone."""
-
-    def __init__(self, user: str, authorized_keys: Path) -> None:
-        self._user = user
-        self._authorized_keys = authorized_keys
-        self._connection: asyncssh.SSHServerConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
-
-    def begin_auth(self, username: str) -> bool:
-        # Another user's name meets no authorized key at all.
-        if username == self._user and self._connection is not None:
-            self._connection.set_authorized_keys(str(self._authorized_keys))
-        return True
-
-    def password_auth_supported(self) -> bool:
-        return False
-
-    def kbdint_auth_supported(self) -> bool:
-        return False
 
 
 async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncssh.SSHAcceptor:
@@ -61,8 +41,17 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
     }
 
     running: set[asyncio.Task[None]] = set()
+    log = SshLog(LogFile(auth_log(settings, host.id)), host.id)
+
+    def files(channel: Any) -> asyncssh.SFTPServer:
+        confine(channel.get_extra_info("username"), host.user)
+        return asyncssh.SFTPServer(channel)
 
     async def command(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if process.get_extra_info("username") != host.user:
+            process.stderr.write(b"this account may do nothing\n")
+            process.exit(COMMAND_NOT_STARTED)
+            return
         # A task of its own: the connection's tasks end with the connection, and a command must not.
         task = asyncio.create_task(run_command(process, site, environment))
         running.add(task)
@@ -72,18 +61,24 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
     return await asyncssh.listen(
         host.ssh.host,
         host.ssh.port,
-        server_factory=lambda: Door(host.user, folder / "authorized_keys"),
+        server_factory=lambda: Door(host.user, folder, log),
         server_host_keys=[str(folder / "host_key")],
         process_factory=command,
-        sftp_factory=True,
+        sftp_factory=files,
         allow_scp=False,
         encoding=None,
         login_timeout=LOGIN_SECONDS_MAX,
-        # Login with keys only, and nothing but commands: no agent, no forwarding, no terminal.
+        # Nothing but commands and files: no agent, no forwarding, no terminal.
         agent_forwarding=False,
         x11_forwarding=False,
         allow_pty=False,
     )
+
+
+def confine(user: str, allowed: str) -> None:
+    """Files are for the platform's own user."""
+    if user != allowed:
+        raise asyncssh.SFTPPermissionDenied("this account may do nothing")
 
 
 async def run_command(process: asyncssh.SSHServerProcess[bytes], folder: Path, environment: dict[str, str]) -> None:

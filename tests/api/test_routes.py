@@ -29,8 +29,10 @@ class Desk:
         self.asked.append(("prove", dataset))
         return {"jobs": []}
 
-    def plan(self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str]) -> Json:
-        self.asked.append(("plan", runbook, site, by, dict(accept_loss)))
+    def plan(
+        self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str], accept_drift: Mapping[str, str]
+    ) -> Json:
+        self.asked.append(("plan", runbook, site, by, dict(accept_loss), dict(accept_drift)))
         return {"run": "run-1"}
 
     def approve(self, run: str, person: str, plan_hash: str, expires_at: str, signature: str) -> Json:
@@ -82,6 +84,17 @@ class Desk:
         return 1
 
 
+class Findings:
+    def __init__(self, desk: Desk) -> None:
+        self._asked = desk.asked
+
+    def take(self, vantage: str, told: Json) -> None:
+        self._asked.append(("findings", vantage, told))
+
+    def to_json(self) -> Json:
+        return {"findings": []}
+
+
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
@@ -103,6 +116,7 @@ def platform(desk: Desk, tmp_path: Path) -> Platform:
         reports=desk,
         rehash=lambda dataset: {"read": [dataset]},
         report=lambda vantage, report: desk.asked.append(("report", vantage, report)),
+        findings=Findings(desk),
         status=lambda: {"systems": []},
         incidents=lambda: [],
         acknowledge=lambda incident, by, comment, minutes: {"incident": incident, "by": by},
@@ -125,7 +139,16 @@ def tcp(platform: Platform) -> TestClient:
 
 
 def test_reading_is_open_at_both_doors(unix: TestClient, tcp: TestClient) -> None:
-    for path in ("/v1/health", "/v1/status", "/v1/incidents", "/v1/backups", "/v1/recovery/runs", "/metrics", "/"):
+    for path in (
+        "/v1/health",
+        "/v1/status",
+        "/v1/incidents",
+        "/v1/findings",
+        "/v1/backups",
+        "/v1/recovery/runs",
+        "/metrics",
+        "/",
+    ):
         assert (unix.get(path).status_code, tcp.get(path).status_code) == (200, 200), path
 
 
@@ -160,7 +183,9 @@ def test_an_agent_and_the_peer_each_need_their_own_token_over_tcp(tcp: TestClien
     assert tcp.get("/v1/journal/east/entries?start=3", headers=peer).json()["entries"] == [
         {"site": "east", "number": 3}
     ]
-    assert desk.asked == [("report", "witness", report)]
+    assert tcp.post("/v1/agents/east/findings", json={"signals": []}, headers=peer).status_code == 403
+    assert tcp.post("/v1/agents/east/findings", json={"signals": []}, headers=agent).status_code == 200
+    assert desk.asked == [("report", "witness", report), ("findings", "east", {"signals": []})]
 
 
 def test_an_approval_passes_any_door_because_its_signature_is_the_proof(tcp: TestClient, desk: Desk) -> None:

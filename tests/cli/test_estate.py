@@ -13,7 +13,7 @@ TEN = Path(__file__).parents[1] / "core" / "config" / "samples" / "invalid" / "t
 def test_check_of_a_sound_estate_tells_its_size_and_hash() -> None:
     told = CliRunner().invoke(app, ["check", str(REFERENCE)])
     assert told.exit_code == 0
-    assert "no fault; 11 systems, 19 datasets, 8 unprotected" in told.stdout
+    assert "no fault; 11 systems, 30 datasets, 8 unprotected" in told.stdout
     assert "hash " in told.stdout
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 import time
 from pathlib import Path
 
+import asyncssh
 import paramiko
 import pytest
 
@@ -15,6 +17,8 @@ from ncia.core.base.ids import HostId, SiteId
 from ncia.core.config import SiteSettings
 from ncia.core.estate.model import Address, Host
 from ncia.lab import secrets
+from ncia.lab.attack import Guesser, Order
+from ncia.lab.attack import log_in as guess_at
 from ncia.lab.secrets import Ed25519PrivateKey
 from ncia.lab.ssh import open_host
 from tests.lab.relay.ends import free_port
@@ -37,7 +41,7 @@ def host(tmp_path_factory):
     known = f"[127.0.0.1]:{made.ssh.port} {secrets.openssh_public(own)}\n"
     secrets.write(site / "known_hosts", known)
     unused = dict.fromkeys(("estate", "state", "run", "secrets", "log", "store", "postgresql_tools", "data_root"), site)
-    settings = SiteSettings(file=site / "site.yaml", site=SiteId("east"), journal_url="", **unused)
+    settings = SiteSettings(file=site / "site.yaml", site=SiteId("east"), journal_url="", jobs_url="", **unused)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -132,3 +136,69 @@ def test_a_password_is_not_even_asked_for(host):
     with pytest.raises(paramiko.BadAuthenticationType):
         transport.auth_password(USER, "password")
     transport.close()
+
+
+# --- a host that is set up badly, and what it writes -----------------------------------------------------------------
+
+
+@pytest.fixture
+def badly(host):
+    """The host while an attack is tried: it asks for passwords, and one account has a weak one."""
+    file = host[1] / "hosts" / "h1" / "weak_account"
+    secrets.write(file, json.dumps({"user": "test", "password": "test1234"}))
+    yield host
+    file.unlink()
+
+
+def log_in(host, user: str, password: str) -> paramiko.Transport:
+    transport = paramiko.Transport((host[0].ssh.host, host[0].ssh.port))
+    transport.start_client(timeout=20)
+    transport.auth_password(user, password)
+    return transport
+
+
+def logged(host) -> list[str]:
+    text = (host[1] / "hosts" / "h1" / "auth.log").read_text()
+    return [line.partition("]: ")[2] for line in text.splitlines()]
+
+
+def test_a_refused_password_and_a_right_one_are_logged_as_openssh_does(badly):
+    before = len(logged(badly))
+    with pytest.raises(paramiko.AuthenticationException):
+        log_in(badly, "root", "wrong")
+    transport = log_in(badly, "test", "test1234")
+    port = transport.sock.getsockname()[1]
+    transport.close()
+    told = logged(badly)[before:]
+    assert told[0].startswith("Invalid user root from 127.0.0.1 port ")
+    assert told[1].startswith("Failed password for invalid user root from 127.0.0.1 port ")
+    assert f"Accepted password for test from 127.0.0.1 port {port} ssh2" in told
+
+
+def test_whoever_comes_in_by_the_weak_account_can_do_nothing(badly):
+    transport = log_in(badly, "test", "test1234")
+    channel = transport.open_session(timeout=20)
+    channel.exec_command("id")
+    assert (channel.recv_exit_status(), channel.recv(100)) == (127, b"")
+    with pytest.raises(paramiko.ChannelException):
+        transport.open_channel("direct-tcpip", ("127.0.0.1", 1), ("127.0.0.1", 2), timeout=20)
+    with pytest.raises((paramiko.SSHException, EOFError, OSError)):
+        paramiko.SFTPClient.from_transport(transport).listdir("/")
+    transport.close()
+
+
+def test_after_six_refused_passwords_the_host_hangs_up(badly):
+    order = Order(badly[0].ssh.host, badly[0].ssh.port, "127.0.0.1", guesses=20, enter=False)
+    guesser = Guesser(["wrong"] * 20)
+    with pytest.raises(asyncssh.Error):
+        asyncio.run(guess_at(order, "root", guesser))
+    assert guesser.offered == 6
+    told = logged(badly)
+    assert any(line.endswith("Too many authentication failures [preauth]") for line in told)
+    assert len([line for line in told if line.startswith("Failed password for invalid user root")]) >= 6
+
+
+def test_the_platforms_own_login_is_logged_with_its_key(host, client):
+    assert run(client, "true")[0] == 0
+    accepted = [line for line in logged(host) if line.startswith("Accepted publickey for ncia from 127.0.0.1 port ")]
+    assert " ssh2: ED25519 SHA256:" in accepted[-1]

@@ -53,13 +53,14 @@ def planned(
     facts: Mapping[str, Facts] | None = None,
     accept: Mapping[str, str] | None = None,
     *,
+    drift: Mapping[str, str] | None = None,
     of: Estate | None = None,
     at: dict[SystemId, Epoch] | None = None,
     durations: Mapping[str, float] | None = None,
 ) -> Plan:
     of = of or estate()
     known = {s: Facts(replica(0.4), DOWN) for s in of.systems} | {SystemId(s): f for s, f in (facts or {}).items()}
-    asked = Asked(RunId("run-1"), LOST, SURVIVOR, accept or {})
+    asked = Asked(RunId("run-1"), LOST, SURVIVOR, accept or {}, drift or {})
     return plan_site_failover(of, asked, RUNBOOK, at or epochs(), known, durations or {}, NOW)
 
 
@@ -347,3 +348,44 @@ def test_the_forecast_serves_what_others_need_first_and_ends_with_the_run() -> N
     told = forecast(plan, NOW)
     assert told.served_after["share"] < told.served_after["hometax"] < told.served_after["g2b"]
     assert max(told.served_after.values()) < told.seconds < 20
+
+
+# --- programs that differ ----------------------------------------------------------------------------------------
+
+DRIFT = "etc/app.yaml is not the same at daejeon and gwangju, from line 3"
+DRIFTED = {"hometax": Facts(replica(0.4), DOWN, drift=(DRIFT,))}
+
+
+def test_a_system_whose_program_differs_is_refused_with_what_differs_and_the_override() -> None:
+    with pytest.raises(PlanRefused) as refused:
+        planned(DRIFTED)
+    assert [(h.system, h.movable) for h in refused.value.held] == [("hometax", True)]
+    assert f"its program at {SURVIVOR} is not the one at {LOST}: {DRIFT}" in refused.value.why
+    assert refused.value.override == f"ncia recover plan {LOST} --accept-drift hometax=REASON"
+
+
+def test_a_loss_that_is_accepted_accepts_no_drift() -> None:
+    with pytest.raises(PlanRefused):
+        planned(DRIFTED, accept={"hometax": "it must"})
+
+
+def test_an_accepted_drift_moves_the_system_and_stands_in_what_people_sign() -> None:
+    plan = planned(DRIFTED, drift={"hometax": "the old one serves too"})
+    assert "hometax" in {move.system for move in plan.moves}
+    assert plan.notes[-1].startswith("hometax moves all the same (the old one serves too): its program at")
+
+
+def test_loss_and_drift_of_one_system_are_told_together_and_each_needs_its_own_word() -> None:
+    facts = {"patent": Facts(replica(7200), DOWN, drift=(DRIFT,))}
+    with pytest.raises(PlanRefused) as refused:
+        planned(facts)
+    both = f"ncia recover plan {LOST} --accept-loss patent=REASON --accept-drift patent=REASON"
+    assert (refused.value.override, "1 system must be decided" in refused.value.why) == (both, True)
+    assert planned(facts, accept={"patent": "a"}, drift={"patent": "b"})
+
+
+def test_a_drift_accepted_of_a_stranger_or_without_a_reason_is_refused() -> None:
+    for drift, code in (({"onnara": "x"}, "recovery.accepts-stranger"), ({"hometax": " "}, "recovery.no-reason")):
+        with pytest.raises(Refusal) as refused:
+            planned(drift=drift)
+        assert refused.value.code == code

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.journal.entries import Verdict
+from ncia.core.state.facts import Finding
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Vantage:
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that was missed, or a proof that failed, of a dataset; ``why`` is one clause."""
+    """A run that was missed, a proof that failed, or a program that differs, of a dataset; ``why`` is one clause."""
 
-    kind: str  # "backup" or "proof"
+    kind: str  # "backup", "proof" or "program"
     dataset: str
     since: datetime
     why: str
@@ -54,3 +55,4 @@ class Evidence:
     active: Mapping[SystemId, SiteId] = field(default_factory=dict)
     lacks: tuple[Lack, ...] = ()
     standing: frozenset[str] = frozenset()
+    findings: tuple[Finding, ...] = ()  # attacks that go on, as detection rules saw them

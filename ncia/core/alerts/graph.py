@@ -2,9 +2,9 @@
 
 A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
 ``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
-them at once),
-``backup:<dataset>`` and ``proof:<dataset>``. The edges follow from the estate; three of them also need a word of
-evidence: a system is explained by a dependency only where it names it, or hangs.
+them at once), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>`` and ``program:<dataset>``. The edges
+follow from the estate; some also need a word of evidence: a system is explained by a dependency only where it names it,
+or hangs.
 """
 
 from __future__ import annotations
@@ -35,16 +35,23 @@ def public_site(estate: Estate) -> SiteId | None:
 class Graph:
     """The edges for one estate, one controller's point of view and one distribution of roles.
 
-    ``blamed`` says which dependencies a system's own evidence lays the blame on.
+    ``blamed`` says which dependencies a system's own evidence lays the blame on; ``entered`` on which hosts somebody
+    got in: what breaks there afterwards is that intrusion's until somebody says otherwise.
     """
 
     def __init__(
-        self, estate: Estate, viewer: SiteId, active: Mapping[SystemId, SiteId], blamed: Mapping[str, frozenset[str]]
+        self,
+        estate: Estate,
+        viewer: SiteId,
+        active: Mapping[SystemId, SiteId],
+        blamed: Mapping[str, frozenset[str]],
+        entered: frozenset[str] = frozenset(),
     ) -> None:
         self._estate = estate
         self._viewer = viewer
         self._active = active
         self._blamed = blamed
+        self._entered = entered
         self._public = public_site(estate)
         self._links = {each.id: (each.a, each.b) for each in estate.links}
         self._table: dict[str, Callable[[str, str], Iterator[str]]] = {
@@ -56,6 +63,7 @@ class Graph:
             "lease": self._of_lease,
             "agent": self._of_agent,
             "host": self._of_host,
+            "intrusion": self._of_nothing,
             "gate": self._of_gate,
             "db": self._of_db,
             "canary": self._of_canary,
@@ -65,6 +73,7 @@ class Graph:
             "entry": self._of_entry,
             "backup": self._of_copy,
             "proof": self._of_copy,
+            "program": self._of_nothing,  # it was compared when both sides were reached
         }
 
     def behind(self, root: str, through: Callable[[str], bool] = lambda root: True) -> frozenset[str]:
@@ -118,6 +127,8 @@ class Graph:
             yield link(name, self._viewer)
 
     def _of_host(self, name: str, site: str) -> Iterator[str]:
+        if name in self._entered:
+            yield f"intrusion:{name}"
         yield from (f"site:{host.site}" for host in self._estate.hosts.values() if host.id == name)
 
     def _of_gate(self, name: str, site: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Literal
 
+from ncia.core.alerts import intrusions
 from ncia.core.alerts.evidence import Evidence
 from ncia.core.alerts.graph import QUORUM, Graph, link, parts, public_site
 from ncia.core.alerts.reach import Fault, first_of, fresh, front, no_quorum, saying, unreachable
@@ -42,6 +43,7 @@ CAUSES: Mapping[str, str] = {
     "agent": "agent-silent",
     "backup": "missed-run",
     "proof": "proof-failed",
+    "program": "program-drift",
 }
 
 
@@ -64,7 +66,8 @@ class Diagnosis:
 
 def diagnose(estate: Estate, evidence: Evidence, now: datetime) -> tuple[Diagnosis, ...]:
     """One diagnosis per fault that is seen, the gravest first."""
-    graph = Graph(estate, evidence.site, evidence.active, _blamed(estate, evidence))
+    entered = intrusions.entered(evidence.findings)
+    graph = Graph(estate, evidence.site, evidence.active, _blamed(estate, evidence), entered)
     faults = {fault.root: fault for fault in _faults(estate, evidence, now)}
 
     @cache
@@ -98,7 +101,9 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
     speaking = evidence.vantages
     if kind == "agent":
         return SiteId(name) in speaking
-    if kind in ("backup", "proof"):
+    if kind == "intrusion":
+        return not intrusions.of(evidence.findings, root)
+    if kind in ("backup", "proof", "program"):
         return True
     if kind == "link":
         ends = next(({each.a, each.b} for each in estate.links if each.id == name), set[SiteId]())
@@ -141,6 +146,7 @@ def _faults(estate: Estate, evidence: Evidence, now: datetime) -> Iterator[Fault
         yield Fault(f"agent:{site}", CAUSES["agent"], since)
     for lack in evidence.lacks:
         yield Fault(f"{lack.kind}:{lack.dataset}", CAUSES[lack.kind], lack.since, (), lack.why)
+    yield from intrusions.faults(evidence.findings)
     yield from front(estate, evidence)
     quorum = no_quorum(estate, evidence)
     if quorum is not None:
@@ -199,10 +205,12 @@ def _behind(
 ) -> frozenset[str]:
     """What may explain a fault. To a site that is cut off, its being so explains all that is not its own."""
     found = graph.behind(fault.root, through)
+    if fault.cause in intrusions.CAUSES:
+        return found
     own = f"site:{viewer}"
     if own in faults and fault.root != own:
         kind, name, site = parts(fault.root)
-        if kind not in ("db", "host", "gate", "canary", "backup", "proof") or viewer not in (site, name):
+        if kind not in ("db", "host", "gate", "canary", "backup", "proof", "program") or viewer not in (site, name):
             return found | {own}
     return found
 
@@ -252,6 +260,8 @@ def _stopped(estate: Estate, evidence: Evidence, root: str) -> Iterator[SystemId
 
 
 def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[SystemId, ...]) -> Severity:
+    if fault.cause in intrusions.CAUSES:
+        return intrusions.severity(evidence.findings, fault.root)
     if fault.cause in ("isolated", "lease-lost", "no-quorum", "front-door-down"):
         return "critical"
     if fault.cause in ("missed-run", "etcd-member-down"):
@@ -264,7 +274,7 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
 
 
 def _settled(estate: Estate, evidence: Evidence, fault: Fault, behind: frozenset[str], now: datetime) -> bool:
-    if fault.cause in ("missed-run", "proof-failed"):
+    if fault.cause in ("missed-run", "proof-failed", "program-drift", *intrusions.CAUSES):
         return True
     vouching = fresh(evidence, now)
     hesitant = {site for site in evidence.vantages if site not in vouching}

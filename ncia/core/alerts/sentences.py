@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ncia.core.alerts import intrusions
 from ncia.core.alerts.evidence import Evidence
 from ncia.core.alerts.graph import parts
 from ncia.core.alerts.reach import Fault, saying
@@ -189,6 +190,17 @@ def proof_failed(scene: Scene) -> Told:
     return told, f"ncia backup prove {scene.name}"
 
 
+def program_drift(scene: Scene) -> Told:
+    told = f"the program of {scene.name} differs between the sites since {scene.since}: {_why(scene)}"
+    return f"{told}. A move to the other site is refused until it is the same, or accepted.", ""
+
+
+def attack(scene: Scene) -> Told:
+    told = intrusions.sentence(scene.evidence.findings, scene.fault.root)
+    felt = f"; {_felt(scene)}" if scene.systems else ""
+    return f"{told}{felt}.", f"ncia findings {scene.name}"
+
+
 TABLE: dict[str, Callable[[Scene], Told]] = {
     "site-lost": site_lost,
     "isolated": isolated,
@@ -210,6 +222,9 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "receiver-gone": receiver_gone,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
+    "program-drift": program_drift,
+    "attack": attack,
+    "intrusion": attack,
 }
 
 

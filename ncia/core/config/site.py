@@ -17,6 +17,16 @@ URL = re.compile(r"[a-z][a-z0-9+]*://.*")
 
 
 @dataclass(frozen=True)
+class LogFiles:
+    """Logs that the site's agent reads: every file that the pattern (``*`` within a name) finds in ``root``, and the
+    form of its lines."""
+
+    root: Path
+    pattern: str
+    form: str
+
+
+@dataclass(frozen=True)
 class SiteSettings:
     """``site.yaml`` with every path absolute. ``data_root`` and ``store`` are paths on the site's hosts."""
 
@@ -32,6 +42,7 @@ class SiteSettings:
     data_root: Path
     journal_url: str
     jobs_url: str
+    logs: tuple[LogFiles, ...] = ()
 
 
 def load_settings(path: str | Path | None = None) -> SiteSettings:
@@ -65,7 +76,23 @@ def load_settings(path: str | Path | None = None) -> SiteSettings:
         data_root=under("data_root", "pg"),
         journal_url=record.text("journal_url", f"sqlite:///{state}/journal.db", pattern=URL),
         jobs_url=record.text("jobs_url", f"sqlite:///{state}/jobs.db", pattern=URL),
+        logs=_logs(record, file.parent),
     )
     if not record.finish():
         raise InputFaults(f"read {file}", tuple(reading.faults))
     return settings
+
+
+def _logs(record: Record, folder: Path) -> tuple[LogFiles, ...]:
+    found = []
+    for node in record.items("logs", required=False):
+        part = record.part(node, "logs")
+        files = part.text("files")
+        form = part.text("form", pattern=WORD)
+        part.finish()
+        path = Path(os.path.normpath(folder / files))
+        # the part before the first pattern is where to look; an absolute path stays what it is
+        fixed = next((p for p in (path, *path.parents) if "*" not in str(p)), folder)
+        fixed = fixed if fixed != path else path.parent
+        found.append(LogFiles(fixed, str(path.relative_to(fixed)), form))
+    return tuple(found)

@@ -11,6 +11,7 @@ from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, Sy
 from ncia.core.config.folder import Sections
 from ncia.core.config.marked import Node
 from ncia.core.config.places import CENTRES, Placed, read_promise
+from ncia.core.config.programs import read_program
 from ncia.core.config.reading import WORD, Reading, Record, Reference, place
 from ncia.core.estate.model import (
     Application,
@@ -28,6 +29,7 @@ from ncia.core.estate.model import (
     Unprotected,
     WithoutPartner,
 )
+from ncia.core.estate.program import Program
 
 KINDS = ("postgresql", "files", "bucket", "program")
 MIRRORED = ("postgresql",)  # the kinds of which this release keeps a copy at the other site
@@ -150,6 +152,7 @@ def _dataset(record: Record, system: SystemId, name: str, grade: Grade | None) -
     if kind and kind not in KINDS:
         record.tell(record.where("kind"), f"no kind {kind!r}", f"one of {', '.join(KINDS)}")
     rows = kind == "postgresql"
+    program = read_program(record) if kind == "program" else None
     own = record.within("promise", required=False)
     promise = read_promise(own) if own else grade.promise if grade else NO_PROMISE
     if own:
@@ -163,6 +166,7 @@ def _dataset(record: Record, system: SystemId, name: str, grade: Grade | None) -
         copies=_copies(record, required=rows),
         database=record.text("database", pattern=SQL_NAME) if rows else "",
         unprotected=_unprotected(record),
+        program=program,
     )
 
 
@@ -213,12 +217,15 @@ def _judge_promise(record: Record, dataset: Dataset, world: World) -> None:
 
 def _judge_copies(record: Record, dataset: Dataset, world: World) -> None:
     """Each dataset is at both centres, or somebody said in writing why not, and until when."""
-    missing = [centre for centre in world.centres if centre not in dataset.copies]
+    places = dataset.program.places if dataset.program else dataset.copies
+    missing = [centre for centre in world.centres if centre not in places]
     if dataset.kind in MIRRORED:
         _judge_places(record, dataset, world)
+    if dataset.program is not None:
+        _judge_hosts(record, dataset.program, world)
     if dataset.unprotected is None:
         if dataset.kind in KINDS and missing and (dataset.kind not in MIRRORED or record.has("copies")):
-            where = ", ".join(missing) if dataset.copies else "the other site"
+            where = ", ".join(missing) if places else "the other site"
             what = f"no copy at {where}, and nobody says why"
             record.tell(record.where("copies"), what, "unprotected: {until: day, by: person, why: reason}")
         return
@@ -241,6 +248,14 @@ def _judge_places(record: Record, dataset: Dataset, world: World) -> None:
             record.tell(node, f"host {copy.host} stands at {host[0].site}, not at {site}", "a host of that site")
         elif host and "database" not in host[0].roles:
             record.tell(node, f"host {copy.host} has no role 'database'", "roles: [database]")
+
+
+def _judge_hosts(record: Record, program: Program, world: World) -> None:
+    for site, at in program.places.items():
+        host = world.hosts.get(at.host)
+        if host and host[0].site != site:
+            what = f"host {at.host} stands at {host[0].site}, not at {site}"
+            record.tell(record.where("copies"), what, "a host of that site")
 
 
 # --- over all systems --------------------------------------------------------------------------------------------

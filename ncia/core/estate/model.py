@@ -14,6 +14,7 @@ from functools import cached_property
 
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, SystemId
+from ncia.core.estate.program import Program
 
 
 class SiteKind(StrEnum):
@@ -180,6 +181,7 @@ class Dataset:
     copies: Mapping[SiteId, PostgresCopy]
     database: str = ""
     unprotected: Unprotected | None = None
+    program: Program | None = None  # of a dataset of kind `program` that is at both centres
 
 
 @dataclass(frozen=True)

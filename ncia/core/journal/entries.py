@@ -121,6 +121,52 @@ class AlertAcked(Body):
     until: str
 
 
+# --- security ----------------------------------------------------------------------------------------------------
+
+
+class FindingOpened(Body):
+    """A detection rule fired on the logs of this site; an attack is one finding. ``examples`` are log lines without
+    what must stay secret. Written again for a finding that was closed: the same attack goes on."""
+
+    KIND = "finding.opened"
+    finding: str
+    rule: str
+    title: str
+    level: Literal["informational", "low", "medium", "high", "critical"]
+    host: str  # the host, or the service, whose log told it
+    entered: bool  # somebody got in
+    group: dict[str, str]  # what the rule groups by: the source's address, the user
+    sentence: str
+    first_at: str
+    last_at: str
+    count: int
+    examples: tuple[str, ...]
+    quiet_seconds: float  # it is over once so long nothing came
+
+
+class FindingChanged(Body):
+    KIND = "finding.changed"
+    finding: str
+    rule: str
+    title: str
+    level: Literal["informational", "low", "medium", "high", "critical"]
+    host: str
+    entered: bool
+    group: dict[str, str]
+    sentence: str
+    first_at: str
+    last_at: str
+    count: int
+    examples: tuple[str, ...]
+    quiet_seconds: float
+
+
+class FindingClosed(Body):
+    KIND = "finding.closed"
+    finding: str
+    reason: str
+
+
 # --- protecting --------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +270,37 @@ class PointRehashed(Body):
     files: int
     seconds: float
     why: str = ""  # what is damaged
+
+
+class ProgramFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    mode: str  # octal
+    size_bytes: int
+    sha256: str
+
+
+class ProgramCaptured(Body):
+    """The program of a dataset, as it was at its active site, is held in the other site's store."""
+
+    KIND = "program.captured"
+    dataset: str
+    source_site: str
+    store_site: str
+    path: str  # relative to the store's root
+    size_bytes: int
+    sha256: str  # of the archive, read back from the store
+    files: tuple[ProgramFile, ...]
+
+
+class ProgramCompared(Body):
+    """The program of a dataset was compared between its two sites; written when the outcome changes."""
+
+    KIND = "program.compared"
+    dataset: str
+    sites: tuple[str, ...]
+    differences: tuple[str, ...]  # one sentence each; empty: nothing differs but what may
+    files: int
 
 
 class RunMissed(Body):
@@ -388,6 +465,9 @@ BODIES: tuple[type[Body], ...] = (
     IncidentChanged,
     IncidentClosed,
     AlertAcked,
+    FindingOpened,
+    FindingChanged,
+    FindingClosed,
     BackupStarted,
     BackupFinished,
     BackupFailed,
@@ -395,6 +475,8 @@ BODIES: tuple[type[Body], ...] = (
     ProofFinished,
     ProofFailed,
     PointDeleted,
+    ProgramCaptured,
+    ProgramCompared,
     RunMissed,
     PlanMade,
     ApprovalGiven,

@@ -191,7 +191,8 @@ def backup_report(
     told = [
         _dataset(dataset, estate, day, seen, began, state, now)
         for dataset in sorted(estate.datasets.values(), key=lambda d: (estate.systems[d.system].grade, d.id))
-        if agency is None or estate.systems[dataset.system].agency == agency
+        if (agency is None or estate.systems[dataset.system].agency == agency)
+        and dataset.program is None  # it has no points: `program.captured` says what is held of it
     ]
     return BackupReport(
         site=day.site,

@@ -13,10 +13,14 @@ from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
+    FindingChanged,
+    FindingOpened,
     IncidentChanged,
     IncidentOpened,
     PlanMade,
     PointRehashed,
+    ProgramCaptured,
+    ProgramCompared,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -48,6 +52,32 @@ class Incident:
     @property
     def open(self) -> bool:
         return self.closed_at is None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An attack that a detection rule saw. ``site`` is whose logs told it; ``closed_at`` is None while it goes on."""
+
+    id: str
+    site: str
+    opened_at: datetime
+    now: FindingOpened | FindingChanged
+    closed_at: datetime | None = None
+    reason: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.closed_at is None
+
+
+@dataclass(frozen=True)
+class ProgramFact:
+    """What is known of a dataset's program: the newest comparison of its two sites, and the newest copy."""
+
+    compared: ProgramCompared | None = None
+    compared_at: datetime | None = None
+    captured: ProgramCaptured | None = None
+    captured_at: datetime | None = None
 
 
 @dataclass(frozen=True)

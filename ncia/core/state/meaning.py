@@ -21,6 +21,9 @@ from ncia.core.journal.entries import (
     BackupStarted,
     ControllerStarted,
     EstateLoaded,
+    FindingChanged,
+    FindingClosed,
+    FindingOpened,
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
@@ -29,6 +32,8 @@ from ncia.core.journal.entries import (
     PlanMade,
     PointDeleted,
     PointRehashed,
+    ProgramCaptured,
+    ProgramCompared,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -46,12 +51,25 @@ from ncia.core.journal.entries import (
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step, SyncChange
+from ncia.core.state.facts import (
+    Finding,
+    Incident,
+    Job,
+    Missed,
+    ProgramFact,
+    Proof,
+    RecoveryPoint,
+    Reread,
+    Run,
+    Step,
+    SyncChange,
+)
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
 
 INCIDENTS_CLOSED_MAX = 500
+FINDINGS_CLOSED_MAX = 500
 POINTS_PER_DATASET_MAX = 100
 JOBS_ENDED_MAX = 500
 MISSED_MAX = 500
@@ -115,6 +133,31 @@ def alert_acked(state: State, entry: Entry, body: AlertAcked) -> None:
     state.incidents = {**state.incidents, body.incident: replace(known, ack=body)}
 
 
+def finding_opened(state: State, entry: Entry, body: FindingOpened) -> None:
+    """One that was closed goes on where it is told again."""
+    finding = Finding(body.finding, entry.site, entry.at, body)
+    findings = {**state.findings, body.finding: finding}
+    state.findings = _without_oldest(findings, lambda each: not each.open, FINDINGS_CLOSED_MAX)
+
+
+def finding_changed(state: State, entry: Entry, body: FindingChanged) -> None:
+    known = state.findings.get(body.finding)
+    if known is None:
+        state.strays += 1
+        return
+    state.findings = {**state.findings, body.finding: replace(known, now=body)}
+
+
+def finding_closed(state: State, entry: Entry, body: FindingClosed) -> None:
+    known = state.findings.get(body.finding)
+    if known is None:
+        state.strays += 1
+        return
+    if known.open:
+        closed = replace(known, closed_at=entry.at, reason=body.reason)
+        state.findings = {**state.findings, body.finding: closed}
+
+
 def backup_started(state: State, entry: Entry, body: BackupStarted) -> None:
     _start_job(state, entry, body)
 
@@ -171,6 +214,16 @@ def point_rehashed(state: State, entry: Entry, body: PointRehashed) -> None:
 
 def loss_listed(state: State, entry: Entry, body: LossListed) -> None:
     """The list is with the agencies; what is known now does not change by it."""
+
+
+def program_captured(state: State, entry: Entry, body: ProgramCaptured) -> None:
+    known = state.programs.get(body.dataset, ProgramFact())
+    state.programs = {**state.programs, body.dataset: replace(known, captured=body, captured_at=entry.at)}
+
+
+def program_compared(state: State, entry: Entry, body: ProgramCompared) -> None:
+    known = state.programs.get(body.dataset, ProgramFact())
+    state.programs = {**state.programs, body.dataset: replace(known, compared=body, compared_at=entry.at)}
 
 
 def run_missed(state: State, entry: Entry, body: RunMissed) -> None:
@@ -260,6 +313,9 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     IncidentChanged.KIND: incident_changed,
     IncidentClosed.KIND: incident_closed,
     AlertAcked.KIND: alert_acked,
+    FindingOpened.KIND: finding_opened,
+    FindingChanged.KIND: finding_changed,
+    FindingClosed.KIND: finding_closed,
     BackupStarted.KIND: backup_started,
     BackupFinished.KIND: backup_finished,
     BackupFailed.KIND: backup_failed,
@@ -267,6 +323,8 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ProofFinished.KIND: proof_finished,
     ProofFailed.KIND: proof_failed,
     PointDeleted.KIND: point_deleted,
+    ProgramCaptured.KIND: program_captured,
+    ProgramCompared.KIND: program_compared,
     RunMissed.KIND: run_missed,
     PlanMade.KIND: plan_made,
     ApprovalGiven.KIND: approval_given,

@@ -22,7 +22,7 @@ from ncia.core.journal.entries import (
     VerdictChange,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Run, SyncChange
+from ncia.core.state.facts import Finding, Incident, Job, Missed, ProgramFact, Proof, RecoveryPoint, Run, SyncChange
 from ncia.core.state.meaning import MEANING
 
 Verdicts = Mapping[str, VerdictChange]
@@ -42,10 +42,12 @@ class State:
     verdicts: Mapping[str, Verdicts] = field(default_factory=dict)  # by vantage, then subject
     heard: Mapping[str, datetime] = field(default_factory=dict)  # by vantage: its newest change
     incidents: Mapping[str, Incident] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
     points: Mapping[str, tuple[RecoveryPoint, ...]] = field(default_factory=dict)  # by dataset, oldest first
     proven: Mapping[str, RecoveryPoint] = field(default_factory=dict)  # by dataset: the newest point that is proven
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # by dataset: the newest proof, whatever it found
     jobs: Mapping[str, Job] = field(default_factory=dict)  # by job: the running ones and each dataset's newest
+    programs: Mapping[str, ProgramFact] = field(default_factory=dict)  # by dataset
     missed: tuple[Missed, ...] = ()  # oldest first; a later run of the same work takes it off
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     runs: Mapping[str, Run] = field(default_factory=dict)
@@ -68,6 +70,9 @@ class State:
 
     def open_incidents(self) -> tuple[Incident, ...]:
         return tuple(each for each in self.incidents.values() if each.open)
+
+    def open_findings(self) -> tuple[Finding, ...]:
+        return tuple(each for each in self.findings.values() if each.open)
 
     def newest_proven(self, dataset: str) -> RecoveryPoint | None:
         return self.proven.get(dataset)

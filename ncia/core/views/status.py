@@ -143,7 +143,7 @@ def unprotected_views(estate: Estate, now: datetime) -> tuple[UnprotectedView, .
 
 def proof_views(estate: Estate, state: State) -> tuple[ProofView, ...]:
     """The newest proof of each dataset that has copies, also where there has never been one."""
-    return tuple(_proof(d, state) for d in estate.datasets.values() if not d.unprotected)
+    return tuple(_proof(d, state) for d in estate.datasets.values() if not (d.unprotected or d.program))
 
 
 def _proof(dataset: Dataset, state: State) -> ProofView:

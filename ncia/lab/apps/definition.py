@@ -7,6 +7,7 @@ it. Hashes are taken of that view, so a row that was altered or lost shows, what
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -129,6 +130,11 @@ class Definition:
     refused_sample: Callable[[random.Random], dict[str, Any]]
     calls: tuple[Ask | Delegate, ...] = ()
     queries: Mapping[str, Query] = field(default_factory=dict)
+
+    @property
+    def schema_version(self) -> str:
+        """A hash of the statements that make the schema."""
+        return hashlib.sha256((ACTS + self.schema).encode()).hexdigest()[:16]
 
     def accept(self, body: Values) -> dict[str, Any]:
         """The act's fields out of a request's body; raises :class:`RuleRefused` (422) telling every fault at once."""

@@ -20,6 +20,7 @@ import structlog
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.estate.model import Address
+from ncia.lab.logs import AccessLog
 
 HEAD_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 256 * 1024
@@ -46,6 +47,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     target: str = ""
+    peer: str = ""  # the caller's address
 
     def json(self) -> dict[str, Any]:
         """The body as an object; raises :class:`ValueError` where it is none."""
@@ -87,8 +89,9 @@ class _Broken(Exception):
         self.status = status
 
 
-async def listen(handler: Handler, address: Address) -> asyncio.Server:
-    """Serve ``handler`` at ``address``; at most ``CONNECTIONS_MAX`` connections, those above are closed at once."""
+async def listen(handler: Handler, address: Address, access: AccessLog | None = None) -> asyncio.Server:
+    """Serve ``handler`` at ``address``; at most ``CONNECTIONS_MAX`` connections, those above are closed at once.
+    Each answer is a line of ``access``."""
     open_connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +101,7 @@ async def listen(handler: Handler, address: Address) -> asyncio.Server:
             return
         open_connections += 1
         try:
-            await _serve_connection(handler, reader, writer)
+            await _serve_connection(handler, reader, writer, access)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # the caller went away: there is nobody left to tell
         finally:
@@ -108,19 +111,26 @@ async def listen(handler: Handler, address: Address) -> asyncio.Server:
     return await asyncio.start_server(serve, address.host, address.port, limit=HEAD_BYTES_MAX, backlog=BACKLOG)
 
 
-async def _serve_connection(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve_connection(
+    handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, access: AccessLog | None
+) -> None:
     keep = True
+    peer = str((writer.get_extra_info("peername") or ("-",))[0])
     while keep:
         try:
             async with asyncio.timeout(IDLE_SECONDS_MAX):
-                request = await _read_request(reader)
+                request = await _read_request(reader, peer)
         except _Broken as broken:
             _write_answer(writer, Answer.of(broken.status, {"error": HTTPStatus(broken.status).phrase}), keep=False)
             return
         if request is None:
             return
         keep = request.headers.get("connection", "").lower() != "close"
-        _write_answer(writer, await _answer(handler, request), keep)
+        answer = await _answer(handler, request)
+        _write_answer(writer, answer, keep)
+        if access is not None:
+            line = f"{request.method} {request.target or request.path} HTTP/1.1"
+            access.answered(peer, line, request.headers, answer.status, len(answer.body))
         await writer.drain()
 
 
@@ -207,7 +217,7 @@ def _request_bytes(address: Address, request: Request, connection: str = "close"
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + request.body
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Request | None:
+async def _read_request(reader: asyncio.StreamReader, peer: str) -> Request | None:
     """The next request; ``None`` where the caller has closed between requests."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -222,7 +232,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
         raise _Broken(400)
     split = urlsplit(first[1])
     body = await _read_body(reader, headers)
-    return Request(first[0], split.path, dict(parse_qsl(split.query)), headers, body, first[1])
+    return Request(first[0], split.path, dict(parse_qsl(split.query)), headers, body, first[1], peer)
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> Answer:

@@ -30,6 +30,8 @@ from ncia.lab.apps.neighbours import Neighbours
 from ncia.lab.apps.placement import Placement
 from ncia.lab.apps.service import Parts, Service
 from ncia.lab.apps.store import Store, gate_connect
+from ncia.lab.layout import relay_address
+from ncia.lab.logs import AccessLog, LogFile, access_log
 
 NICE = 10  # behind etcd, warden and gate
 PR_SET_PDEATHSIG = 1
@@ -59,7 +61,9 @@ async def serve(estate: Estate, settings: SiteSettings, system: System) -> None:
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     loop.add_signal_handler(signal.SIGINT, ended.set)
     service = compose(estate, settings, system)
-    server = await listen(service.answer, system.applications[settings.site].address)
+    wan = relay_address(estate.sites[settings.site]).host  # what comes over it, the citizens' front sends
+    access = AccessLog(LogFile(access_log(settings, system.id)), frozenset({wan}))
+    server = await listen(service.answer, system.applications[settings.site].address, access)
     structlog.get_logger("apps").info(
         "serving", system=system.id, address=str(system.applications[settings.site].address)
     )

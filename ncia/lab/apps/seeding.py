@@ -46,6 +46,7 @@ def seed_into(connection: psycopg.Connection, system: str) -> bool:
     connection.execute(f"set local search_path = {SCHEMA}".encode())
     for script in (ACTS, definition.schema):
         connection.execute(script.encode())
+    connection.execute(f"comment on schema {SCHEMA} is '{definition.schema_version}'".encode())
     connection.execute(HISTORY, {"system": system, "history": definition.history})
     for script in (definition.seed, "analyze"):
         connection.execute(script.encode())

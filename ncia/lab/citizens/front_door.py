@@ -26,6 +26,7 @@ from ncia.core.estate.model import Address, System
 from ncia.lab.apps.http import Answer, Handler, NoAnswer, NotSent, Request, listen, send
 from ncia.lab.citizens.courier import Nowhere, Receipts, couriers
 from ncia.lab.citizens.switch import Position, Switch
+from ncia.lab.logs import AccessLog, LogFile, access_log
 
 CONNECT_SECONDS_MAX = 1.0
 ANSWER_SECONDS_MAX = 4.0
@@ -97,6 +98,8 @@ class FrontDoor:
 
     async def _forward(self, address: Address, request: Request) -> Answer:
         headers = {name: value for name, value in request.headers.items() if name in ("content-type", "accept")}
+        if request.peer:
+            headers["x-forwarded-for"] = request.peer
         onward = Request(request.method, request.path, headers=headers, body=request.body, target=request.target)
         return await send(address, onward, connect_seconds=CONNECT_SECONDS_MAX, seconds=ANSWER_SECONDS_MAX)
 
@@ -173,7 +176,8 @@ async def serve(estate: Estate, settings: SiteSettings) -> None:
         receipts = await servers.enter_async_context(kept)
         door = FrontDoor(estate, settings.site, Switch(settings.run / "switch.json", estate), token, receipts)
         for system in estate.systems.values():
-            await servers.enter_async_context(await listen(door.entry(system), system.entry))
+            access = AccessLog(LogFile(access_log(settings, system.id)))
+            await servers.enter_async_context(await listen(door.entry(system), system.entry, access))
         await servers.enter_async_context(await listen(door.control, control))
         structlog.get_logger("front-door").info("open", entries=len(estate.systems), switch=str(control))
         await ended.wait()

@@ -51,3 +51,22 @@ def test_what_is_no_settings_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text(text)
     with pytest.raises(InputFaults):
         load_settings(tmp_path / "site.yaml")
+
+
+def test_logs_are_named_by_a_pattern_below_a_folder_and_by_their_form(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(
+        "site: north\nestate: configs\nlogs:\n"
+        "  - {files: log/hosts/*/auth.log, form: sshd}\n"
+        "  - {files: /var/log/nginx/access.log, form: nginx}\n"
+    )
+    assert [(logs.root, logs.pattern, logs.form) for logs in load_settings(tmp_path / "site.yaml").logs] == [
+        (tmp_path / "log" / "hosts", "*/auth.log", "sshd"),
+        (Path("/var/log/nginx"), "access.log", "nginx"),
+    ]
+
+
+def test_a_log_without_a_form_is_refused_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("site: north\nestate: configs\nlogs:\n  - {files: x.log}\n")
+    with pytest.raises(InputFaults) as caught:
+        load_settings(tmp_path / "site.yaml")
+    assert [(f.line, f.what) for f in caught.value.faults] == [(4, "site settings, logs: key 'form' is missing")]

@@ -18,6 +18,9 @@ from ncia.core.journal.entries import (
     Body,
     ControllerStarted,
     EstateLoaded,
+    FindingChanged,
+    FindingClosed,
+    FindingOpened,
     ForswornHead,
     IncidentChanged,
     IncidentClosed,
@@ -27,6 +30,9 @@ from ncia.core.journal.entries import (
     PlanMade,
     PointDeleted,
     PointRehashed,
+    ProgramCaptured,
+    ProgramCompared,
+    ProgramFile,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -60,6 +66,21 @@ INCIDENT = {
     "members": ("app:tax@west", "db:tax@west"),
     "systems": ("tax",),
 }
+FINDING = {
+    "finding": "finding-1",
+    "rule": "0d6f6b3e-6d0c-4c7e-9b1c-0f6f0a7c1e03",
+    "title": "Passwords guessed on an SSH host",
+    "level": "high",
+    "host": "west-store1",
+    "entered": False,
+    "group": {"source.ip": "203.0.113.7", "host.name": "west-store1"},
+    "sentence": "203.0.113.7 guessed passwords on west-store1 40 times in 60 s",
+    "first_at": AT,
+    "last_at": AT,
+    "count": 40,
+    "examples": ("Failed password for root from 203.0.113.7 port 4022 ssh2",),
+    "quiet_seconds": 900.0,
+}
 
 SPECIMENS: tuple[Body, ...] = (
     ControllerStarted(release="0.1.0", estate_hash="abc"),
@@ -80,6 +101,9 @@ SPECIMENS: tuple[Body, ...] = (
     IncidentChanged(**INCIDENT),
     IncidentClosed(incident="incident-1", reason="all members are up"),
     AlertAcked(incident="incident-1", by="kim", comment="on it", until=AT),
+    FindingOpened(**FINDING),
+    FindingChanged(**FINDING),
+    FindingClosed(finding="finding-1", reason="nothing came for 900 s"),
     BackupStarted(job="backup-1", dataset="tax/rows", source_site="west", store_site="east", due_at=AT),
     BackupFinished(
         job="backup-1",
@@ -112,6 +136,21 @@ SPECIMENS: tuple[Body, ...] = (
     ),
     ProofFailed(job="proof-1", point="point-1", dataset="tax/rows", error="scratch is full"),
     PointDeleted(point="point-1", dataset="tax/rows", store_site="east", path="tax/rows/point-1", reason="superseded"),
+    ProgramCaptured(
+        dataset="tax/program",
+        source_site="west",
+        store_site="east",
+        path="tax/program/0123456789abcdef.tar",
+        size_bytes=20480,
+        sha256="00ff",
+        files=(ProgramFile(path="etc/app.yaml", mode="600", size_bytes=120, sha256="00aa"),),
+    ),
+    ProgramCompared(
+        dataset="tax/program",
+        sites=("west", "east"),
+        differences=("etc/app.yaml is not the same at west and east, from line 3",),
+        files=6,
+    ),
     RunMissed(job="backup-2", dataset="tax/rows", due_at=AT, reason="the controller was away"),
     PlanMade(run="run-1", runbook="site_failover", plan_hash="cafe", plan={"steps": [{"id": "tax/promote"}]}, by="kim"),
     ApprovalGiven(
