@@ -17,6 +17,7 @@ from ncia.core.journal.entries import (
     BackupStarted,
     Body,
     PointDeleted,
+    PointRehashed,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -32,6 +33,7 @@ KINDS: tuple[type[Body], ...] = (
     ProofFinished,
     ProofFailed,
     PointDeleted,
+    PointRehashed,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -96,7 +98,10 @@ def written(state: State, body: Body) -> bool:
             known = state.jobs.get(body.job)
             return known is not None and known.ended is not None
         case PointDeleted():
-            return all(point.id != body.point for point in state.points.get(body.dataset, ()))
+            return state.point(body.dataset, body.point) is None
+        case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
+            found = state.point(body.dataset, body.point)
+            return found is None or (found.reread is not None and found.reread.outcome.job == body.job)
         case _:
             what = f"write {body.KIND} for a job"
             raise NciaError("jobs.not-theirs", what, "jobs write of backups, proofs and deletions only")

@@ -26,6 +26,7 @@ from ncia.core.journal.entries import (
     BackupStarted,
     Body,
     PointDeleted,
+    PointRehashed,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -124,6 +125,25 @@ class Performer:
         )
         steps.clean("proof: finish", lambda: self._write(steps, finished, by))
         return finished
+
+    def read_again(self, steps: Steps, backup: BackupFinished, by: str = BY) -> PointRehashed:
+        """Read every byte of the point where it is kept; raises :class:`StepFailed` where that could not be done. A
+        copy that is damaged is a result."""
+        found = steps.do("verify: read", lambda: self._read(backup))
+        told = PointRehashed(
+            job=steps.job.id,
+            point=backup.point,
+            dataset=backup.dataset,
+            store_site=backup.store_site,
+            matched=not found["why"],
+            manifest_sha256=backup.manifest_sha256,
+            size_bytes=backup.size_bytes,
+            files=backup.files,
+            seconds=found["seconds"],
+            why=found["why"],
+        )
+        steps.clean("verify: finish", lambda: self._write(steps, told, by))
+        return told
 
     def retire(self, steps: Steps, charge: Charge, by: str = BY) -> None:
         """Delete the dataset's points that newer, proven ones have made needless."""
@@ -225,6 +245,14 @@ class Performer:
             "differences": list(found),
             "seconds": self._since(started),
         }
+
+    def _read(self, backup: BackupFinished) -> dict[str, Any]:
+        began, why = self._clock.now(), ""
+        try:
+            self._store.reread(backup.path, backup.manifest_sha256)
+        except CopyDamaged as damage:
+            why = damage.why
+        return {"why": why, "seconds": self._since(began)}
 
     def _needless(self, charge: Charge) -> list[dict[str, Any]]:
         return [point.model_dump() for point in self._ledger.retired(charge.dataset.id, charge.store_site)]

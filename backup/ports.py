@@ -117,6 +117,11 @@ class Store(Protocol):
         Raises :class:`CopyDamaged` where it is not the copy that was taken."""
         ...
 
+    def reread(self, path: str, manifest_sha256: str) -> None:
+        """Read every file of the point at ``path``; raises :class:`CopyDamaged` where it is not what was written, and
+        another :class:`NciaError` where it could not be read."""
+        ...
+
     def remove(self, path: str) -> None:
         """Delete a recovery point; well where it is gone already."""
         ...

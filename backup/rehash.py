@@ -7,64 +7,50 @@ a proof shows. Each point is read again once in ``REREAD_SECONDS``, a proof that
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
-import structlog
-
-from backup.ports import CopyDamaged
-from ncia.core.base.clock import Clock
-from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import SiteId, new_id
+from ncia.core.base.clock import Clock, to_text
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
+from ncia.core.base.ids import SiteId, SystemId, new_id
 from ncia.core.estate import Estate
-from ncia.core.journal import Journal
 from ncia.core.journal.entries import PointRehashed
 from ncia.core.state import RecoveryPoint, State, StateStore
+from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 REREAD_SECONDS = 24 * 3600.0
+AFTER_BACKUPS = 10
+"""Added to the grade: reading again waits for every backup and proof."""
+
+WAIT_SECONDS_MAX = 6 * 3600.0
 BY = "calendar"
-
-_log = structlog.get_logger()
-
-
-class Rereader(Protocol):
-    def reread(self, path: str, manifest_sha256: str) -> None:
-        """Read every file of the point at ``path``; raises :class:`CopyDamaged` where it is not what was written, and
-        another :class:`NciaError` where it could not be read."""
-        ...
+VERB = "verify"
 
 
 @dataclass(frozen=True)
 class Parts:
     estate: Estate
     site: SiteId
-    journal: Journal
     states: StateStore
-    store: Rereader
+    jobs: Jobs
     clock: Clock
 
 
 class RehashTask:
-    """Reads one point of this site's store at a time, the longest unread first."""
+    """Orders the reading of this site's points: one job a point, of the verb ``verify``."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="rehash")
-        self._lock = threading.Lock()
-        self._working: Future[None] | None = None
 
     def tick(self, now: datetime) -> None:
-        """Begin with the point that was unread longest, where one is due and none is being read."""
-        with self._lock:
-            if self._working is not None and not self._working.done():
-                return
-            point = due(here(self._parts.states.snapshot(), self._parts.site), now)
-            if point is not None:
-                self._working = self._pool.submit(self._drive, point)
+        """Order the reading of the point that was unread longest, where one is due and none is being read."""
+        if any(job.order.verb == VERB for job in self._parts.jobs.open()):
+            return
+        point = due(here(self._parts.states.snapshot(), self._parts.site), now)
+        if point is not None:
+            self._order(point, BY, f"{VERB}:{point.dataset}:{point.id}:{to_text(now)[:10]}")
 
     def read_now(self, dataset: str | None, by: str) -> dict[str, Any]:
         """Read the newest point of one dataset, or of each, now; answers what was found of each."""
@@ -77,45 +63,40 @@ class RehashTask:
         if not wanted:
             why = "no recovery point of it is kept at this site"
             raise Refusal("backup.not-ours", what, why, "ask the other site's controller, or: ncia backup run")
-        return {"read": [told.model_dump() for told in (self.read(point, by) for point in wanted)]}
+        asked = [(point, self._order(point, by, new_id(VERB, self._parts.clock.now()))) for point in wanted]
+        for point, job in asked:
+            if job.order.details["point"]["point"] != point.id:
+                why = f"job {job.id} reads another point of {point.dataset}"
+                raise Refusal("backup.busy", what, why, "ask again when it has ended")
+        return {"read": [self._found(point, job).model_dump() for point, job in asked]}
 
-    def read(self, point: RecoveryPoint, by: str) -> PointRehashed:
-        """Read one point in this thread and journal what was found; a point that cannot be read is an error."""
-        job, began = new_id("rehash", self._parts.clock.now()), self._parts.clock.now()
-        backup, why = point.backup, ""
-        try:
-            self._parts.store.reread(backup.path, backup.manifest_sha256)
-        except CopyDamaged as damage:
-            if self._parts.states.snapshot().point(point.dataset, point.id) is None:
-                what = f"read {point.id} again"
-                raise Refusal("backup.deleted", what, "it was deleted meanwhile", "ncia backup list") from damage
-            why = damage.why
-        told = PointRehashed(
-            job=job,
-            point=point.id,
+    def _found(self, point: RecoveryPoint, job: Job) -> PointRehashed:
+        """What the job has found; raises where it could not look, or where the point was deleted meanwhile."""
+        ended = self._parts.jobs.wait(job.id, WAIT_SECONDS_MAX)
+        known = self._parts.states.snapshot().point(point.dataset, point.id)
+        what = f"read {point.id} again"
+        if known is None:
+            raise Refusal("backup.deleted", what, "it was deleted meanwhile", "ncia backup list")
+        if known.reread is None or known.reread.outcome.job != job.id:
+            raise Unreachable("backup.not-reread", what, ended.sentence or ended.state, "is the store's host up?")
+        return known.reread.outcome
+
+    def _order(self, point: RecoveryPoint, by: str, job: JobId) -> Job:
+        """Have the point read; where a point of the dataset is being read, answer that job."""
+        estate, backup = self._parts.estate, point.backup
+        system = estate.systems.get(SystemId(point.dataset.split("/", 1)[0]))
+        order = Order(
+            id=job,
+            verb=VERB,
             dataset=point.dataset,
-            store_site=backup.store_site,
-            matched=not why,
-            manifest_sha256=backup.manifest_sha256,
-            size_bytes=backup.size_bytes,
-            files=backup.files,
-            seconds=round((self._parts.clock.now() - began).total_seconds(), 3),
-            why=why,
+            priority=AFTER_BACKUPS + (system.grade if system else 0),
+            by=by,
+            due_at=to_text(self._parts.clock.now()),
+            hosts=(estate.host_of(self._parts.site, "store").id,),
+            details={"point": backup.model_dump()},
+            lane=VERB,
         )
-        self._parts.journal.append(told, by=by)
-        return told
-
-    def close(self) -> None:
-        """Begin no other reading. One that is under way ends by itself: it changes nothing."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _drive(self, point: RecoveryPoint) -> None:
-        try:
-            told = self.read(point, BY)
-        except NciaError as error:
-            _log.warning("backup.not-reread", point=point.id, why=str(error))
-        else:
-            _log.info("backup.reread", point=point.id, matched=told.matched, why=told.why)
+        return self._parts.jobs.enqueue(order)
 
 
 def here(state: State, site: SiteId) -> Mapping[str, tuple[RecoveryPoint, ...]]:

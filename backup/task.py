@@ -131,7 +131,7 @@ class BackupTask:
         return state.started.get(site, self._made_at)
 
     def _busy(self) -> frozenset[str]:
-        return frozenset(job.order.dataset for job in self._parts.jobs.open())
+        return frozenset(job.order.dataset for job in self._parts.jobs.open() if not job.order.lane)
 
     def _kept(self) -> Collection[str]:
         return [plan.job_token(job.id) for job in self._parts.jobs.open()]

@@ -1,4 +1,4 @@
-"""What a job of protecting does: the works of the verbs ``protect`` and ``prove``, as the executor calls them."""
+"""What jobs of protecting do: the works of the verbs ``protect``, ``prove`` and ``verify``, as executors call them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Protecting:
         self._performer = performer
 
     def works(self) -> Mapping[str, Work]:
-        return {"protect": self.protect, "prove": self.prove}
+        return {"protect": self.protect, "prove": self.prove, "verify": self.verify}
 
     def protect(self, job: Job, steps: Steps) -> str:
         """Back up, prove, then let go of points that newer, proven ones have made needless."""
@@ -35,6 +35,14 @@ class Protecting:
         charge = self._charge(job)
         point = BackupFinished.model_validate(job.order.details["point"])
         return judged(self._performer.prove(steps, point, charge.dataset.database, job.order.by))
+
+    def verify(self, job: Job, steps: Steps) -> str:
+        """Read the point again that was chosen when the job was ordered."""
+        point = BackupFinished.model_validate(job.order.details["point"])
+        told = self._performer.read_again(steps, point, job.order.by)
+        if not told.matched:
+            raise StepFailed(f"{told.point} is not what was written: {told.why}")
+        return f"{told.point}: {told.files} files, {told.size_bytes} bytes as they were written"
 
     def _charge(self, job: Job) -> Charge:
         details = job.order.details

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from backup.ledger import JournalLedger
     from backup.ports import Store
     from backup.rehash import RehashTask
-    from backup.stores.remote import RemoteStore
     from backup.task import BackupTask
     from ncia.app.reports import SiteReports
     from ncia.core.journal.durable import TwoOfThree
@@ -134,7 +133,7 @@ class Controller:
         self.queue = open_queue(settings, closing)
         store = copies(settings, estate, closing)
         self.backups, self.ledger, self.executor = protecting(self, store, closing)
-        self.rehash = self.rehash_task(store, closing)
+        self.rehash = self.rehash_task()
         self.loss = self.loss_desk(closing)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.broadcast = Broadcast(lambda: self.status().to_json())
@@ -198,13 +197,10 @@ class Controller:
         site, state = self.settings.site, self.state.snapshot
         return SiteReports(site, self.estate, self.journal, state, self.continuity, self.clock)
 
-    def rehash_task(self, store: RemoteStore, closing: ExitStack) -> RehashTask:
+    def rehash_task(self) -> RehashTask:
         from backup.rehash import Parts, RehashTask
 
-        parts = Parts(self.estate, self.settings.site, self.journal, self.state, store, self.clock)
-        task = RehashTask(parts)
-        closing.callback(task.close)
-        return task
+        return RehashTask(Parts(self.estate, self.settings.site, self.state, self.queue.jobs, self.clock))
 
     def loss_desk(self, closing: ExitStack) -> LossDesk:
         from recovery.loss.contents import PostgresContents

@@ -9,18 +9,27 @@ from datetime import timedelta
 
 import pytest
 
+from backup.ledger import JournalLedger
+from backup.perform import Performer
 from backup.ports import CopyDamaged
 from backup.rehash import REREAD_SECONDS, Parts, RehashTask, due, here, read_at
+from backup.work import Protecting
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.journal.entries import BackupFinished, PointDeleted, PointRehashed
+from ncia.core.work.jobs import Limits
 from tests.backup.world import DATASET, NOW, WEST, World
+from tests.fakes.jobs import FakeJobs
 
 DAY = timedelta(seconds=REREAD_SECONDS)
 
 
 def task_of(world: World, store: object = None) -> RehashTask:
-    parts = Parts(world.estate, WEST, world.journal, world.states, store or world.store, world.clock)  # type: ignore[arg-type]
-    return RehashTask(parts)
+    """The task, and an executor that carries its jobs out with ``store``."""
+    jobs = FakeJobs()
+    ledger = JournalLedger(world.journal, world.states, jobs.check)
+    performer = Performer(ledger, world.sources, store or world.store, world.clock)  # type: ignore[arg-type]
+    jobs.start(Protecting(world.estate, performer).works(), Limits())
+    return RehashTask(Parts(world.estate, WEST, world.states, jobs, world.clock))
 
 
 def taken(world: World) -> BackupFinished:
@@ -56,7 +65,6 @@ def test_a_whole_copy_is_found_whole_and_a_flipped_byte_ends_its_standing(world:
     (damaged,) = task.read_now(None, "kim")["read"]
     assert (damaged["matched"], victim.name in damaged["why"]) == (False, True)
     assert world.states.snapshot().newest_proven(DATASET) is None
-    task.close()
 
 
 def test_a_manifest_that_was_exchanged_is_found_by_the_journals_hash(world: World) -> None:
@@ -65,7 +73,6 @@ def test_a_manifest_that_was_exchanged_is_found_by_the_journals_hash(world: Worl
         manifest.write("\n")
     task = task_of(world)
     assert "not the one that was journalled" in task.read_now(DATASET, "kim")["read"][0]["why"]
-    task.close()
 
 
 def test_a_copy_that_vanished_is_damaged_and_one_that_was_deleted_meanwhile_is_not(world: World) -> None:
@@ -85,7 +92,6 @@ def test_a_copy_that_vanished_is_damaged_and_one_that_was_deleted_meanwhile_is_n
     with pytest.raises(Refusal, match="deleted meanwhile"):
         task_of(world, Store(deleted)).read_now(DATASET, "kim")
     assert len(rehashed(world)) == before
-    task.close()
 
 
 def test_a_store_that_cannot_be_reached_says_nothing_about_the_copy(world: World) -> None:
@@ -107,7 +113,8 @@ def test_the_calendar_reads_what_was_unread_for_a_day_and_nothing_else(world: Wo
     task = task_of(world)
     task.tick(point.at)
     task.tick(point.at + DAY)
-    task._pool.shutdown(wait=True)
+    for job in task._parts.jobs.open():
+        task._parts.jobs.wait(job.id, 30)
     assert [told.point for told in rehashed(world)] == [point.id]
     again = here(world.states.snapshot(), WEST)[DATASET][0]
     assert read_at(again) > read_at(replace(again, reread=None))
@@ -119,4 +126,3 @@ def test_a_dataset_that_is_not_kept_here_is_one_clear_error(world: World) -> Non
         task.read_now(DATASET, "kim")
     with pytest.raises(NciaError, match="not in the estate"):
         task.read_now("tax/nothing", "kim")
-    task.close()

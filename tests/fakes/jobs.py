@@ -92,7 +92,7 @@ class FakeJobs:
 
     def enqueue(self, order: Order) -> Job:
         with self._lock:
-            open_one = next((job for job in self.open() if job.order.dataset == order.dataset), None)
+            open_one = next((job for job in self.open() if job.order.holds == order.holds), None)
             found = self._known.get(order.id) or open_one or self._known.setdefault(order.id, Job(order))
         self._look()
         return found

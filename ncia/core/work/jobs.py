@@ -24,7 +24,8 @@ class Order:
     """Work asked for. The ``id`` is chosen by who asks: the same id is the same job, however often it is asked for.
 
     ``priority``: the system's grade, 1 first. ``link`` and ``hosts``: what it loads, and so what limits it (an empty
-    link: none). ``details``: what the work's own code needs to know.
+    link: none). ``details``: what the work's own code needs to know. ``lane``: jobs that change nothing of the dataset
+    have one of their own, and stand in nobody's way.
     """
 
     id: JobId
@@ -36,6 +37,12 @@ class Order:
     link: str = ""
     hosts: tuple[str, ...] = ()
     details: Mapping[str, Json] = field(default_factory=dict)
+    lane: str = ""
+
+    @property
+    def holds(self) -> str:
+        """What no two open jobs may hold at once."""
+        return f"{self.dataset} {self.lane}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class Jobs(Protocol):
 
     def enqueue(self, order: Order) -> Job:
         """Have it done. Answers the job of that id where it is known, whatever became of it; else the dataset's open
-        job, for no dataset has two; else a new one."""
+        job, for no dataset has two in one lane; else a new one."""
         ...
 
     def get(self, job: JobId) -> Job | None: ...
@@ -160,7 +167,7 @@ def admissible(known: Sequence[Job], limits: Limits, slots: int) -> tuple[Job, .
     busy: set[str] = set()
     for job in (job for job in known if job.state == "running"):
         _count(job.order, links, hosts)
-        busy.add(job.order.dataset)
+        busy.add(job.order.holds)
     chosen: list[Job] = []
     for job in sorted((job for job in known if job.state == "queued"), key=lambda job: job.order.priority):
         order = job.order
@@ -168,10 +175,10 @@ def admissible(known: Sequence[Job], limits: Limits, slots: int) -> tuple[Job, .
             break
         full = bool(order.link) and links.get(order.link, 0) >= limits.per_link
         full = full or any(hosts.get(host, 0) >= limits.per_host for host in order.hosts)
-        if full or order.dataset in busy:
+        if full or order.holds in busy:
             continue
         _count(order, links, hosts)
-        busy.add(order.dataset)
+        busy.add(order.holds)
         chosen.append(job)
     return tuple(chosen)
 

@@ -46,7 +46,7 @@ JOBS = Table(
     METADATA,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
-    Column("dataset", Text, nullable=False),
+    Column("holds", Text, nullable=False),
     Column("order", Text, nullable=False),  # JSON
     Column("state", Text, nullable=False),
     Column("sentence", Text, nullable=False, default=""),
@@ -55,7 +55,7 @@ JOBS = Table(
     Column("cancelled_by", Text, nullable=False, default=""),
 )
 _open = JOBS.c.state.in_(OPEN)
-Index("ncia_jobs_one_open", JOBS.c.dataset, unique=True, sqlite_where=_open, postgresql_where=_open)
+Index("ncia_jobs_one_open", JOBS.c.holds, unique=True, sqlite_where=_open, postgresql_where=_open)
 EXECUTORS = Table(
     "ncia_executors", METADATA, Column("name", Text, primary_key=True), Column("beats", BigInteger, nullable=False)
 )
@@ -84,12 +84,12 @@ class JobRows:
 
     def enqueue(self, order: Order) -> Job:
         """See :meth:`ncia.core.work.jobs.Jobs.enqueue`."""
-        values = {"id": order.id, "dataset": order.dataset, "order": _order_text(order), "state": "queued"}
+        values = {"id": order.id, "holds": order.holds, "order": _order_text(order), "state": "queued"}
         while True:
             with self._transaction("order a job in") as connection:
                 connection.execute(self._insert(JOBS).values(**values).on_conflict_do_nothing())
                 found = _first(connection, JOBS.c.id == order.id)
-                found = found or _first(connection, JOBS.c.dataset == order.dataset, JOBS.c.state.in_(OPEN))
+                found = found or _first(connection, JOBS.c.holds == order.holds, JOBS.c.state.in_(OPEN))
             if found is not None:  # None: the dataset's open job ended between the two statements
                 return found
 

@@ -157,6 +157,17 @@ def test_a_dataset_has_one_open_job(bench: Bench) -> None:
     assert bench.jobs.get("backup-2") is None
 
 
+def test_a_job_that_only_reads_has_a_lane_of_its_own(bench: Bench) -> None:
+    gate = Gate()
+    bench.start({"protect": gate, "verify": gate})
+    bench.jobs.enqueue(order("backup-1"))
+    assert bench.jobs.enqueue(order("verify-1", verb="verify", lane="verify")).id == "verify-1"
+    assert bench.jobs.enqueue(order("verify-2", verb="verify", lane="verify")).id == "verify-1"
+    gate.await_inside("backup-1", "verify-1")
+    gate.let("backup-1", "verify-1")
+    assert {bench.jobs.wait(name, SECONDS_MAX).state for name in ("backup-1", "verify-1")} == {"succeeded"}
+
+
 @pytest.mark.parametrize("limit", ["per_executor", "per_link", "per_host"])
 def test_no_more_run_at_once_than_each_limit_allows(bench: Bench, limit: str) -> None:
     gate = Gate()
