@@ -33,7 +33,7 @@ def look(made: ReceiverProbe) -> Findings:
 
 
 def becomes(servers: Pair, names: tuple[str, str], code: str) -> Findings:
-    """Look after look until it is so; each with a write before, for this standby speaks only when it is sent something."""
+    """Look after look until it is so; each after a write, for this standby speaks only when it is sent something."""
     end = time.monotonic() + SECONDS_MAX
     while True:
         servers.primary.carry_out("UPDATE ncia.canary SET written_at = clock_timestamp()")
@@ -77,6 +77,6 @@ def test_a_primary_that_does_not_answer_says_nothing_of_the_receiver() -> None:
 def test_one_that_is_silent_is_down_and_one_that_is_behind_is_degraded() -> None:
     made = probe("")
     at = SetClock().now()
-    assert said(made._judged((COUNTED, "streaming", 0, 3.5), at))[1:] == (Outcome.BAD, "silent")
-    behind = made._judged((COUNTED, "streaming", BEHIND_BYTES_MAX + 1, 0.1), at)
+    assert said(made._judged((True, 0, 3.5), at))[1:] == (Outcome.BAD, "silent")
+    behind = made._judged((True, BEHIND_BYTES_MAX + 1, 0.1), at)
     assert said(behind)[1:] == (Outcome.DEGRADED, "behind")
