@@ -18,13 +18,13 @@ from ncia.core.base.ids import SiteId, Subject, SystemId
 SILENT_SECONDS_MAX = 3.0
 BEHIND_BYTES_MAX = 16 << 20  # one segment of the usual size
 CLAUSE_LENGTH_MAX = 160
-Row = tuple[str, str, int, float]
+Row = tuple[bool, int, float]
 
-LOOK = b"""SELECT r.application_name, r.state,
+LOOK = b"""SELECT r.application_name = %s AND r.state = 'streaming',
   greatest(0, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), coalesce(r.flush_lsn, '0/0')))::int8,
   coalesce(extract(epoch FROM clock_timestamp() - r.reply_time), 1e9)::float8
 FROM pg_stat_replication r WHERE r.application_name IN (%s, %s) AND NOT pg_is_in_recovery()
-ORDER BY r.application_name = %s DESC"""
+ORDER BY 1 DESC"""
 
 
 class ReceiverProbe:
@@ -61,7 +61,7 @@ class ReceiverProbe:
             return self._look(Outcome.RETIRED, "active-elsewhere", f"the system is active at {standing.site}", at)
         try:
             rows = await self._patience.wait_for(
-                lambda: self._server.rows(LOOK, self._counted, self._joining, self._counted)
+                lambda: self._server.rows(LOOK, self._counted, self._counted, self._joining)
             )
         except (psycopg.Error, StillWaiting, OSError) as error:
             why = (str(error).strip() or type(error).__name__).splitlines()[0][:CLAUSE_LENGTH_MAX]
@@ -75,7 +75,7 @@ class ReceiverProbe:
     def _judged(self, row: Row | None, at: datetime) -> Findings:
         if row is None:
             return self._look(Outcome.BAD, "absent", f"no receiver of {self._peer} is connected to the primary", at)
-        name, state, behind, silent = row
+        counted, behind, silent = row
         measures = (
             Measure(self._subject, "behind_bytes", float(behind), at),
             Measure(self._subject, "silent_seconds", round(silent, 3), at),
@@ -83,8 +83,8 @@ class ReceiverProbe:
         if silent > SILENT_SECONDS_MAX:
             why = f"the receiver of {self._peer} has not spoken for {silent:.1f} s"
             return self._look(Outcome.BAD, "silent", why, at, measures)
-        if name != self._counted or state != "streaming":
-            why = f"the receiver of {self._peer} catches up ({state}), no commit waits for it yet"
+        if not counted:
+            why = f"the receiver of {self._peer} catches up, no commit waits for it yet"
             return self._look(Outcome.DEGRADED, "joining", why, at, measures)
         if behind > BEHIND_BYTES_MAX:
             why = f"the receiver of {self._peer} is {behind} bytes behind the primary"

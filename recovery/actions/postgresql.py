@@ -164,6 +164,7 @@ class PostgresDatabases:
                 passfile=str(self._passfile),
                 connect_timeout=CONNECT_SECONDS,
                 application_name="ncia recovery",
+                client_encoding="utf8",
                 options=f"-c statement_timeout={STATEMENT_MS}",
                 autocommit=True,
             )

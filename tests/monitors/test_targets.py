@@ -7,6 +7,7 @@ from monitors.targets import (
     EntryTarget,
     GateTarget,
     LeaseTarget,
+    ReceiverTarget,
     SiteTarget,
     Target,
     targets,
@@ -36,6 +37,13 @@ def test_a_centre_looks_at_its_own_databases_and_gates_and_a_witness_at_none() -
     assert {target.copy.site for target in of(DatabaseTarget, CENTRE)} == {CENTRE}
     assert len(of(GateTarget, CENTRE)) == len(of(EntryTarget, CENTRE)) == len(ESTATE.systems)
     assert of(DatabaseTarget, WITNESS) == of(GateTarget, WITNESS) == of(EntryTarget, WITNESS) == []
+
+
+def test_a_centre_looks_at_the_other_ones_receiver_of_each_synchronous_system() -> None:
+    looked_at = {(target.system.id, target.copy.site, target.peer) for target in of(ReceiverTarget, CENTRE)}
+    waiting = {s.id for s in ESTATE.systems.values() if s.grade == 1}
+    assert looked_at == {(system, CENTRE, PEER) for system in waiting}
+    assert of(ReceiverTarget, WITNESS) == []
 
 
 def test_addresses_are_those_that_the_vantage_must_dial() -> None:

@@ -1,5 +1,6 @@
 """Reading an estate: every sample of bad input tells exactly the faults that stand beside it."""
 
+import re
 import shutil
 from datetime import date
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from ncia.core.base.errors import Fault, InputFaults
 from ncia.core.config import check_estate, load_estate
+from ncia.core.estate.model import WithoutPartner
 
 SAMPLES = Path(__file__).parent / "samples"
 REFERENCE = Path(__file__).parents[3] / "configs"
@@ -120,3 +122,15 @@ def test_nesting_without_end_is_a_fault_and_no_crash(tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "base", tmp_path / "a")
     (tmp_path / "a" / "deep.yaml").write_text("links: " + "[" * 5000 + "]" * 5000)
     assert any(Path(f.file).name == "deep.yaml" for f in check_estate(tmp_path / "a", TODAY))
+
+
+def test_a_receiver_has_a_folder_beside_the_data_unless_told_and_a_system_blocks_without_partner(
+    tmp_path: Path,
+) -> None:
+    estate = load_estate(SAMPLES / "base")
+    assert estate.datasets["tax/rows"].copies["south"].receiver_directory == "receiver/tax"
+    assert estate.systems["tax"].without_partner is WithoutPartner.BLOCK
+    shutil.copytree(SAMPLES / "base", tmp_path / "a")
+    file = next(f for f in (tmp_path / "a").glob("*.yaml") if "grades:" in f.read_text())
+    file.write_text(re.sub(r"(number: 1,)", r"\1 without_partner: degrade,", file.read_text()))
+    assert load_estate(tmp_path / "a").systems["tax"].without_partner is WithoutPartner.DEGRADE
