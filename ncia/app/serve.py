@@ -16,6 +16,7 @@ from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
+from ncia.app.mirrors import mirror_task
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
 from ncia.core.base.clock import Clock, SystemClock, to_text
@@ -49,6 +50,7 @@ PROTECT_SECONDS = 5.0
 REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
 SYNC_SECONDS = 1.0
+MIRROR_SECONDS = 1.0
 CONTROLLER = "controller"
 
 
@@ -88,6 +90,8 @@ class Controller:
         self.backups, self.ledger, self.executor = protecting(self, store, closing)
         self.rehash = self.rehash_task(store, closing)
         self.loss = self.loss_desk(closing)
+        self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)
+        closing.callback(self.mirrors.close)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
@@ -98,6 +102,7 @@ class Controller:
         self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
+        self.calendar.every(MIRROR_SECONDS, "mirror", self.mirrors.tick)
 
     async def serve(self) -> None:
         from ncia.api.routes import build, build_receipts
@@ -274,7 +279,9 @@ def protecting(
 
 
 def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore) -> RecoveryDesk:
+    from ncia.app.documents import DocumentStores
     from recovery.actions.applications import HttpApplications
+    from recovery.actions.documents import DocumentMarks
     from recovery.actions.front_door import FrontDoor
     from recovery.actions.postgresql import PostgresDatabases
     from recovery.fencing.claims import Claims, WardenControl
@@ -292,6 +299,7 @@ def recovery_desk(settings: SiteSettings, estate: Estate, journal: Journal, stat
         applications=HttpApplications(estate, site),
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
         receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
+        marks=DocumentMarks(site, DocumentStores(estate, site, settings.secrets).of),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

@@ -17,9 +17,9 @@ from ncia.core.estate import Estate
 from ncia.core.estate.model import SiteKind
 from ncia.lab import secrets
 from ncia.lab.elf import make_dynamic_writable
-from ncia.lab.layout import Layout, end_settings, linked
+from ncia.lab.layout import FILES, OBJECTS, Layout, end_settings, linked
 
-FOLDERS = ("configs", "state", "run", "secrets", "log", "store", "pg")
+FOLDERS = ("configs", "state", "run", "secrets", "log", "store", "pg", FILES, OBJECTS)
 VERIFY = "pg_verifybackup"
 WRAPPER = """#!/bin/sh
 # The wheel's own crashes: this one runs a copy with its dynamic section made writable.
@@ -61,6 +61,9 @@ def make_site(layout: Layout, estate: Estate, site: SiteId) -> None:
     layout.settings(site).write_text("\n".join(lines) + "\n")
     if estate.sites[site].kind is SiteKind.CENTRE:
         make_tools(layout.tools(site))
+    for dataset in estate.datasets.values():
+        if site in dataset.documents:
+            layout.documents(dataset.documents[site]).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def copy_estate(source: Path, target: Path, keys: secrets.Keys) -> None:

@@ -1,7 +1,8 @@
 """A host that the platform commands over SSH: strict keys, commands and SFTP, as the site's database user.
 
 ``python -m ncia.lab.ssh --settings SITE/site.yaml --host ID``, working in the host's own folder (host key and
-authorized keys lie there). Commands work in the site's folder.
+authorized keys lie there). Commands work in the site's folder; SFTP sees the site's file root as ``/``, and who enters
+as the host's SFTP user runs no command.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import asyncssh
 
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Host
+from ncia.lab.file_root import FileRoot
+from ncia.lab.layout import FILES
 
 CHUNK_BYTES = 64 * 1024
 LOGIN_SECONDS_MAX = 10
@@ -26,10 +29,9 @@ COMMAND_NOT_STARTED = 127
 
 
 class Door(asyncssh.SSHServer):
-    """Lets in one user, by key alone."""
+    """Lets in the users of ``authorized_keys``, each by a key of that file alone."""
 
-    def __init__(self, user: str, authorized_keys: Path) -> None:
-        self._user = user
+    def __init__(self, authorized_keys: Mapping[str, Path]) -> None:
         self._authorized_keys = authorized_keys
         self._connection: asyncssh.SSHServerConnection | None = None
 
@@ -38,8 +40,8 @@ class Door(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         # Another user's name meets no authorized key at all.
-        if username == self._user and self._connection is not None:
-            self._connection.set_authorized_keys(str(self._authorized_keys))
+        if username in self._authorized_keys and self._connection is not None:
+            self._connection.set_authorized_keys(str(self._authorized_keys[username]))
         return True
 
     def password_auth_supported(self) -> bool:
@@ -61,8 +63,17 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
     }
 
     running: set[asyncio.Task[None]] = set()
+    root = site / FILES
+    root.mkdir(mode=0o700, exist_ok=True)
+    users = {host.user: folder / "authorized_keys"}
+    if host.sftp_user:
+        users[host.sftp_user] = folder / "authorized_files_keys"
 
     async def command(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if process.get_extra_info("username") != host.user:
+            process.stderr.write(b"this user may use SFTP and run nothing\n")
+            process.exit(COMMAND_NOT_STARTED)
+            return
         # A task of its own: the connection's tasks end with the connection, and a command must not.
         task = asyncio.create_task(run_command(process, site, environment))
         running.add(task)
@@ -72,10 +83,10 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
     return await asyncssh.listen(
         host.ssh.host,
         host.ssh.port,
-        server_factory=lambda: Door(host.user, folder / "authorized_keys"),
+        server_factory=lambda: Door(users),
         server_host_keys=[str(folder / "host_key")],
         process_factory=command,
-        sftp_factory=True,
+        sftp_factory=lambda channel: FileRoot(channel, root),
         allow_scp=False,
         encoding=None,
         login_timeout=LOGIN_SECONDS_MAX,

@@ -34,10 +34,10 @@ class Vantage:
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that was missed, or a proof that failed, of a dataset; ``why`` is one clause."""
+    """A run that was missed, a proof that failed, or a mirror that does, of a dataset; ``why`` is one clause."""
 
-    kind: str  # "backup" or "proof"
-    dataset: str
+    kind: str  # "backup", "proof" or "mirror"
+    dataset: str  # of a mirror: <dataset>@<site where it ends>
     since: datetime
     why: str
 

@@ -189,6 +189,21 @@ def proof_failed(scene: Scene) -> Told:
     return told, f"ncia backup prove {scene.name}"
 
 
+def store_down(scene: Scene) -> Told:
+    what = f"the store {scene.name} at {scene.place(scene.site)} does not accept since {scene.since} ({_why(scene)})"
+    return f"{what}: acts with documents are refused where they need it, and nothing is mirrored from or to it.", ""
+
+
+def mark_stopped(scene: Scene) -> Told:
+    what = f"the documents {scene.name} at {scene.place(scene.site)} take no canary since {scene.since}"
+    return f"{what} ({_why(scene)}): their loss is not measured.", ""
+
+
+def mirror_behind(scene: Scene) -> Told:
+    what = f"the mirror of {scene.name} at {scene.place(scene.site)} does not follow since {scene.since}"
+    return f"{what} ({_why(scene)}).", "ncia status"
+
+
 TABLE: dict[str, Callable[[Scene], Told]] = {
     "site-lost": site_lost,
     "isolated": isolated,
@@ -210,6 +225,9 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "receiver-gone": receiver_gone,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
+    "store-down": store_down,
+    "mark-stopped": mark_stopped,
+    "mirror-behind": mirror_behind,
 }
 
 

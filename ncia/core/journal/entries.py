@@ -211,6 +211,17 @@ class RunMissed(Body):
     reason: str
 
 
+class MirrorChanged(Body):
+    """The mirror of a file tree or bucket into ``target_site`` is now so; ``idle``: its system is active there."""
+
+    KIND = "mirror.changed"
+    dataset: str
+    source_site: str
+    target_site: str
+    state: Literal["following", "failing", "idle"]
+    sentence: str  # why it fails; from where to where it follows
+
+
 # --- recovering --------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +370,7 @@ BODIES: tuple[type[Body], ...] = (
     ProofFailed,
     PointDeleted,
     RunMissed,
+    MirrorChanged,
     PlanMade,
     ApprovalGiven,
     ApprovalRefused,

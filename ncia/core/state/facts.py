@@ -15,6 +15,7 @@ from ncia.core.journal.entries import (
     BackupStarted,
     IncidentChanged,
     IncidentOpened,
+    MirrorChanged,
     PlanMade,
     PointRehashed,
     ProofFailed,
@@ -111,6 +112,14 @@ class Job:
 class Missed:
     at: datetime
     run: RunMissed
+
+
+@dataclass(frozen=True)
+class MirrorState:
+    """What was last written of one mirror, and when."""
+
+    at: datetime
+    body: MirrorChanged
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ncia.core.journal.entries import (
     IncidentClosed,
     IncidentOpened,
     LossListed,
+    MirrorChanged,
     PlanMade,
     PointDeleted,
     PointRehashed,
@@ -44,7 +45,18 @@ from ncia.core.journal.entries import (
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step, SyncChange
+from ncia.core.state.facts import (
+    Incident,
+    Job,
+    MirrorState,
+    Missed,
+    Proof,
+    RecoveryPoint,
+    Reread,
+    Run,
+    Step,
+    SyncChange,
+)
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -241,6 +253,11 @@ def sync_restored(state: State, entry: Entry, body: SyncRestored) -> None:
     state.syncs = {**state.syncs, body.system: SyncChange(True, entry.at, body.site)}
 
 
+def mirror_changed(state: State, entry: Entry, body: MirrorChanged) -> None:
+    key = (body.dataset, body.target_site)
+    state.mirrors = {**state.mirrors, key: MirrorState(entry.at, body)}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
@@ -257,6 +274,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ProofFailed.KIND: proof_failed,
     PointDeleted.KIND: point_deleted,
     RunMissed.KIND: run_missed,
+    MirrorChanged.KIND: mirror_changed,
     PlanMade.KIND: plan_made,
     ApprovalGiven.KIND: approval_given,
     ApprovalRefused.KIND: approval_refused,
