@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ncia.core.base.ids import SiteId, Subject, SystemId
-from ncia.core.estate.model import Address, Estate, PostgresCopy, Replication, Site, SiteKind, System
+from ncia.core.estate.model import (
+    Address,
+    BucketCopy,
+    Dataset,
+    Estate,
+    PostgresCopy,
+    Replication,
+    Site,
+    SiteKind,
+    System,
+    TreeCopy,
+    store_of,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,33 @@ class LeaseTarget:
     members: tuple[Address, ...]
 
 
-Target = AppTarget | EntryTarget | GateTarget | DatabaseTarget | ReceiverTarget | SiteTarget | LeaseTarget
+@dataclass(frozen=True)
+class DocumentsTarget:
+    """``mark:`` and ``mirror:`` of one file tree or bucket at the vantage's own site."""
+
+    dataset: Dataset
+    copy: TreeCopy | BucketCopy
+
+
+@dataclass(frozen=True)
+class StoreTarget:
+    """A host of file trees or an object store of the vantage's own site."""
+
+    subject: Subject
+    address: Address
+
+
+Target = (
+    AppTarget
+    | EntryTarget
+    | GateTarget
+    | DatabaseTarget
+    | ReceiverTarget
+    | SiteTarget
+    | LeaseTarget
+    | DocumentsTarget
+    | StoreTarget
+)
 
 
 def vantages(estate: Estate) -> tuple[SiteId, ...]:
@@ -80,6 +118,8 @@ def targets(estate: Estate, viewer: SiteId) -> tuple[Target, ...]:
             found.append(AppTarget(system, at, estate.seen(application.address, at, viewer)))
         if estate.sites[viewer].kind is SiteKind.CENTRE:
             found += _of_centre(estate, system, viewer)
+    if estate.sites[viewer].kind is SiteKind.CENTRE:
+        found += _documents(estate, viewer)
     for site in estate.sites.values():
         if site.kind is not SiteKind.PUBLIC:
             found.append(_site(estate, site, viewer))
@@ -103,6 +143,19 @@ def _of_centre(estate: Estate, system: System, viewer: SiteId) -> list[Target]:
         if dataset.replication is Replication.SYNCHRONOUS:
             found.append(ReceiverTarget(system, copy, dataset.database, estate.peer_of(viewer)))
     return found
+
+
+def _documents(estate: Estate, viewer: SiteId) -> list[Target]:
+    """The documents at the vantage's own site, and each store that holds some of them, once."""
+    found: list[Target] = []
+    stores: dict[Subject, Address] = {}
+    for system in estate.systems.values():
+        for dataset in system.documents:
+            copy = dataset.documents[viewer]
+            found.append(DocumentsTarget(dataset, copy))
+            address = estate.hosts[copy.host].ssh if isinstance(copy, TreeCopy) else copy.endpoint
+            stores.setdefault(Subject(f"store:{store_of(copy)}@{viewer}"), address)
+    return found + [StoreTarget(subject, address) for subject, address in stores.items()]
 
 
 def _site(estate: Estate, site: Site, viewer: SiteId) -> SiteTarget:

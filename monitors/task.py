@@ -204,7 +204,7 @@ def _words_of(body: IncidentOpened | IncidentChanged) -> dict[str, object]:
 
 def _lacks(state: State) -> Iterator[Lack]:
     """Runs that were missed, backups and proofs whose newest attempt failed, copies whose bytes changed: one lack per
-    dataset and kind."""
+    dataset and kind; mirrors that their controllers cannot carry on."""
     found: dict[tuple[str, str], Lack] = {}
     for missed in state.missed:
         kind = "proof" if "pro" in missed.run.job.split(":")[0] else "backup"
@@ -229,6 +229,9 @@ def _lacks(state: State) -> Iterator[Lack]:
             why = "; ".join(fact.compared.differences)
             found.setdefault(("program", dataset), Lack("program", dataset, fact.compared_at, why))
     yield from found.values()
+    for (dataset, site), mirror in state.mirrors.items():
+        if mirror.body.state == "failing":
+            yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)
 
 
 def _later(state: State, dataset: str, moment: datetime) -> bool:

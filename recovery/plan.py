@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal
-from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.base.ids import DatasetId, RunId, SiteId, SystemId
 from ncia.core.estate.model import Estate, Isolated, Replication, SiteKind, System
 from recovery.fencing.keys import Epoch, Sync, SyncMode
 from recovery.planned import VERSION, LeftOut, Loss, Move, Plan, PlannedStep
@@ -30,10 +30,20 @@ synchronous commit is not acknowledged at all."""
 
 
 @dataclass(frozen=True)
+class DocumentCopy:
+    """The newest canary of a file tree or bucket at our copy; ``None``: there is none, or ``trouble`` says why not."""
+
+    dataset: DatasetId
+    newest_canary_at: datetime | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What was found out about one system when the plan was asked for. ``replica`` is ``None`` where its server here
     did not answer, and ``trouble`` says why. ``cleared_by`` is the run that cleared its synchronous requirement, by the
-    journal; ``sync`` is what etcd says, which counts more. ``received`` is what our receiver of it holds."""
+    journal; ``sync`` is what etcd says, which counts more. ``received`` is what our receiver of it holds;
+    ``documents``, of each of its file trees and buckets, what our copy says."""
 
     replica: Replica | None
     outage: Outage
@@ -42,6 +52,7 @@ class Facts:
     sync: Sync | None = None
     received: Received | None = None
     drift: tuple[str, ...] = ()  # how its program here differs from the one that served, as last compared
+    documents: tuple[DocumentCopy, ...] = ()
 
     @property
     def waited(self) -> bool:
@@ -153,7 +164,39 @@ def systems_at(estate: Estate, site: SiteId, epochs: Mapping[SystemId, Epoch]) -
 
 
 def loss_of(system: System, facts: Facts, canary_interval_seconds: float, now: datetime) -> Loss:
-    """What promoting the copy here would lose: the time from its newest canary to the loss, and one canary interval."""
+    """What promoting the copies here would lose. An act is its rows and its document: the worst dataset counts."""
+    lost_at = facts.outage.since or now
+    rows = _loss_of_rows(system, facts, canary_interval_seconds, now)
+    waited = system.postgres.replication is Replication.SYNCHRONOUS and facts.waited
+    direct = {d.id for d in system.documents if d.replication is Replication.SYNCHRONOUS} if waited else set()
+    papers = [
+        _loss_of_documents(copy, lost_at, None if copy.dataset in direct else canary_interval_seconds)
+        for copy in facts.documents
+    ]
+    return max((rows, *papers), key=lambda loss: (loss.seconds is None, loss.seconds or 0.0))
+
+
+def _loss_of_documents(copy: DocumentCopy, lost_at: datetime, interval_seconds: float | None) -> Loss:
+    """``interval_seconds`` ``None``: acts waited until their document was here."""
+    if copy.newest_canary_at is None:
+        why = copy.trouble or f"the copy of {copy.dataset} here holds no canary"
+        return Loss(None, "unknown", f"not known: {why}")
+    behind, mark = max(0.0, (lost_at - copy.newest_canary_at).total_seconds()), to_text(copy.newest_canary_at)
+    if interval_seconds is not None:
+        seconds = round(behind + interval_seconds, 3)
+        told = f"at most {seconds:.1f} s, from the newest canary at the copy of {copy.dataset}"
+        return Loss(seconds, "measured", told, mark)
+    if behind <= IN_SYNC_SECONDS:
+        told = f"nothing: acts waited for the copy of {copy.dataset}, in sync {behind:.1f} s before the loss"
+        return Loss(0.0, "synchronous", told, mark)
+    why = (
+        f"acts should wait for the copy of {copy.dataset}, but its newest canary is {behind:.0f} s older than the loss"
+    )
+    return Loss(None, "unknown", f"not known: {why}", mark)
+
+
+def _loss_of_rows(system: System, facts: Facts, canary_interval_seconds: float, now: datetime) -> Loss:
+    """The time from the copy's newest canary to the loss, and one canary interval; nothing where commits waited."""
     if facts.replica is None or facts.replica.newest_canary_at is None:
         why = facts.trouble or "its copy here holds no canary"
         return Loss(None, "unknown", f"not known: {why}")
@@ -330,7 +373,7 @@ def _objection(
         return "it may go on writing when cut off, so an expired lease does not fence it", False
     if loss.seconds is None:
         return f"the loss is {loss.sentence}", True
-    promised = system.postgres.promise.rpo_seconds
+    promised = system.promise.rpo_seconds
     if loss.seconds > promised:
         return f"its copy is behind its promise: {loss.seconds:.1f} s would be lost, promised is {promised:g} s", True
     return "", True

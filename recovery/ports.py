@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.estate.model import Dataset
 from ncia.core.journal.entries import Body
 from recovery.fencing.claims import LeaseState
 from recovery.fencing.keys import Epoch, OpenRun, Sync
@@ -161,6 +162,14 @@ class Receivers(Protocol):
         ...
 
 
+class Marks(Protocol):
+    """The canaries of file trees and buckets at our own site."""
+
+    def newest(self, dataset: Dataset) -> datetime | None:
+        """When the newest canary at our copy was written; ``None`` where it holds none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Answer:
     """What an application said. ``epoch`` and ``site`` are 0 and empty where it did not name them."""
@@ -249,5 +258,6 @@ class World:
     applications: Applications
     traffic: Traffic
     receivers: Receivers
+    marks: Marks
     watching: Watching | None = None  # the desk fills it in
     permits: Permits | None = None

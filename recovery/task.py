@@ -20,7 +20,7 @@ import structlog
 from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId, new_id
-from ncia.core.estate.model import Estate, System
+from ncia.core.estate.model import Dataset, Estate, System
 from ncia.core.journal.entries import (
     ApprovalGiven,
     ApprovalRefused,
@@ -36,7 +36,7 @@ from recovery.engine import forecast
 from recovery.fencing.keys import Sync
 from recovery.gates import accept_approval, demand_alone, demand_approved, valid_approvals
 from recovery.perform import Hands, Joinable, Performer, Threads
-from recovery.plan import Asked, Facts, demand_sides, plan_site_failover, systems_at
+from recovery.plan import Asked, DocumentCopy, Facts, demand_sides, plan_site_failover, systems_at
 from recovery.planned import with_forecast
 from recovery.ports import Journal, Recorded, Watching, World
 from recovery.run import Run, Runs, RunState, StepState
@@ -362,12 +362,21 @@ class RecoveryDesk:
         world, outage = self._around.world, self._around.watching.outage(system.id)
         with self._folding:
             cleared_by = self._runs.cleared_by(system.id, lost)
+        documents = tuple(self._document_copy(dataset) for dataset in system.documents)
         try:
             received = world.receivers.received(system.id)
         except NciaError as error:
             log.warning("plan.no-receiver", system=system.id, error=str(error))
             received = None
+        replica, trouble = None, ""
         try:
-            return Facts(world.databases.replica(system.id), outage, "", cleared_by, sync, received)
+            replica = world.databases.replica(system.id)
         except NciaError as error:
-            return Facts(None, outage, error.why, cleared_by, sync, received)
+            trouble = error.why
+        return Facts(replica, outage, trouble, cleared_by, sync, received, documents=documents)
+
+    def _document_copy(self, dataset: Dataset) -> DocumentCopy:
+        try:
+            return DocumentCopy(dataset.id, self._around.world.marks.newest(dataset))
+        except NciaError as error:
+            return DocumentCopy(dataset.id, None, f"{dataset.id}: {error.why}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +19,25 @@ from monitors.roles import LeaseFileRoles
 from monitors.targets import (
     AppTarget,
     DatabaseTarget,
+    DocumentsTarget,
     EntryTarget,
     GateTarget,
     LeaseTarget,
     ReceiverTarget,
     SiteTarget,
+    StoreTarget,
     Target,
     targets,
 )
+from ncia.app.documents import DocumentStores
 from ncia.app.single import only_one
 from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Estate, Settings, SiteKind
+
+STORE_THREADS = 12  # a store that hangs holds one thread a dataset
+STORE_SECONDS = 2.0
 
 if TYPE_CHECKING:
     from monitors.lookout import Lookout
@@ -57,13 +65,16 @@ async def watch(site: SiteSettings, estate: Estate, clock: Clock) -> None:
         loop.add_signal_handler(number, stop.set)
     known = LeaseFileRoles(site.run / "lease.json", site.site, clock)
     found = targets(estate, site.site)
-    probes = [probe for target in found for probe in probes_of(target, site, estate.settings, clock, known)]
+    documents = DocumentMeans(DocumentStores(estate, site.site, site.secrets), ThreadPoolExecutor(STORE_THREADS))
+    means = Means(site, estate.settings, clock, known, documents)
+    probes = [probe for target in found for probe in probes_of(target, means)]
     outlets = tuple(reporters(site, estate))
     log = structlog.get_logger("agent")
     log.info("agent started", probes=len(probes), controllers=len(outlets))
     hysteresis = Hysteresis(estate.settings.looks_to_fall, estate.settings.looks_to_rise)
     agent = asyncio.create_task(Agent(probes, outlets, hysteresis, clock).run(stop))
     await asyncio.gather(agent, look_out(site, clock, stop, agent))
+    documents.stores.close()
     log.info("agent stopped")
 
 
@@ -103,8 +114,28 @@ def lookout_of(site: SiteSettings, clock: Clock) -> tuple[Lookout, Reporter]:
     return lookout, HttpReporter.unix(site.run / "api.sock", site.site, "findings")
 
 
-def probes_of(target: Target, site: SiteSettings, settings: Settings, clock: Clock, known: Roles) -> tuple[Probe, ...]:
+@dataclass(frozen=True)
+class DocumentMeans:
+    """How stores of documents are asked: they block, so each question takes one of a few threads."""
+
+    stores: DocumentStores
+    threads: Executor
+
+
+@dataclass(frozen=True)
+class Means:
+    """What probes are made with."""
+
+    site: SiteSettings
+    settings: Settings
+    clock: Clock
+    known: Roles
+    documents: DocumentMeans
+
+
+def probes_of(target: Target, means: Means) -> tuple[Probe, ...]:
     """The probes that look at one target. A witness has no lease file: there nothing is known of who is active."""
+    site, settings, clock, known = means.site, means.settings, means.clock, means.known
     pace = (settings.probe_interval_seconds, settings.probe_timeout_seconds, clock)
     match target:
         case AppTarget():
@@ -116,7 +147,7 @@ def probes_of(target: Target, site: SiteSettings, settings: Settings, clock: Clo
             from monitors.probes.http import EntryProbe
 
             return (EntryProbe(target.system.id, target.address, target.system.read_path, *pace),)
-        case GateTarget():
+        case GateTarget() | StoreTarget():
             from monitors.probes.tcp import TcpProbe
 
             return (TcpProbe(target.subject, target.address, *pace),)
@@ -133,6 +164,8 @@ def probes_of(target: Target, site: SiteSettings, settings: Settings, clock: Clo
             return (_receiver(target, site, pace, known),)
         case DatabaseTarget():
             return _database(target, site, settings, clock, known)
+        case DocumentsTarget():
+            return _documents(target, means)
 
 
 def _receiver(target: ReceiverTarget, site: SiteSettings, pace: tuple[float, float, Clock], known: Roles) -> Probe:
@@ -174,6 +207,22 @@ def _database(
             known,
         ),
     )
+
+
+def _documents(target: DocumentsTarget, means: Means) -> tuple[Probe, ...]:
+    from monitors.probes.documents import DocumentsProbe, Watched
+
+    dataset, settings = target.dataset, means.settings
+    watched = Watched(
+        dataset=dataset.id,
+        system=dataset.system,
+        site=means.site.site,
+        store=means.documents.stores.of(target.copy),
+        rpo_seconds=dataset.promise.rpo_seconds,
+        canary_interval_seconds=settings.canary_interval_seconds,
+    )
+    patience = max(settings.probe_timeout_seconds, STORE_SECONDS)
+    return (DocumentsProbe(watched, patience, means.clock, means.known, means.documents.threads),)
 
 
 def reporters(site: SiteSettings, estate: Estate) -> Iterable[Outlet]:

@@ -17,6 +17,7 @@ from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
+from ncia.app.mirrors import mirror_task
 from ncia.app.programs import drift_of, program_task
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
@@ -59,6 +60,7 @@ REHASH_SECONDS = 30.0
 FORGET_SECONDS = 60.0
 SYNC_SECONDS = 1.0
 PROGRAM_SECONDS = 10.0
+MIRROR_SECONDS = 1.0
 CONTROLLER = "controller"
 
 
@@ -136,6 +138,8 @@ class Controller:
         self.rehash = self.rehash_task()
         self.loss = self.loss_desk(closing)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
+        self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)
+        closing.callback(self.mirrors.close)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
         self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
@@ -150,6 +154,7 @@ class Controller:
         self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
         self.calendar.every(PROGRAM_SECONDS, "programs", self.programs.tick, after_seconds=PROGRAM_SECONDS)
+        self.calendar.every(MIRROR_SECONDS, "mirror", self.mirrors.tick)
 
     def begin(self) -> None:
         """Write the first words of this life, and tick from now on."""
@@ -359,7 +364,9 @@ def protecting(
 def recovery_desk(
     settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore, durable: TwoOfThree
 ) -> RecoveryDesk:
+    from ncia.app.documents import DocumentStores
     from recovery.actions.applications import HttpApplications
+    from recovery.actions.documents import DocumentMarks
     from recovery.actions.front_door import FrontDoor
     from recovery.actions.postgresql import PostgresDatabases
     from recovery.fencing.claims import Claims, WardenControl
@@ -379,6 +386,7 @@ def recovery_desk(
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
         receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
         permits=RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site),
+        marks=DocumentMarks(site, DocumentStores(estate, site, settings.secrets).of),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

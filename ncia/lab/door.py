@@ -1,6 +1,6 @@
 """Who may come in at an SSH host of the lab, and what sshd would write about it.
 
-The platform's own user comes in with a key, and no password is asked for: that is what production's hosts should be
+The platform's own users come in with a key each, and no password is asked for: what production's hosts should be
 like. While ``ncia lab attack`` runs the host is set up badly on purpose: it asks for passwords, and one account has a
 weak one. Whoever comes in with that can do nothing.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,10 +23,10 @@ TRIES_MAX = 6  # as OpenSSH's MaxAuthTries
 
 @dataclass
 class Door(asyncssh.SSHServer):
-    """One connection: lets in one user by key alone, and the weak account while there is one."""
+    """One connection: lets in ``users`` by key alone, and the weak account while there is one."""
 
-    user: str
-    folder: Path  # the host's: its keys, and the weak account while there is one
+    users: Mapping[str, Path]  # each by a key of that file alone
+    folder: Path  # the host's, where the weak account is while there is one
     log: SshLog
     _connection: asyncssh.SSHServerConnection | None = None
     _peer: tuple[str, int] = ("", 0)
@@ -51,9 +52,9 @@ class Door(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         # Another user's name meets no authorized key at all.
-        if username != self.user:
+        if username not in self.users:
             return False
-        authorized = asyncssh.read_authorized_keys(str(self.folder / "authorized_keys"))
+        authorized = asyncssh.read_authorized_keys(str(self.users[username]))
         if authorized.validate(key, self._peer[0], self._peer[0]) is None:
             return False
         kind = key.get_algorithm().removeprefix("ssh-").upper()
@@ -87,7 +88,7 @@ class Door(asyncssh.SSHServer):
 
     def _known(self, username: str) -> bool:
         weak = weak_account(self.folder)
-        return username == self.user or (weak is not None and username == weak[0])
+        return username in self.users or (weak is not None and username == weak[0])
 
 
 def weak_account(folder: Path) -> tuple[str, str] | None:

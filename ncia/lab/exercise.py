@@ -22,7 +22,7 @@ from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.requests.approval import sign
 from ncia.core.requests.policy import MAY_APPROVE
-from ncia.lab.citizens.referee import Judgement, databases_at, referee
+from ncia.lab.citizens.referee import Judgement, databases_at, documents_at, referee
 from ncia.lab.lab import Lab
 from ncia.lab.outcome import Moments, Outcome, SystemOutcome, named_loss, timing, wrongs
 
@@ -175,7 +175,9 @@ class Exercise:
     def _referee(self, estate: Estate, after: Mapping[str, Any]) -> tuple[Judgement, ...]:
         alive = {s["id"]: SiteId(s["active_site"]) for s in after["systems"] if s["active_site"] != self.lost}
         homes = {site: self.lab.settings(site).secrets / "pgpass" for site in set(alive.values())}
-        return referee(self.lab.layout.site(CITIZENS) / "acts.jsonl", databases_at(estate, alive, homes), self.lost)
+        documents = documents_at(estate, alive, self.lab.layout)
+        ledger = self.lab.layout.site(CITIZENS) / "acts.jsonl"
+        return referee(ledger, databases_at(estate, alive, homes), self.lost, documents)
 
     def _judge(
         self, estate: Estate, before: Mapping[str, Any], after: Mapping[str, Any], judgements: Iterable[Judgement]
@@ -189,12 +191,15 @@ class Exercise:
                 grade=estate.system(judgement.system).grade,
                 acked=judgement.acked,
                 lost_acked=len(judgement.lost_acked),
+                documents=judgement.documents,
                 predicted_loss_seconds=predicted[judgement.system],
                 lost_seconds=judgement.lost_seconds,
                 rto_seconds=judgement.rto_seconds,
                 active_site=active[judgement.system],
             )
             self.failures += wrongs(system, judgement, moved=estate.system(system.id).home == self.lost)
+            if estate.system(system.id).documents and not system.documents:
+                self.failures.append(f"{system.id}: no document was compared, so nothing was shown of them")
             found.append(system)
         self.failures += [f"{system} is still at {self.lost}" for system, site in active.items() if site == self.lost]
         return tuple(found)

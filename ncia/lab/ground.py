@@ -17,10 +17,10 @@ from ncia.core.estate import Estate
 from ncia.core.estate.model import SiteKind
 from ncia.lab import secrets
 from ncia.lab.elf import make_dynamic_writable
-from ncia.lab.layout import Layout, end_settings, linked
+from ncia.lab.layout import FILES, OBJECTS, Layout, end_settings, linked
 from ncia.lab.program import make_certificates, write_programs
 
-FOLDERS = ("configs", "state", "run", "secrets", "log", "store", "pg")
+FOLDERS = ("configs", "state", "run", "secrets", "log", "store", "pg", FILES, OBJECTS)
 LOGS = (("log/hosts/*/auth.log", "sshd"), ("log/access/*.log", "nginx"))
 VERIFY = "pg_verifybackup"
 WRAPPER = """#!/bin/sh
@@ -66,6 +66,9 @@ def make_site(layout: Layout, estate: Estate, site: SiteId) -> None:
     layout.settings(site).write_text("\n".join(lines) + "\n")
     if estate.sites[site].kind is SiteKind.CENTRE:
         make_tools(layout.tools(site))
+    for dataset in estate.datasets.values():
+        if site in dataset.documents:
+            layout.documents(dataset.documents[site]).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def copy_estate(source: Path, target: Path, keys: secrets.Keys) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import HostId, SiteId
 from ncia.core.estate import Estate
-from ncia.core.estate.model import Address, PostgresCopy, Site, SiteKind, System
+from ncia.core.estate.model import Address, BucketCopy, PostgresCopy, Site, SiteKind, System, TreeCopy
 from ncia.lab.relay.end import EndSettings, Export, Line
 
 RELAY = SiteId("relay")  # the WAN's own ground: one folder per end below it
 PEOPLE = "people"  # private keys: with the people, outside every site
+FILES, OBJECTS = "files", "objects"
 RELAY_HOST_NUMBER = 4  # x.x.0.4 of each site
 RELAY_PORT = 7000
 HOME_CHARACTERS_MAX = 50  # unix sockets below it must stay within 107 bytes
@@ -39,6 +40,20 @@ class Layout:
 
     def postgres(self, copy: PostgresCopy) -> Path:
         return self.site(copy.site) / "pg" / copy.data_directory
+
+    def files(self, site: SiteId) -> Path:
+        """The file root of the site's hosts: what SFTP shows as ``/``."""
+        return self.site(site) / FILES
+
+    def objects(self, site: SiteId) -> Path:
+        """What the site's object store holds: a folder a bucket, a file an object."""
+        return self.site(site) / OBJECTS
+
+    def documents(self, copy: TreeCopy | BucketCopy) -> Path:
+        """Where the documents of one copy lie on disk."""
+        if isinstance(copy, TreeCopy):
+            return self.files(copy.site) / copy.path
+        return self.objects(copy.site) / copy.bucket
 
     def tools(self, site: SiteId) -> Path:
         return self.site(site) / "tools"
@@ -100,7 +115,14 @@ def services_for(estate: Estate, site: SiteId, viewer: SiteId) -> tuple[Address,
         found += [own.witness] if own.witness is not None else []
         found += [host.ssh for host in estate.hosts.values() if host.site == site]
         found += [copy.server for copy in copies_at(estate, site)]
+        found += endpoints_at(estate, site)
     return tuple(found)
+
+
+def endpoints_at(estate: Estate, site: SiteId) -> tuple[Address, ...]:
+    """The object stores of ``site``: the lab runs one, whatever number of buckets it has."""
+    copies = [dataset.documents.get(site) for dataset in estate.datasets.values()]
+    return tuple(dict.fromkeys(copy.endpoint for copy in copies if isinstance(copy, BucketCopy)))
 
 
 def copies_at(estate: Estate, site: SiteId) -> tuple[PostgresCopy, ...]:

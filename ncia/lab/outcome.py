@@ -25,6 +25,7 @@ class SystemOutcome:
     lost_seconds: float
     rto_seconds: float | None
     active_site: str
+    documents: int = 0  # of acknowledged acts, read and compared
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def wrongs(system: SystemOutcome, judgement: Judgement, *, moved: bool) -> list[
     if judgement.refused_found:
         found.append(f"{system.id}: {len(judgement.refused_found)} refused or failed acts are in the rows")
     if system.grade == 1 and system.lost_acked:
-        found.append(f"{system.id}: {system.lost_acked} acknowledged grade-1 acts are lost")
+        papers = f", {len(judgement.lost_documents)} of them for want of their document"
+        told = papers if judgement.lost_documents else ""
+        found.append(f"{system.id}: {system.lost_acked} acknowledged grade-1 acts are lost{told}")
     if moved and system.rto_seconds is None:
         found.append(f"{system.id}: no act was acknowledged at the new site")
     if moved and system.predicted_loss_seconds is None:

@@ -10,6 +10,7 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, SiteKind
+from ncia.lab.layout import endpoints_at
 from ncia.lab.processes import POLL_SECONDS, Started, reap
 
 SECONDS_MAX = 60.0
@@ -47,6 +48,7 @@ def listeners(estate: Estate, site: SiteId) -> dict[str, Address]:
     own = at.services
     found: dict[str, Address | None] = {"serve": own.api, "warden": own.warden, "witness": own.witness}
     found |= {f"ssh/{host.id}": host.ssh for host in estate.hosts.values() if host.site == site}
+    found["s3"] = next(iter(endpoints_at(estate, site)), None)
     if at.kind is SiteKind.PUBLIC:
         found["front-door"] = at.services.traffic
     for system in estate.systems.values():

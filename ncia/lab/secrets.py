@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from ncia.core.base.ids import HostId, PersonId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, SiteKind
-from ncia.lab.layout import Layout, linked
+from ncia.lab.layout import Layout, endpoints_at, linked
 from ncia.lab.relay.tunnel import certificate_name
 
 ROLES = ("app", "replicator", "ncia_watch", "ncia_backup", "ncia_recover")
@@ -37,6 +37,8 @@ class Keys:
 
     passwords: Mapping[SystemId, Mapping[str, str]]  # system → role → password
     controllers: Mapping[SiteId, Ed25519PrivateKey]  # the SSH key of a site's controller
+    files: Mapping[SiteId, Ed25519PrivateKey]  # the SFTP key of a site's applications, agent and mirror
+    stores: Mapping[SiteId, tuple[str, str]]  # access key and secret of a site's object store
     hosts: Mapping[HostId, Ed25519PrivateKey]
     journals: Mapping[SiteId, Ed25519PrivateKey]  # the centres' signers, and the witness that cosigns
     people: Mapping[PersonId, Ed25519PrivateKey]
@@ -52,6 +54,8 @@ class Keys:
         return Keys(
             {system: {role: password() for role in ROLES} for system in estate.systems},
             {site: new() for site in estate.centres},
+            {site: new() for site in estate.centres},
+            {site: (f"AK{secrets.token_hex(8).upper()}", password()) for site in estate.centres},
             {host: new() for host in estate.hosts},
             {site: new() for site in (*estate.centres, *([estate.cosigner] if estate.cosigner else []))},
             {person: new() for person in estate.people},
@@ -80,6 +84,8 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
         write(folder / name, token)
     write(folder / "pgpass", pgpass(keys, estate, site))
     write(folder / "ssh_key", openssh_private(keys.controllers[site]))
+    write(folder / "files_key", openssh_private(keys.files[site]))
+    write(folder / "s3_keys", s3_keys(keys, estate, site))
     write(folder / "known_hosts", known_hosts(keys, estate, site))
     write(folder / "journal_key", pem(keys.journals[site]))
     write_signers(keys, layout, site)
@@ -110,6 +116,8 @@ def write_host(keys: Keys, folder: Path, host: HostId) -> None:
     write(folder / "host_key", openssh_private(keys.hosts[host]))
     lines = [f"{openssh_public(key)} ncia@{site}\n" for site, key in keys.controllers.items()]
     write(folder / "authorized_keys", "".join(lines))
+    lines = [f"{openssh_public(key)} files@{site}\n" for site, key in keys.files.items()]
+    write(folder / "authorized_files_keys", "".join(lines))
 
 
 def write_people(keys: Keys, folder: Path) -> None:
@@ -133,6 +141,15 @@ def pgpass(keys: Keys, estate: Estate, site: SiteId) -> str:
 
 def entries(address: Address, passwords: Mapping[str, str], roles: Iterable[str]) -> list[str]:
     return [f"{address.host}:{address.port}:*:{role}:{passwords[role]}" for role in roles]
+
+
+def s3_keys(keys: Keys, estate: Estate, site: SiteId) -> str:
+    """One line per object store as a process of ``site`` dials it: address, access key, secret."""
+    lines = []
+    for at in estate.centres:
+        for endpoint in endpoints_at(estate, at):
+            lines.append(" ".join((str(estate.seen(endpoint, at, site)), *keys.stores[at])))
+    return "\n".join(lines) + "\n"
 
 
 def known_hosts(keys: Keys, estate: Estate, site: SiteId) -> str:

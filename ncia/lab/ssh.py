@@ -1,9 +1,10 @@
 """A host that the platform commands over SSH: strict keys, commands and SFTP, as the site's database user.
 
-Who may come in is ``ncia.lab.door``'s; whoever is not the platform's own user may do nothing inside.
+Who may come in is ``ncia.lab.door``'s; whoever is none of the platform's own users may do nothing inside.
 
 ``python -m ncia.lab.ssh --settings SITE/site.yaml --host ID``, working in the host's own folder (host key and
-authorized keys lie there). Commands work in the site's folder.
+authorized keys lie there). Commands work in the site's folder; SFTP sees the site's file root as ``/``, and who enters
+as the host's SFTP user runs no command.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import asyncssh
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Host
 from ncia.lab.door import Door
+from ncia.lab.file_root import FileRoot
+from ncia.lab.layout import FILES
 from ncia.lab.logs import LogFile, SshLog, auth_log
 
 CHUNK_BYTES = 64 * 1024
@@ -42,14 +45,19 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
 
     running: set[asyncio.Task[None]] = set()
     log = SshLog(LogFile(auth_log(settings, host.id)), host.id)
+    root = site / FILES
+    root.mkdir(mode=0o700, exist_ok=True)
+    users = {host.user: folder / "authorized_keys"}
+    if host.sftp_user:
+        users[host.sftp_user] = folder / "authorized_files_keys"
 
     def files(channel: Any) -> asyncssh.SFTPServer:
-        confine(channel.get_extra_info("username"), host.user)
-        return asyncssh.SFTPServer(channel)
+        confine(channel.get_extra_info("username"), users)
+        return FileRoot(channel, root)
 
     async def command(process: asyncssh.SSHServerProcess[bytes]) -> None:
         if process.get_extra_info("username") != host.user:
-            process.stderr.write(b"this account may do nothing\n")
+            process.stderr.write(b"this account may run nothing\n")
             process.exit(COMMAND_NOT_STARTED)
             return
         # A task of its own: the connection's tasks end with the connection, and a command must not.
@@ -61,7 +69,7 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
     return await asyncssh.listen(
         host.ssh.host,
         host.ssh.port,
-        server_factory=lambda: Door(host.user, folder, log),
+        server_factory=lambda: Door(users, folder, log),
         server_host_keys=[str(folder / "host_key")],
         process_factory=command,
         sftp_factory=files,
@@ -75,9 +83,9 @@ async def open_host(host: Host, settings: SiteSettings, folder: Path) -> asyncss
     )
 
 
-def confine(user: str, allowed: str) -> None:
-    """Files are for the platform's own user."""
-    if user != allowed:
+def confine(user: str, allowed: Collection[str]) -> None:
+    """Files are for the platform's own users; an account that got in with a weak password is none of them."""
+    if user not in allowed:
         raise asyncssh.SFTPPermissionDenied("this account may do nothing")
 
 

@@ -9,7 +9,7 @@ from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import SiteKind
 from ncia.lab import etcd, postgres
-from ncia.lab.layout import RELAY, Layout, hosts_at, linked
+from ncia.lab.layout import OBJECTS, RELAY, Layout, endpoints_at, hosts_at, linked
 from ncia.lab.namespaces import as_database_user, nice
 from ncia.lab.postgres import Cluster
 from ncia.lab.processes import Spec
@@ -40,6 +40,14 @@ def ssh_spec(layout: Layout, site: SiteId, host: str) -> Spec:
     return Spec(site, f"ssh/{host}", tuple(wrapped), folder / "hosts" / host, folder / "log" / f"ssh-{host}.out")
 
 
+def s3_spec(layout: Layout, site: SiteId) -> Spec:
+    folder = layout.site(site)
+    command = nice(postgres.NICE, (*PYTHON, "ncia.lab.s3", "--settings", str(layout.settings(site))))
+    # Two threads at most, and its memory given back early: it shares the machine with two whole sites.
+    small = (("GOMAXPROCS", "2"), ("GOGC", "50"))
+    return Spec(site, "s3", tuple(command), folder / OBJECTS, folder / "log" / "s3.out", variables=small)
+
+
 def product_spec(layout: Layout, site: SiteId, name: str) -> Spec:
     folder = layout.site(site)
     command = nice(PRODUCT_NICE[name], (*PYTHON, "ncia", name, "--settings", str(layout.settings(site))))
@@ -68,6 +76,8 @@ def site_specs(layout: Layout, estate: Estate, site: SiteId) -> tuple[Spec, ...]
         specs.append(etcd.spec(estate, layout, site))
     specs += [cluster.spec() for cluster in clusters_at(layout, estate, site)]
     specs += [ssh_spec(layout, site, host) for host in hosts_at(estate, site)]
+    if endpoints_at(estate, site):
+        specs.append(s3_spec(layout, site))
     if kind is SiteKind.CENTRE:
         specs += [product_spec(layout, site, name) for name in CENTRE]
         specs.append(lab_spec(layout, site, "applications"))

@@ -15,7 +15,7 @@ from ncia.core.base.ids import SiteId, SystemId
 from ncia.lab.citizens import ledger
 from ncia.lab.citizens.ledger import Act
 from ncia.lab.citizens.load import LEDGER
-from ncia.lab.citizens.referee import Judgement, databases_at, referee
+from ncia.lab.citizens.referee import Judgement, databases_at, documents_at, referee
 from ncia.lab.exercise import all_green, incident_of, proven_datasets, wait_until
 from ncia.lab.lab import Lab, tell
 
@@ -162,11 +162,12 @@ class Scene:
         wait_until(what, lambda: wanted <= {a.system for a in self.acts(since) if holds(a)}, SOON)
 
     def judge(self) -> tuple[Judgement, ...]:
-        """Every act that was ever acknowledged, by content, against the rows at its system's active site."""
+        """Every act that was ever acknowledged, by content, against rows and documents at its system's active site."""
         estate = self.lab.estate()
         active = {system: at for system, (at, _) in self.standing(GWANGJU).items()}
         passfiles = {site: self.lab.settings(site).secrets / "pgpass" for site in set(active.values())}
-        return referee(self.lab.layout.site(CITIZENS) / LEDGER, databases_at(estate, active, passfiles), None)
+        ledger_file, documents = self.lab.layout.site(CITIZENS) / LEDGER, documents_at(estate, active, self.lab.layout)
+        return referee(ledger_file, databases_at(estate, active, passfiles), None, documents)
 
     def assert_nothing_acknowledged_is_lost(self) -> None:
         for found in self.judge():

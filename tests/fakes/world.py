@@ -17,7 +17,7 @@ from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal, Unreachable
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate import Estate
-from ncia.core.estate.model import Replication
+from ncia.core.estate.model import Dataset, Replication
 from recovery.fencing.claims import Claims
 from recovery.fencing.keys import EPOCHS, RUNS, Sync, SyncMode, epoch_of, site_key
 from recovery.perform import Waiting
@@ -242,11 +242,23 @@ class FakeWorld:
             traffic=_Traffic(self),
             receivers=_Receivers(self),
             permits=self.permits,
+            marks=_Marks(self),
         )
 
     def outage(self, system: SystemId) -> Outage:
         since = self.lost_at.get(system)
         return Outage(since, "the entry times out" if since else "the entry answers")
+
+
+class _Marks:
+    """Documents follow as rows do: their canaries are as old as the replica's."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+
+    def newest(self, dataset: Dataset) -> datetime | None:
+        self._world.call(f"marks.newest({dataset.id})")
+        return self._world.servers[dataset.system, self._world.own].canary_at
 
 
 class _Claims:

@@ -99,11 +99,12 @@ def test_what_the_caller_writes_reaches_the_command(client):
     assert stdout.read() == b"a line\n"
 
 
-def test_files_are_written_by_sftp(host, client):
+def test_files_are_written_by_sftp_below_the_file_root_and_nowhere_else(host, client):
     with client.open_sftp() as sftp:
-        with sftp.open(str(host[1] / "written"), "wb") as file:
+        with sftp.open("/../written", "wb") as file:
             file.write(b"bytes" * 1000)
-    assert (host[1] / "written").read_bytes() == b"bytes" * 1000
+        assert sftp.listdir("/") == ["written"]
+    assert (host[1] / "files" / "written").read_bytes() == b"bytes" * 1000
 
 
 def test_a_command_goes_on_when_its_caller_goes_away(host):

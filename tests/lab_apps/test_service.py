@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import socket
 import time
@@ -9,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from ncia.core.base.ids import SiteId
 from ncia.lab.apps.definitions import DEFINITIONS
+from ncia.lab.apps.documents import Keeping
+from ncia.lab.apps.http import Answer, Request
 from ncia.lab.apps.seeding import seed_into
+from ncia.lab.apps.service import Service
+from tests.fakes.documents import FakeDocuments
 from tests.lab_apps.postgres import Cluster, start_cluster
 from tests.lab_apps.world import HERE, THERE, Running, World, eventually
 
@@ -223,3 +229,21 @@ def test_a_gate_that_falls_while_commit_waits_leaves_the_outcome_unknown(lonely:
     lonely.gate.cut()
     act.join(timeout=10)
     assert (answers[0].status, answers[0].json()["outcome"]) == (504, "unknown")
+
+
+def test_where_commits_wait_for_the_other_site_documents_do_too_until_a_promotion_ends_that(lonely: World) -> None:
+    own, other = FakeDocuments("own"), FakeDocuments("other")
+    lonely.keeping["share"] = Keeping(SiteId(HERE), own, SiteId(THERE), other)
+    service = lonely.service("share", synchronous_peer=THERE)
+    claim_to_stream(lonely.cluster)
+    assert act_at(lonely, service).status == 504  # COMMIT waits: by then the document is at both sites
+    assert (len(own.documents()), own.documents()) == (1, other.documents())
+    require(lonely.cluster, "")
+    other.silent = True
+    assert eventually(lambda: act_at(lonely, service).status == 201)
+    assert len(own.documents()) > len(other.documents())
+
+
+def act_at(world: World, service: Service) -> Answer:
+    values = {"id": str(uuid.uuid4()), **sample("share")}
+    return world.running.run(service.answer(Request("POST", "/acts", body=json.dumps(values).encode())))

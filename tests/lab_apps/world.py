@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ncia.core.config import load_estate
 from ncia.core.estate import Address, Estate
 from ncia.lab.apps.definitions import definition_of
+from ncia.lab.apps.documents import Keeping
 from ncia.lab.apps.http import Answer, Handler, Request, listen, send
 from ncia.lab.apps.neighbours import Neighbours
 from ncia.lab.apps.placement import Placement
@@ -83,6 +84,7 @@ class World:
         self.lease = folder / "lease.json"
         self.place(dict.fromkeys(self.estate.systems, HERE))
         self.placement = Placement(self.lease)
+        self.keeping: dict[str, Keeping] = {}  # of the systems that keep documents here
         self._serving = contextlib.ExitStack()
 
     def place(self, sites: Mapping[Any, str], epoch: int = 1) -> None:
@@ -98,9 +100,8 @@ class World:
             "127.0.0.1", self.gate.port, database or name, str(self.cluster.passfile), f"{name}@{HERE}"
         )
         definition = definition_of(name)
-        return Service(
-            Parts(definition, HERE, self.placement, neighbours, Store(definition, connect)), synchronous_peer
-        )
+        parts = Parts(definition, HERE, self.placement, neighbours, Store(definition, connect), self.keeping.get(name))
+        return Service(parts, synchronous_peer)
 
     def serve(self, name: str, synchronous_peer: Any = None) -> None:
         handler = self.service(name, synchronous_peer).answer

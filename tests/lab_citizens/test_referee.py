@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ncia.lab.apps.definition import DOCUMENT
 from ncia.lab.apps.definitions import definition_of
+from ncia.lab.apps.documents import content_of, document_of
 from ncia.lab.apps.seeding import seed_into
 from ncia.lab.apps.store import Attempt, Store, gate_connect
 from ncia.lab.citizens.ledger import Act
@@ -69,6 +73,33 @@ def test_what_was_refused_or_unknown_and_is_in_the_rows_is_told_apart() -> None:
     assert (judged.unknown, judged.unknown_found, judged.refused_found) == (2, 1, ("2",))
 
 
+def paper(number: int) -> str:
+    """The hash of the document that follows from act ``number``."""
+    return hashlib.sha256(content_of("onnara", str(number), BODY)).hexdigest()
+
+
+def with_papers(*numbers: int) -> dict[str, Survivor]:
+    return {
+        str(n): Survivor("ab", {**BODY, DOCUMENT: {"name": str(n), "size_bytes": 1, "sha256": paper(n)}})
+        for n in numbers
+    }
+
+
+def test_an_act_whose_document_is_not_there_is_lost_though_its_rows_survived() -> None:
+    judged = judge("onnara", [act(1), act(3)], with_papers(1, 3), "old", {"1": paper(1), "3": ""})
+    assert (judged.lost_acked, judged.lost_documents, judged.lost_seconds) == (("3",), ("3",), 2.0)
+    assert (judged.altered, judged.documents) == ((), 1)
+
+
+def test_a_document_with_other_bytes_is_an_altered_act() -> None:
+    judged = judge("onnara", [act(1), act(2)], with_papers(1, 2), "old", {"1": paper(1), "2": paper(1)})
+    assert (judged.lost_acked, judged.altered) == ((), ("2",))
+
+
+def test_a_row_that_speaks_of_no_document_is_an_altered_act_where_there_must_be_one() -> None:
+    assert judge("onnara", [act(1)], alive(1), "old", {}).altered == ("1",)
+
+
 def test_a_real_database_that_lost_an_act_and_altered_another_is_found_out(cluster: Cluster, tmp_path: Path) -> None:
     cluster.make_database("onnara")
     with cluster.connect("onnara", "app") as connection:
@@ -76,14 +107,23 @@ def test_a_real_database_that_lost_an_act_and_altered_another_is_found_out(clust
         seed_into(connection, "onnara")
     ids = act_three_times(cluster, tmp_path / "acts.jsonl")
     dsns = {"onnara": cluster.dsn("onnara")}
-    (before,) = referee(tmp_path / "acts.jsonl", dsns, None)
-    assert (before.acked, before.lost_acked, before.altered) == (3, (), ())
+    (before,) = referee(tmp_path / "acts.jsonl", dsns, None, {"onnara": tmp_path / "papers"})
+    assert (before.acked, before.lost_acked, before.altered, before.documents) == (3, (), (), 3)
     with cluster.connect("onnara", "app") as connection:
         connection.execute("update decisions set decision = 'rejected' where act = %s", (ids[0],))
-        for table, column in (("approvals", "act"), ("decisions", "act"), ("documents", "act"), ("acts", "id")):
+        for table, column in (
+            ("approvals", "act"),
+            ("decisions", "act"),
+            ("documents", "act"),
+            ("act_documents", "act"),
+            ("acts", "id"),
+        ):
             connection.execute(f"delete from {table} where {column} = %s", (ids[2],))  # noqa: S608
-    (after,) = referee(tmp_path / "acts.jsonl", dsns, None)
-    assert (after.lost_acked, after.altered, after.lost_seconds) == ((ids[2],), (ids[0],), 1.0)
+    papers = sorted((tmp_path / "papers").rglob("*.txt"))
+    next(p for p in papers if p.stem == ids[1]).unlink()
+    (after,) = referee(tmp_path / "acts.jsonl", dsns, None, {"onnara": tmp_path / "papers"})
+    assert (after.lost_acked, after.altered, after.lost_seconds) == ((ids[1], ids[2]), (ids[0],), 2.0)
+    assert after.lost_documents == (ids[1],)
 
 
 def act_three_times(cluster: Cluster, file: Path) -> list[str]:
@@ -94,7 +134,12 @@ def act_three_times(cluster: Cluster, file: Path) -> list[str]:
     with file.open("w") as ledger:
         for moment in (1.0, 2.0, 3.0):
             body = definition.sample(rng)
-            values = {"id": str(uuid.uuid4()), **body}
+            act = str(uuid.uuid4())
+            content = content_of("onnara", act, body)
+            document = document_of(content, act, datetime(2026, 11, 26, tzinfo=UTC))
+            (file.parent / "papers" / document.name).parent.mkdir(parents=True, exist_ok=True)
+            (file.parent / "papers" / document.name).write_bytes(content)
+            values = {"id": act, **body, DOCUMENT: document}
             recorded = store.record(values, marked=False, epoch_min=0, attempt=Attempt())
             common = {"id": recorded.id, "system": "onnara", "at": "…", "monotonic": moment}
             told = {"outcome": "acked", "status": 201, "epoch": 1, "site": "old", "seconds": 0.1, "why": ""}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncia.core.base.errors import Refusal
-from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.base.ids import DatasetId, PersonId, RunId, SiteId, SystemId
 from ncia.core.estate import Estate
-from ncia.core.estate.model import Isolated
+from ncia.core.estate.model import Isolated, Unprotected
 from recovery.engine import forecast
 from recovery.fencing.keys import Epoch, Sync, SyncMode
 from recovery.plan import (
     Asked,
+    DocumentCopy,
     Facts,
     PlanRefused,
     loss_of,
@@ -172,6 +173,34 @@ def test_a_copy_without_a_canary_is_unknown() -> None:
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def paper(dataset: str, behind_seconds: float | None, trouble: str = "") -> DocumentCopy:
+    at = None if behind_seconds is None else NOW - timedelta(seconds=6 + behind_seconds)
+    return DocumentCopy(DatasetId(dataset), at, trouble)
+
+
+def test_the_worst_of_rows_and_documents_is_what_would_be_lost() -> None:
+    assert loss("patent", Facts(replica(0.4), DOWN, documents=(paper("patent/drawings", 2.0),))) == (3.0, "measured")
+    assert loss("patent", Facts(replica(5.0), DOWN, documents=(paper("patent/drawings", 2.0),))) == (6.0, "measured")
+
+
+def test_documents_that_acts_waited_for_lose_nothing_unless_their_way_was_not_known_to_work() -> None:
+    written = "egov/documents"
+    assert loss("egov", Facts(replica(0.4), DOWN, documents=(paper(written, 2.0),))) == (0.0, "synchronous")
+    assert loss("egov", Facts(replica(0.4), DOWN, documents=(paper(written, 60.0),))) == (None, "unknown")
+    assert loss("egov", Facts(replica(0.4), DOWN, cleared_by="run-0", documents=(paper(written, 2.0),))) == (
+        3.0,
+        "measured",
+    )
+
+
+def test_documents_of_which_nothing_is_known_make_the_loss_unknown_and_say_why() -> None:
+    trouble = "patent/drawings: s3@gwangju does not answer"
+    facts = Facts(replica(0.4), DOWN, documents=(paper("patent/drawings", None, trouble),))
+    found = loss_of(estate().system("patent"), facts, 1.0, NOW)
+    assert (found.seconds, found.sentence) == (None, f"not known: {trouble}")
+
 
 BEHIND = {"gangnam-tax": Facts(replica(90_000), DOWN)}
 MISSING = {"gangnam-tax": Facts(None, DOWN, trouble="connection refused")}
@@ -333,7 +362,13 @@ def test_the_plan_says_that_the_synchronous_requirement_is_cleared() -> None:
 
 
 def test_data_without_a_copy_elsewhere_is_named_as_lost() -> None:
-    assert any("hometax/certificates" in note for note in planned().notes)
+    decided = Unprotected(date(2027, 6, 30), PersonId("kim"), "not mirrored yet")
+    known = estate()
+    hometax = known.systems[SystemId("hometax")]
+    exposed = tuple(replace(d, unprotected=decided) if d.documents else d for d in hometax.datasets)
+    systems = {**known.systems, hometax.id: replace(hometax, datasets=exposed)}
+    assert any("hometax/certificates" in note for note in planned(of=replace(known, systems=systems)).notes)
+    assert not any("hometax/certificates" in note for note in planned().notes)
 
 
 def test_seconds_are_those_last_measured_and_what_was_never_measured_is_said_to_be_estimated() -> None:

@@ -38,7 +38,8 @@ def test_a_plan_is_journalled_and_changes_nothing() -> None:
     stage = scene()
     plan = stage.plan()
     assert [body.plan_hash for body in stage.journal.bodies(PlanMade)] == [plan["plan_hash"]]
-    looks = [call for call in stage.world.calls if "replica" not in call and "receivers.received" not in call]
+    quiet = ("replica", "receivers.received", "marks")
+    looks = [call for call in stage.world.calls if not any(word in call for word in quiet)]
     assert looks == ["claims.runs()", "claims.epochs()", "claims.syncs()"]
     assert plan["commands"] == [f"ncia recover approve {plan['run']} --key PATH"] * 2
 

@@ -35,10 +35,11 @@ class Vantage:
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that was missed, a proof that failed, or a program that differs, of a dataset; ``why`` is one clause."""
+    """A run that was missed, a proof that failed, a program that differs, or a mirror that does, of a dataset; ``why``
+    is one clause."""
 
-    kind: str  # "backup", "proof" or "program"
-    dataset: str
+    kind: str  # "backup", "proof", "program" or "mirror"
+    dataset: str  # of a mirror: <dataset>@<site where it ends>
     since: datetime
     why: str
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from ncia.core.base.ids import DatasetId, SiteId, SystemId
-from ncia.core.estate.model import Estate, SiteKind
+from ncia.core.estate.model import Estate, SiteKind, store_of
 
 QUORUM = "quorum:etcd"
 
@@ -74,6 +74,9 @@ class Graph:
             "backup": self._of_copy,
             "proof": self._of_copy,
             "program": self._of_nothing,  # it was compared when both sides were reached
+            "store": self._at_own_site,
+            "mark": self._of_mark,
+            "mirror": self._of_mirror,
         }
 
     def behind(self, root: str, through: Callable[[str], bool] = lambda root: True) -> frozenset[str]:
@@ -192,6 +195,33 @@ class Graph:
             yield f"site:{self._estate.systems[SystemId(dependency)].home}"
             if active != site:
                 yield link(active, site)
+
+    def _at_own_site(self, name: str, site: str) -> Iterator[str]:
+        yield f"site:{site}"
+
+    def _of_mark(self, name: str, site: str) -> Iterator[str]:
+        yield from (f"site:{site}", f"lease:{site}", f"agent:{site}", QUORUM)
+        yield from self._store(name, site)
+
+    def _of_mirror(self, name: str, site: str) -> Iterator[str]:
+        """A mirror is carried by the controller where it ends, and stands between two stores."""
+        dataset = self._estate.datasets.get(DatasetId(name))
+        if dataset is None:
+            return
+        active = self._active_at(dataset.system)
+        yield from (f"site:{site}", f"agent:{site}", f"api:{site}", f"agent:{active}", f"mark:{name}@{active}")
+        yield from self._store(name, site)
+        if active != site:
+            yield link(active, site)
+            yield f"site:{active}"
+            yield from self._store(name, active)
+        yield f"site:{self._estate.systems[dataset.system].home}"
+
+    def _store(self, name: str, site: str) -> Iterator[str]:
+        dataset = self._estate.datasets.get(DatasetId(name))
+        copy = dataset.documents.get(SiteId(site)) if dataset else None
+        if copy is not None:
+            yield f"store:{store_of(copy)}@{site}"
 
     def _of_copy(self, name: str, site: str) -> Iterator[str]:
         dataset = self._estate.datasets.get(DatasetId(name))

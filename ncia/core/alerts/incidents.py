@@ -19,7 +19,7 @@ from ncia.core.alerts.graph import QUORUM, Graph, link, parts, public_site
 from ncia.core.alerts.reach import Fault, first_of, fresh, front, no_quorum, saying, unreachable
 from ncia.core.alerts.sentences import sentence_of
 from ncia.core.alerts.words import HANGS, named
-from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Estate, Replication
 
 Severity = Literal["critical", "major", "minor"]
@@ -28,7 +28,8 @@ RANK: Mapping[str, int] = {"critical": 0, "major": 1, "minor": 2}
 SETTLE_SECONDS = 2.5  # a fault's first bad look lies at least so far back: what falls with it has had time to fall
 SILENCE_SETTLES_SECONDS = 8.0  # an agent is silent within 5 s of its site's loss, which others need time to see
 PEERLESS = ("app", "api", "etcd", "lease")  # looked at from several sites: one that still sees it up clears it
-LOCAL = ("db", "gate", "canary", "replica", "receiver")  # looked at from their own site only
+LOCAL = ("db", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # looked at from their own site only
+OWN_TROUBLES = ("db", "host", "gate", "canary", "store", "mark", "backup", "proof", "program")  # no cut explains these
 CAUSES: Mapping[str, str] = {
     "app": "system-down",
     "api": "controller-down",
@@ -44,6 +45,9 @@ CAUSES: Mapping[str, str] = {
     "backup": "missed-run",
     "proof": "proof-failed",
     "program": "program-drift",
+    "store": "store-down",
+    "mark": "mark-stopped",
+    "mirror": "mirror-behind",
 }
 
 
@@ -130,6 +134,13 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
             return True  # the system moved: there is nothing to look at there any more
     if kind == "receiver" and evidence.active.get(SystemId(name)) == site:
         return True  # it was to receive from the other site, and is a primary now
+    if kind in ("mirror", "mark") and (system := _system_of(estate, name)) is not None:
+        active = evidence.active.get(system, estate.systems[system].home)
+        if (active == site) is (kind == "mirror"):
+            return True  # the system moved, as above
+        return bool(saying(evidence, root, "up") or saying(evidence, root, "degraded"))
+    if kind == "store":
+        return bool(saying(evidence, root, "up"))
     if kind not in CAUSES or (kind not in ("api", "etcd", "lease") and SystemId(name) not in estate.systems):
         return True  # the estate has no such thing any more
     return bool(saying(evidence, root, "up") or saying(evidence, root, "degraded"))
@@ -145,6 +156,8 @@ def _faults(estate: Estate, evidence: Evidence, now: datetime) -> Iterator[Fault
     for site, since in evidence.silent.items():
         yield Fault(f"agent:{site}", CAUSES["agent"], since)
     for lack in evidence.lacks:
+        if lack.kind == "mirror" and cleared_by_move(estate, evidence, lack.dataset):
+            continue
         yield Fault(f"{lack.kind}:{lack.dataset}", CAUSES[lack.kind], lack.since, (), lack.why)
     yield from intrusions.faults(evidence.findings)
     yield from front(estate, evidence)
@@ -210,7 +223,7 @@ def _behind(
     own = f"site:{viewer}"
     if own in faults and fault.root != own:
         kind, name, site = parts(fault.root)
-        if kind not in ("db", "host", "gate", "canary", "backup", "proof", "program") or viewer not in (site, name):
+        if kind not in OWN_TROUBLES or viewer not in (site, name):
             return found | {own}
     return found
 
@@ -318,6 +331,18 @@ def _reached_by_citizens(estate: Estate, evidence: Evidence, site: SiteId) -> bo
 
 def _looked_at(evidence: Evidence, subject: str) -> bool:
     return any(vantage.verdict(subject) != "unknown" for vantage in evidence.vantages.values())
+
+
+def cleared_by_move(estate: Estate, evidence: Evidence, mirror: str) -> bool:
+    """Whether a mirror (``<dataset>@<site>``) ends where its system is active now: there is nothing for it to do."""
+    name, _, site = mirror.partition("@")
+    system = _system_of(estate, name)
+    return system is None or evidence.active.get(system, estate.systems[system].home) == site
+
+
+def _system_of(estate: Estate, dataset: str) -> SystemId | None:
+    found = estate.datasets.get(DatasetId(dataset))
+    return None if found is None else found.system
 
 
 def _copies_on(estate: Estate, host: str) -> list[tuple[SystemId, SiteId]]:

@@ -201,6 +201,21 @@ def attack(scene: Scene) -> Told:
     return f"{told}{felt}.", f"ncia findings {scene.name}"
 
 
+def store_down(scene: Scene) -> Told:
+    what = f"the store {scene.name} at {scene.place(scene.site)} does not accept since {scene.since} ({_why(scene)})"
+    return f"{what}: acts with documents are refused where they need it, and nothing is mirrored from or to it.", ""
+
+
+def mark_stopped(scene: Scene) -> Told:
+    what = f"the documents {scene.name} at {scene.place(scene.site)} take no canary since {scene.since}"
+    return f"{what} ({_why(scene)}): their loss is not measured.", ""
+
+
+def mirror_behind(scene: Scene) -> Told:
+    what = f"the mirror of {scene.name} at {scene.place(scene.site)} does not follow since {scene.since}"
+    return f"{what} ({_why(scene)}).", "ncia status"
+
+
 TABLE: dict[str, Callable[[Scene], Told]] = {
     "site-lost": site_lost,
     "isolated": isolated,
@@ -225,6 +240,9 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "program-drift": program_drift,
     "attack": attack,
     "intrusion": attack,
+    "store-down": store_down,
+    "mark-stopped": mark_stopped,
+    "mirror-behind": mirror_behind,
 }
 
 

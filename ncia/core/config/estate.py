@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ncia.core.base.errors import Fault, InputFaults
 from ncia.core.base.ids import HostId, SiteId, SystemId
+from ncia.core.config.documents import judge_document_folders
 from ncia.core.config.folder import Sections, read_folder
 from ncia.core.config.marked import Node
 from ncia.core.config.places import (
@@ -72,6 +73,7 @@ def _read(folder: Path, today: date | None, shapes: Shapes | None = None) -> tup
     judge_hosts(sections, sites, hosts)
     judge_addresses(reading, sections, sites)
     judge_directories(systems, hosts)
+    judge_document_folders(systems)
     reading.resolve()
     faults = tuple(sorted(set(reading.faults), key=lambda f: (f.file, f.line, f.what)))
     if faults:
@@ -117,6 +119,8 @@ def judge_addresses(reading: Reading, sections: Sections, sites: Placed[SiteId, 
     for address, whose, node in reading.addresses:
         if str(address) in first:
             other, where = first[str(address)]
+            if other == whose:  # one object store, named by each of its buckets
+                continue
             what = f"{whose}: {address} is already taken by {other} ({place(where)})"
             reading.tell(node, what, "give each its own address or port")
             continue

@@ -29,9 +29,11 @@ from ncia.core.estate.model import (
     WithoutPartner,
 )
 
-HOST_ROLES = ("database", "store")
+NEEDED_ROLES = ("database", "store")  # at each centre
+HOST_ROLES = (*NEEDED_ROLES, "files")
 CENTRES = 2
 LOGIN = re.compile(r"[a-z_][a-z0-9_-]*")
+LOGIN_OR_NONE = re.compile(r"([a-z_][a-z0-9_-]*)?")
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -171,8 +173,15 @@ def read_hosts(reading: Reading, sections: Sections) -> Placed[HostId, Host]:
         for role, where in roles:
             if role not in HOST_ROLES:
                 record.tell(where, f"no role {role!r}", f"one of {', '.join(HOST_ROLES)}")
-        user = record.text("user", pattern=LOGIN)
-        host = Host(id, site, record.address("ssh", "ssh"), user, tuple(role for role, _ in roles))
+        user, sftp_user = record.text("user", pattern=LOGIN), record.text("sftp_user", "", pattern=LOGIN_OR_NONE)
+        if not sftp_user and any(role == "files" for role, _ in roles):
+            what = "a host of file trees needs a user for SFTP that may run nothing"
+            record.tell(record.where("roles"), what, "sftp_user: files")
+        elif sftp_user and sftp_user == user:
+            what = f"'sftp_user' is {user!r}, who may run commands"
+            record.tell(record.where("sftp_user"), what, "a user of its own")
+        names = tuple(role for role, _ in roles)
+        host = Host(id, site, record.address("ssh", "ssh"), user, names, sftp_user)
         if record.finish():
             found[id] = (host, record)
     return found
@@ -184,7 +193,7 @@ def judge_hosts(sections: Sections, sites: Placed[SiteId, Site], hosts: Placed[H
         return
     for site, record in sites.values():
         roles = {role for host, _ in hosts.values() if host.site == site.id for role in host.roles}
-        for role in HOST_ROLES if site.kind is SiteKind.CENTRE else ():
+        for role in NEEDED_ROLES if site.kind is SiteKind.CENTRE else ():
             if role not in roles:
                 record.tell(record.node, f"no host with role {role!r}", f"a host of this site with roles: [{role}]")
 

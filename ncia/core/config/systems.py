@@ -8,6 +8,13 @@ from datetime import date
 from pathlib import PurePosixPath
 
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, SystemId
+from ncia.core.config.documents import (
+    DOCUMENTS,
+    Partition,
+    judge_before_rows,
+    judge_document_places,
+    read_documents,
+)
 from ncia.core.config.folder import Sections
 from ncia.core.config.marked import Node
 from ncia.core.config.places import CENTRES, Placed, read_promise
@@ -32,7 +39,7 @@ from ncia.core.estate.model import (
 from ncia.core.estate.program import Program
 
 KINDS = ("postgresql", "files", "bucket", "program")
-MIRRORED = ("postgresql",)  # the kinds of which this release keeps a copy at the other site
+MIRRORED = ("postgresql", "files", "bucket")  # the kinds of which this release keeps a copy at the other site
 SQL_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 PATH = re.compile(r"/\S*")
 NO_PROMISE = Promise(0.0, 0.0)  # stands where the grade is unknown; told by its identity, for 0 is a promise too
@@ -136,8 +143,10 @@ def _datasets(record: Record, system: SystemId, grade: Grade | None, world: Worl
             before[name] = part.where("id")
         dataset = _dataset(part, system, name, grade)
         if part.finish():
-            if dataset.kind in MIRRORED and dataset.promise is not NO_PROMISE:
+            held = dataset.copies or dataset.documents
+            if held and dataset.kind in MIRRORED and dataset.promise is not NO_PROMISE:
                 _judge_promise(part, dataset, world)
+                judge_before_rows(part, dataset, found)
             found[dataset.id] = dataset
         _judge_copies(part, dataset, world)
     rows = sum(1 for d in found.values() if d.kind == "postgresql")
@@ -167,6 +176,8 @@ def _dataset(record: Record, system: SystemId, name: str, grade: Grade | None) -
         database=record.text("database", pattern=SQL_NAME) if rows else "",
         unprotected=_unprotected(record),
         program=program,
+        documents=read_documents(record, kind),
+        partition=record.choice("partition", Partition, Partition.NONE),
     )
 
 
@@ -217,14 +228,17 @@ def _judge_promise(record: Record, dataset: Dataset, world: World) -> None:
 
 def _judge_copies(record: Record, dataset: Dataset, world: World) -> None:
     """Each dataset is at both centres, or somebody said in writing why not, and until when."""
-    places = dataset.program.places if dataset.program else dataset.copies
+    places = dataset.program.places if dataset.program else dataset.copies or dataset.documents
     missing = [centre for centre in world.centres if centre not in places]
-    if dataset.kind in MIRRORED:
+    if dataset.kind in DOCUMENTS:
+        judge_document_places(record, dataset, world.sites, world.hosts)
+    elif dataset.kind in MIRRORED:
         _judge_places(record, dataset, world)
     if dataset.program is not None:
         _judge_hosts(record, dataset.program, world)
     if dataset.unprotected is None:
-        if dataset.kind in KINDS and missing and (dataset.kind not in MIRRORED or record.has("copies")):
+        rows = dataset.kind == "postgresql"
+        if dataset.kind in KINDS and missing and (not rows or record.has("copies")):
             where = ", ".join(missing) if places else "the other site"
             what = f"no copy at {where}, and nobody says why"
             record.tell(record.where("copies"), what, "unprotected: {until: day, by: person, why: reason}")

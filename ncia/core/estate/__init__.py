@@ -4,6 +4,7 @@ from ncia.core.estate.model import (
     Address,
     Agency,
     Application,
+    BucketCopy,
     Dataset,
     Estate,
     Etcd,
@@ -18,6 +19,7 @@ from ncia.core.estate.model import (
     Services,
     Site,
     System,
+    TreeCopy,
     Unprotected,
 )
 
@@ -25,6 +27,7 @@ __all__ = [
     "Address",
     "Agency",
     "Application",
+    "BucketCopy",
     "Dataset",
     "Estate",
     "Etcd",
@@ -39,5 +42,6 @@ __all__ = [
     "Services",
     "Site",
     "System",
+    "TreeCopy",
     "Unprotected",
 ]

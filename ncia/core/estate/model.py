@@ -96,13 +96,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Host:
-    """A machine that we command over SSH. ``roles``: ``database`` (postmasters live there), ``store`` (copies do)."""
+    """A machine that we command over SSH. ``roles``: ``database`` (postmasters live there), ``store`` (copies do),
+    ``files`` (file trees do). ``sftp_user`` may enter the file root over SFTP and run nothing."""
 
     id: HostId
     site: SiteId
     ssh: Address
     user: str
     roles: tuple[str, ...]
+    sftp_user: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,29 @@ class PostgresCopy:
 
 
 @dataclass(frozen=True)
+class TreeCopy:
+    """One file tree of a dataset at one site: ``path`` below the file root of ``host``, which SFTP shows as ``/``."""
+
+    site: SiteId
+    host: HostId
+    path: str
+
+
+@dataclass(frozen=True)
+class BucketCopy:
+    """One bucket of a dataset at one site, in the object store (S3) that listens at ``endpoint``."""
+
+    site: SiteId
+    endpoint: Address
+    bucket: str
+
+
+def store_of(copy: TreeCopy | BucketCopy) -> str:
+    """The store that holds a copy, as subjects name it: the host's id, or ``s3-<address>``."""
+    return str(copy.host) if isinstance(copy, TreeCopy) else f"s3-{copy.endpoint.host}-{copy.endpoint.port}"
+
+
+@dataclass(frozen=True)
 class Unprotected:
     """A named, dated admission that a dataset has no copy elsewhere; every view shows it in red."""
 
@@ -171,7 +196,11 @@ class Unprotected:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One PostgreSQL cluster (``kind: postgresql``), file tree (``files``), bucket, or ``program`` of a system."""
+    """One PostgreSQL cluster (``kind: postgresql``), file tree (``files``), bucket, or ``program`` of a system.
+
+    ``copies`` are those of rows, ``documents`` those of a file tree or bucket. ``partition`` says how documents lie:
+    ``time``: each in the folder of the ten seconds in which it was acknowledged; ``none``: anywhere.
+    """
 
     id: DatasetId
     system: SystemId
@@ -182,6 +211,8 @@ class Dataset:
     database: str = ""
     unprotected: Unprotected | None = None
     program: Program | None = None  # of a dataset of kind `program` that is at both centres
+    documents: Mapping[SiteId, TreeCopy | BucketCopy] = field(default_factory=dict)
+    partition: str = "none"
 
 
 @dataclass(frozen=True)
@@ -222,6 +253,11 @@ class System:
     def postgres(self) -> Dataset:
         """The system's rows; every system of an estate has exactly one such dataset."""
         return next(d for d in self.datasets if d.kind == "postgresql")
+
+    @property
+    def documents(self) -> tuple[Dataset, ...]:
+        """The system's file trees and buckets that have a copy at each centre."""
+        return tuple(d for d in self.datasets if d.documents and not d.unprotected)
 
 
 @dataclass(frozen=True)

@@ -313,6 +313,17 @@ class RunMissed(Body):
     reason: str
 
 
+class MirrorChanged(Body):
+    """The mirror of a file tree or bucket into ``target_site`` is now so; ``idle``: its system is active there."""
+
+    KIND = "mirror.changed"
+    dataset: str
+    source_site: str
+    target_site: str
+    state: Literal["following", "failing", "idle"]
+    sentence: str  # why it fails; from where to where it follows
+
+
 # --- recovering --------------------------------------------------------------------------------------------------
 
 
@@ -478,6 +489,7 @@ BODIES: tuple[type[Body], ...] = (
     ProgramCaptured,
     ProgramCompared,
     RunMissed,
+    MirrorChanged,
     PlanMade,
     ApprovalGiven,
     ApprovalRefused,

@@ -1,8 +1,11 @@
-"""How well a system's rows are protected now, from what was measured: what would be lost, since when alone."""
+"""How well a system is protected now, rows and documents, from what was measured: what would be lost, since when alone.
+
+A system is as well protected as its worst dataset: an act is its rows and its document.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +14,7 @@ from ncia.core.base.clock import from_text
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.estate import Estate, Replication, System
 from ncia.core.journal.entries import Verdict
-from ncia.core.reports.looks import Looks
+from ncia.core.reports.looks import WORST_FIRST, Looks
 from ncia.core.state import Run, State, Step
 
 Active = Mapping[SystemId, tuple[SiteId, int]]  # where each system is active, and under which epoch
@@ -43,12 +46,14 @@ class Protection:
 def protection_of(system: System, estate: Estate, state: State, looks: Looks, active: Active) -> Protection:
     at, epoch = active.get(system.id, (system.home, None))
     peer = estate.peer_of(at)
-    subject = f"replica:{system.id}@{peer}"
-    replica = looks.at(subject)
-    lag, lag_stale = looks.measure(subject, "canary_age_seconds")
-    loss, loss_stale = looks.measure(subject, "predicted_loss_seconds")
+    subjects = [f"replica:{system.id}@{peer}", *(f"mirror:{d.id}@{peer}" for d in system.documents)]
+    copies = [looks.at(subject) for subject in subjects]
+    replica = min(copies, key=lambda copy: WORST_FIRST.index(copy.verdict))
+    since = None if any(c.since is None for c in copies) else max(c.since for c in copies if c.since is not None)
+    lag, lag_stale = _worst(looks, subjects, "canary_age_seconds")
+    loss, loss_stale = _worst(looks, subjects, "predicted_loss_seconds")
     claimed = claimed_at(system.id, state)
-    alone = claimed if claimed and not _follows_since(claimed, replica.verdict, replica.since) else None
+    alone = claimed if claimed and not _follows_since(claimed, replica.verdict, since) else None
     moved = claimed is not None or (epoch or BIRTH_EPOCH) > BIRTH_EPOCH  # a promotion clears the requirement
     synchronous = system.postgres.replication is Replication.SYNCHRONOUS
     change = state.syncs.get(system.id) if synchronous else None
@@ -65,9 +70,16 @@ def protection_of(system: System, estate: Estate, state: State, looks: Looks, ac
     return Protection(at, epoch, peer, replica.verdict, lag, loss, lag_stale or loss_stale, waits, alone)
 
 
+def _worst(looks: Looks, subjects: Sequence[str], name: str) -> tuple[float | None, bool]:
+    """The greatest of a measure over subjects, and whether any of them is old; not known where one of them is not."""
+    found = [looks.measure(subject, name) for subject in subjects]
+    values = [value for value, _ in found if value is not None]
+    return (max(values) if len(values) == len(found) else None), any(stale for _, stale in found)
+
+
 def keeps_rpo(system: System, protection: Protection) -> bool | None:
     loss = protection.predicted_loss_seconds
-    return None if loss is None else loss <= system.postgres.promise.rpo_seconds
+    return None if loss is None else loss <= system.promise.rpo_seconds
 
 
 def claimed_at(system: SystemId, state: State) -> datetime | None:

@@ -17,6 +17,7 @@ from ncia.core.journal.entries import (
     FindingOpened,
     IncidentChanged,
     IncidentOpened,
+    MirrorChanged,
     PlanMade,
     PointRehashed,
     ProgramCaptured,
@@ -142,6 +143,14 @@ class Job:
 class Missed:
     at: datetime
     run: RunMissed
+
+
+@dataclass(frozen=True)
+class MirrorState:
+    """What was last written of one mirror, and when."""
+
+    at: datetime
+    body: MirrorChanged
 
 
 @dataclass(frozen=True)

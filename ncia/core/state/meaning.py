@@ -29,6 +29,7 @@ from ncia.core.journal.entries import (
     IncidentOpened,
     JournalSworn,
     LossListed,
+    MirrorChanged,
     PlanMade,
     PointDeleted,
     PointRehashed,
@@ -55,6 +56,7 @@ from ncia.core.state.facts import (
     Finding,
     Incident,
     Job,
+    MirrorState,
     Missed,
     ProgramFact,
     Proof,
@@ -304,6 +306,11 @@ def sync_restored(state: State, entry: Entry, body: SyncRestored) -> None:
     state.syncs = {**state.syncs, body.system: SyncChange(True, entry.at, body.site)}
 
 
+def mirror_changed(state: State, entry: Entry, body: MirrorChanged) -> None:
+    key = (body.dataset, body.target_site)
+    state.mirrors = {**state.mirrors, key: MirrorState(entry.at, body)}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
@@ -326,6 +333,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ProgramCaptured.KIND: program_captured,
     ProgramCompared.KIND: program_compared,
     RunMissed.KIND: run_missed,
+    MirrorChanged.KIND: mirror_changed,
     PlanMade.KIND: plan_made,
     ApprovalGiven.KIND: approval_given,
     ApprovalRefused.KIND: approval_refused,

@@ -22,7 +22,18 @@ from ncia.core.journal.entries import (
     VerdictChange,
 )
 from ncia.core.journal.entry import Entry
-from ncia.core.state.facts import Finding, Incident, Job, Missed, ProgramFact, Proof, RecoveryPoint, Run, SyncChange
+from ncia.core.state.facts import (
+    Finding,
+    Incident,
+    Job,
+    MirrorState,
+    Missed,
+    ProgramFact,
+    Proof,
+    RecoveryPoint,
+    Run,
+    SyncChange,
+)
 from ncia.core.state.meaning import MEANING
 
 Verdicts = Mapping[str, VerdictChange]
@@ -50,6 +61,7 @@ class State:
     programs: Mapping[str, ProgramFact] = field(default_factory=dict)  # by dataset
     missed: tuple[Missed, ...] = ()  # oldest first; a later run of the same work takes it off
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
+    mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     runs: Mapping[str, Run] = field(default_factory=dict)
     strays: int = 0  # entries that speak of something which no entry before them made
 

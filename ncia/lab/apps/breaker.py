@@ -44,6 +44,7 @@ class Breaker:
         self._looking: asyncio.Task[str | None] | None = None
         self._looked_at = float("-inf")
         self._refusal: str | None = None
+        self.waits = True  # whether acts wait for the copy, as of the last look; until there was one, they do
 
     async def refusal(self) -> str | None:
         """Why a write must be refused now; ``None`` where it may begin."""
@@ -58,6 +59,8 @@ class Breaker:
             self._looking = None
 
     async def _ask(self) -> str | None:
-        self._refusal = refusal(await self._look(), self._peer)
+        row = await self._look()
+        self._refusal = refusal(row, self._peer)
+        self.waits = row is None or bool(row["required"])
         self._looked_at = self._monotonic()
         return self._refusal

@@ -2,7 +2,8 @@
 
 A definition is data; :mod:`ncia.lab.apps.store` and :mod:`ncia.lab.apps.service` interpret it. Every definition's
 schema ends in a view ``act_contents(id, content jsonb)``: the content of each act, put together from the rows that hold
-it. Hashes are taken of that view, so a row that was altered or lost shows, whatever was once acknowledged.
+it. Hashes are taken of that view (and of what the row says of the act's document), so a row that was altered or lost
+shows, whatever was once acknowledged.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from ncia.core.base.errors import NciaError
 SCHEMA = "app"  # also the role's name, so PostgreSQL's default search_path finds it
 TEXT_CHARACTERS_MAX = 4000
 
-# The one table that all systems share in shape. `number` orders acts; `marked` ones are a recovery's own trials.
+# The tables that all systems share in shape. `number` orders acts; `marked` ones are a recovery's own trials. An act of
+# a system that has a file tree or bucket has a document, and the row says which.
 ACTS = """
 create table acts (
     id uuid primary key,
     number bigint generated always as identity unique,
     received_at timestamptz not null default clock_timestamp(),
     marked boolean not null default false
+);
+create table act_documents (
+    act uuid primary key references acts, name text not null, size_bytes bigint not null, sha256 text not null
 );
 """
 
@@ -35,10 +40,16 @@ select md5(%(system)s || n)::uuid, timestamptz '2026-01-01Z' + n * interval '1 m
 from generate_series(1, %(history)s::int) n
 """
 
+DOCUMENT = "kept_document"  # its key in an act's content and among its values
+
 CONTENT = """
 select id::text as id, content::text as content,
     encode(sha256(convert_to(content::text, 'UTF8')), 'hex') as content_sha256
-from act_contents
+from (
+    select c.id, case when d.act is null then c.content else c.content || jsonb_build_object('kept_document',
+        jsonb_build_object('name', d.name, 'size_bytes', d.size_bytes, 'sha256', d.sha256)) end as content
+    from act_contents c left join act_documents d on d.act = c.id
+) contents
 """
 
 Values = Mapping[str, Any]

@@ -15,16 +15,19 @@ import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import structlog
 import uvloop
 
+from ncia.app.documents import DocumentStores
 from ncia.app.logging import configure
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Replication, System
 from ncia.lab.apps.definitions import definition_of
+from ncia.lab.apps.documents import Keeping
 from ncia.lab.apps.http import listen
 from ncia.lab.apps.neighbours import Neighbours
 from ncia.lab.apps.placement import Placement
@@ -37,6 +40,7 @@ NICE = 10  # behind etcd, warden and gate
 PR_SET_PDEATHSIG = 1
 M_ARENA_MAX = -8
 PIDS = "apps.json"
+CLIENTS = ("backup.replicate.stores.sftp", "backup.replicate.stores.s3")
 SIGNALS = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
@@ -50,8 +54,20 @@ def compose(estate: Estate, settings: SiteSettings, system: System) -> Service:
     connect = gate_connect(gate.host, gate.port, system.postgres.database, passfile, f"{system.id}@{site}")
     neighbours = Neighbours(estate, system, site, placement)
     synchronous = system.postgres.replication is Replication.SYNCHRONOUS
-    parts = Parts(definition, site, placement, neighbours, Store(definition, connect))
+    keeping = keeping_of(estate, settings, system)
+    parts = Parts(definition, site, placement, neighbours, Store(definition, connect), keeping)
     return Service(parts, estate.peer_of(site) if synchronous else None)
+
+
+def keeping_of(estate: Estate, settings: SiteSettings, system: System) -> Keeping | None:
+    """The stores of the system's documents; the other site's too where its acts wait for both."""
+    if not system.documents:
+        return None
+    dataset, peer = system.documents[0], estate.peer_of(settings.site)
+    stores = DocumentStores(estate, settings.site, settings.secrets)
+    both = dataset.replication is Replication.SYNCHRONOUS
+    other = stores.of(dataset.documents[peer]) if both else None
+    return Keeping(settings.site, stores.of(dataset.documents[settings.site]), peer, other)
 
 
 async def serve(estate: Estate, settings: SiteSettings, system: System) -> None:
@@ -94,6 +110,8 @@ def run(settings: SiteSettings, systems: tuple[str, ...]) -> None:
         system for system in estate.systems.values() if settings.site in system.applications
     ]
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    for module in CLIENTS:
+        import_module(module)  # before the fork: its memory is shared
     ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)  # threads share their heaps: a small process, not a fast one
     gc.collect()
     gc.freeze()

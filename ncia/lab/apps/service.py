@@ -16,7 +16,9 @@ import structlog
 
 from ncia.core.base.ids import SiteId
 from ncia.lab.apps.breaker import Breaker
-from ncia.lab.apps.definition import Definition, RuleRefused
+from ncia.lab.apps.definition import DOCUMENT, Definition, RuleRefused
+from ncia.lab.apps.document_desk import DocumentDesk
+from ncia.lab.apps.documents import Keeping
 from ncia.lab.apps.http import Answer, Request
 from ncia.lab.apps.neighbours import (
     ACT_CALLS_SECONDS_MAX,
@@ -46,6 +48,7 @@ WRITES_WAITING_MAX = 12
 READS_WAITING_MAX = 64
 ACT_SECONDS_MAX = 2.5  # then the caller is told what is known: not done, or unknown
 READ_SECONDS_MAX = 1.2
+COMMIT_SECONDS_MIN = 0.5  # of an act's time are left for the rows when its document is kept
 VERIFY_SAMPLES = 3
 
 T = TypeVar("T")
@@ -67,6 +70,7 @@ class Parts:
     placement: Placement
     neighbours: Neighbours
     store: Store
+    keeping: Keeping | None = None  # the system's documents; None where it has none
 
 
 class Service:
@@ -81,6 +85,7 @@ class Service:
         self._store = parts.store
         self._writers = ThreadPoolExecutor(WRITERS, "writer")
         self._readers = ThreadPoolExecutor(READERS, "reader")
+        self._documents = DocumentDesk(parts.definition.system, parts.keeping) if parts.keeping else None
         self._writing = 0
         self._reading = 0
         self._log = structlog.get_logger("service").bind(system=parts.definition.system)
@@ -120,6 +125,8 @@ class Service:
                 return await self._latest(request, place)
             case "GET", ["acts", act]:
                 return await self._one(act, place)
+            case "GET", ["acts", act, "document"] if self._documents:
+                return await self._document(self._documents, act, place)
             case "GET", ["queries", name] if name in self._definition.queries:
                 return await self._query(name, request.query.get("key", ""), place)
             case _:
@@ -169,6 +176,9 @@ class Service:
         for call in self._definition.calls:
             known.update(await self._neighbours.call(call, known, min(deadline, now + ACT_CALLS_SECONDS_MAX)))
         await self._refuse_without_copy()  # the calls took their time; costs nothing where the last look is fresh
+        if self._documents:
+            both = self._breaker is not None and self._breaker.waits
+            known[DOCUMENT] = await self._documents.keep(values, both, deadline - COMMIT_SECONDS_MIN)
         if self._writing >= WRITERS + WRITES_WAITING_MAX:
             raise NotRecorded("act.busy", "record the act", "all writers wait for the database", "send it again")
         attempt = Attempt()
@@ -222,11 +232,35 @@ class Service:
         return self._seen(seen, "there is no act yet")
 
     async def _one(self, act: str, place: Place) -> Answer:
+        """One act, and whether its document is held here as its row says."""
+        seen = await self._act_seen(act, place)
+        if seen.row is None:
+            return self._seen(seen, f"there is no act {act[:64]!r}")
+        told = as_told(seen.row)
+        if self._documents and DOCUMENT in told["content"]:
+            state, _ = await self._documents.state(told["content"][DOCUMENT])
+            told["document_state"] = state
+        return self._tell(200, told, seen.epoch)
+
+    async def _document(self, desk: DocumentDesk, act: str, place: Place) -> Answer:
+        """The document itself, only if it is the one that was acknowledged."""
+        seen = await self._act_seen(act, place)
+        document = as_told(seen.row)["content"].get(DOCUMENT) if seen.row else None
+        if document is None:
+            return self._tell(404, {"error": f"there is no document of an act {act[:64]!r}"}, seen.epoch)
+        state, content = await desk.state(document)
+        if state != "verified":
+            why = f"the document of act {act} is {state} at {self._site}"
+            return self._tell(503, {"error": why}, seen.epoch)
+        headers = {EPOCH_HEADER: str(seen.epoch), "X-NCIA-Site": self._site, "Content-Type": "text/plain"}
+        return Answer(200, {**headers, "X-NCIA-SHA256": document["sha256"]}, content)
+
+    async def _act_seen(self, act: str, place: Place) -> Seen:
         try:
             wanted = str(uuid.UUID(act))
         except ValueError:
-            return self._tell(404, {"error": f"{act[:64]!r} is not the id of an act"}, place.epoch)
-        return self._seen(await self._read(lambda: self._store.act(wanted, place.epoch)), f"there is no act {wanted}")
+            return Seen(place.epoch, None)
+        return await self._read(lambda: self._store.act(wanted, place.epoch))
 
     async def _query(self, name: str, key: str, place: Place) -> Answer:
         seen = await self._read(lambda: self._store.query(name, key, place.epoch))

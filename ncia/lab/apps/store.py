@@ -19,7 +19,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ncia.core.base.errors import NciaError
-from ncia.lab.apps.definition import CONTENT, Definition, Rule, RuleRefused, Step
+from ncia.lab.apps.definition import CONTENT, DOCUMENT, Definition, Rule, RuleRefused, Step
+from ncia.lab.apps.documents import Document
 
 LOCK_MILLISECONDS_MAX = 1500
 IDLE_IN_TRANSACTION_MILLISECONDS_MAX = 10_000
@@ -169,7 +170,8 @@ class Store:
     # --- writing -------------------------------------------------------------------------------------------------
 
     def record(self, values: Mapping[str, Any], *, marked: bool, epoch_min: int, attempt: Attempt) -> Recorded:
-        """Carry out the transaction for ``values`` (``id``, the act's fields, what calls gave) and commit it.
+        """Carry out the transaction for ``values`` (``id``, the act's fields, what calls gave, the document that was
+        kept for it) and commit it.
 
         Raises :class:`RuleRefused`, :class:`AlreadyRecorded`, :class:`NotRecorded`, :class:`OutcomeUnknown`.
         """
@@ -248,6 +250,7 @@ LATEST = f"""
 with latest as materialized ({CONTENT} where id = (select id from acts order by number desc limit 1))
 select latest.*, ({{seen}}) as seen from latest
 """  # noqa: S608 -- constants
+KEEP_DOCUMENT = "insert into act_documents values (%(act)s, %(name)s, %(size_bytes)s, %(sha256)s)"
 ONE_ACT = CONTENT + " where id = %(id)s::uuid"
 SYNC_PARTNER = """
 select current_setting('synchronous_standby_names') <> '' as required, p.state, p.age_seconds
@@ -274,6 +277,8 @@ def perform(connection: Connection, definition: Definition, values: Mapping[str,
             if row is None and step.otherwise:
                 raise RuleRefused(step.status, step.otherwise.format_map(known))
             known.update(row or {})
+        if isinstance(document := known.get(DOCUMENT), Document):
+            connection.execute(KEEP_DOCUMENT, {"act": known["id"], **document.as_told()})
         cursor = connection.execute(ONE_ACT, {"id": known["id"]})
     content = cursor.fetchone()
     if content is None:

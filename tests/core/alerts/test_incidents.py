@@ -280,3 +280,28 @@ def test_a_site_whose_only_service_ended_is_lost_only_once_its_agent_is_silent_t
     heard = replace(seen.vantages[THIRD], heard_at=NOW - timedelta(seconds=heard_ago))
     found = diagnose(estate_of(CHAIN), replace(seen, vantages={**seen.vantages, THIRD: heard}), NOW)
     assert [diagnosis.root for diagnosis in found] == [root]
+
+
+def test_a_mirror_that_its_controller_cannot_carry_on_is_one_incident_with_the_reason() -> None:
+    seen = world(CHAIN, "mirror:s0/papers@south")
+    why = "mirror a to s: the store said that it has it, and holds other bytes"
+    evidence = replace(seen.evidence(SOUTH), lacks=(Lack("mirror", "s0/papers@south", BROKE, why),))
+    (found,) = diagnose(seen.estate, evidence, NOW)
+    assert (found.root, found.cause, found.members) == ("mirror:s0/papers@south", "mirror-behind", ())
+    assert found.sentence == (f"The mirror of s0/papers at South does not follow since 13:01:41 KST ({why}).")
+    assert not cleared(seen.estate, evidence, NOW, found.root)
+    assert cleared(seen.estate, world(CHAIN).evidence(SOUTH), NOW, found.root)
+
+
+def test_a_mirror_that_failed_before_its_system_moved_here_is_no_fault() -> None:
+    moved = replace(CHAIN, active=(SOUTH, *CHAIN.active[1:]))
+    evidence = replace(world(moved).evidence(SOUTH), lacks=(Lack("mirror", "s0/papers@south", BROKE, "x"),))
+    assert diagnose(estate_of(moved), evidence, NOW) == ()
+
+
+def test_a_store_that_is_down_explains_its_marks_and_its_mirrors() -> None:
+    (found,) = diagnose(estate_of(CHAIN), world(CHAIN, "store:north-files0@north").evidence(SOUTH), NOW)
+    assert (found.root, found.cause) == ("store:north-files0@north", "store-down")
+    assert found.members == (
+        "mark:s0/papers@north", "mark:s1/papers@north", "mirror:s0/papers@south", "mirror:s1/papers@south",
+    )  # fmt: skip

@@ -30,6 +30,7 @@ from ncia.core.estate.model import (
     Site,
     SiteKind,
     System,
+    TreeCopy,
 )
 
 NOW = datetime(2026, 3, 1, 4, 2, 11, tzinfo=UTC)
@@ -65,6 +66,9 @@ def estate_of(shape: Shape) -> Estate:
         for site in CENTRES
         for n in (0, 1)
     }
+    for site, n in ((site, n) for site in CENTRES for n in (0, 1)):
+        store = HostId(f"{site}-files{n}")
+        hosts[store] = Host(store, site, ADDRESS, "x", ("files",), "files")
     systems = {}
     for index, needs in enumerate(shape.depends_on):
         system, grade = SystemId(f"s{index}"), shape.grades[index]
@@ -89,7 +93,7 @@ def estate_of(shape: Shape) -> Estate:
             "/",
             "/",
             {site: Application(site, ADDRESS) for site in CENTRES},
-            (rows,),
+            (rows, papers_of(system, shape.hosts[index], replication)),
         )
     return Estate(
         "random",
@@ -104,6 +108,12 @@ def estate_of(shape: Shape) -> Estate:
     )
 
 
+def papers_of(system: SystemId, host: int, replication: Replication) -> Dataset:
+    """Every system's file tree, on one of a site's two file hosts."""
+    copies = {site: TreeCopy(site, HostId(f"{site}-files{host}"), system) for site in CENTRES}
+    return Dataset(DatasetId(f"{system}/papers"), system, "files", Promise(0, 60), replication, {}, documents=copies)
+
+
 def active_of(shape: Shape) -> dict[SystemId, SiteId]:
     return {SystemId(f"s{n}"): site for n, site in enumerate(shape.active)}
 
@@ -111,7 +121,8 @@ def active_of(shape: Shape) -> dict[SystemId, SiteId]:
 @dataclass(frozen=True)
 class World:
     """``broken`` names things that do not work: ``site:x``, ``link:a-b``, ``etcd:x``, ``api:x``, ``lease:x`` (its
-    warden), ``agent:x``, ``host:h``, ``gate:x``, ``db:s@x``, ``app:s@x``, ``front``, ``shipping:s``."""
+    warden), ``agent:x``, ``host:h``, ``gate:x``, ``db:s@x``, ``app:s@x``, ``front``, ``shipping:s``, ``store:h@x``,
+    ``mirror:s/papers@x``."""
 
     estate: Estate
     active: dict[SystemId, SiteId]
@@ -167,6 +178,18 @@ class World:
         at = self.active[SystemId(system)]
         return self.works(f"agent:{at}") and self.db(system, at) and self.lease(at)
 
+    def store(self, system: str, site: str) -> bool:
+        host = self.estate.systems[SystemId(system)].documents[0].documents[SiteId(site)].host
+        return self.works(f"site:{site}", f"store:{host}@{site}")
+
+    def mark(self, system: str) -> bool:
+        at = self.active[SystemId(system)]
+        return self.works(f"agent:{at}") and self.store(system, at) and self.lease(at)
+
+    def mirror(self, system: str, site: str) -> bool:
+        carried = self.works(f"api:{site}", f"mirror:{system}/papers@{site}") and self.store(system, site)
+        return carried and self.reaches(self.active[SystemId(system)], site) and self.mark(system)
+
     # --- what is seen ---------------------------------------------------------------------------------------------
 
     def sights(self, viewer: SiteId) -> dict[str, Sight]:
@@ -209,6 +232,12 @@ class World:
         else:
             ships = self.reaches(active, viewer) and self.canary(system) and self.works(f"shipping:{system}")
             see(f"replica:{system}@{viewer}", ships if db else None)
+        host = self.estate.systems[system].documents[0].documents[viewer].host
+        see(f"store:{host}@{viewer}", self.store(system, viewer))
+        if viewer == active:
+            see(f"mark:{system}/papers@{viewer}", None if not self.lease(viewer) else self.mark(system))
+        else:
+            see(f"mirror:{system}/papers@{viewer}", self.mirror(system, viewer))
         through = self.reaches(viewer, PUBLIC) and self.works("front") and self.reaches(PUBLIC, active)
         works, why = self.serves(system, active)
         see(f"entry:{system}", through and works, why if through else "")
@@ -247,6 +276,10 @@ def single_faults(estate: Estate) -> Iterable[tuple[str, str]]:
         ]
         if waiting:
             yield f"receiver:{site}", f"receiver:{site}" if len(waiting) > 1 else f"receiver:{waiting[0]}@{site}"
+    for dataset in estate.datasets.values():
+        for site, copy in dataset.documents.items():
+            yield f"store:{copy.host}@{site}", f"store:{copy.host}@{site}"
+            yield f"mirror:{dataset.id}@{site}", f"mirror:{dataset.id}@{site}"
     for host in estate.hosts.values():
         held = [s.id for s in estate.systems.values() if s.postgres.copies[host.site].host == host.id]
         if len(held) > 1:

@@ -27,6 +27,7 @@ from ncia.core.journal.entries import (
     IncidentOpened,
     JournalSworn,
     LossListed,
+    MirrorChanged,
     PlanMade,
     PointDeleted,
     PointRehashed,
@@ -152,6 +153,13 @@ SPECIMENS: tuple[Body, ...] = (
         files=6,
     ),
     RunMissed(job="backup-2", dataset="tax/rows", due_at=AT, reason="the controller was away"),
+    MirrorChanged(
+        dataset="tax/letters",
+        source_site="west",
+        target_site="east",
+        state="failing",
+        sentence="mirror a to east: the store said that it has it, and holds other bytes",
+    ),
     PlanMade(run="run-1", runbook="site_failover", plan_hash="cafe", plan={"steps": [{"id": "tax/promote"}]}, by="kim"),
     ApprovalGiven(
         run="run-1", plan_hash="cafe", person="kim", expires_at=AT, key_fingerprint="SHA256:x", signature="AAAA"

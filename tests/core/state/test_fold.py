@@ -294,3 +294,13 @@ def test_a_damaged_newest_point_leaves_the_one_before_as_the_newest_proven() -> 
 def test_a_list_of_lost_acts_changes_nothing_that_is_known() -> None:
     state = folded(like("loss.listed"))
     assert (state.strays, state.runs, state.points) == (0, {}, {})
+
+
+def test_of_a_mirror_the_newest_word_counts_for_each_place_where_it_ends() -> None:
+    failing = like("mirror.changed")
+    other = like("mirror.changed", target_site="north", state="idle")
+    state = folded(failing, other, like("mirror.changed", state="following"))
+    assert {site: mirror.body.state for (_, site), mirror in state.mirrors.items()} == {
+        "east": "following",
+        "north": "idle",
+    }

@@ -1,0 +1,1 @@
+"""Where documents lie: a file tree over SFTP, a bucket over S3."""
