@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ncia.core.base.errors import NoQuorum, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from recovery.fencing.claims import Claims
-from recovery.fencing.keys import OpenRun, site_key
+from recovery.fencing.keys import OpenRun, Sync, SyncMode, site_key
 from tests.fakes.etcd import FakeEtcd
 
 EAST, WEST = SiteId("east"), SiteId("west")
@@ -93,3 +95,37 @@ def test_a_second_run_against_a_site_is_refused_and_cannot_close_the_first(claim
         claims.open_run(EAST, OTHER, WEST)
     claims.close_run(EAST, OTHER)
     assert claims.runs()[EAST].run == RUN
+
+
+# --- whether commits wait ------------------------------------------------------------------------------------------
+
+
+def sync(mode: SyncMode, revision: int = 0, by: str = "birth") -> Sync:
+    return Sync(TAX, mode, "2026-09-26T20:00:00.000000Z", "0/3000060", by, revision)
+
+
+def test_what_etcd_says_of_commits_changes_only_as_it_was_read(claims: Claims) -> None:
+    born = claims.put_sync(sync(SyncMode.SYNC))
+    assert claims.syncs() == {TAX: born}
+    degraded = claims.put_sync(replace(born, mode=SyncMode.ASYNC, by="one"))
+    with pytest.raises(Refusal) as caught:
+        claims.put_sync(replace(born, mode=SyncMode.ASYNC, by="other"))
+    assert caught.value.code == "sync.changed"
+    assert "async since 2026-09-26T20:00:00.000000Z by one" in caught.value.why
+    assert claims.put_sync(replace(born, mode=SyncMode.ASYNC, by="one")) == degraded  # the same word once more
+
+
+def test_a_key_that_is_there_already_is_not_born_again(claims: Claims) -> None:
+    claims.put_sync(sync(SyncMode.SYNC))
+    with pytest.raises(Refusal):
+        claims.put_sync(sync(SyncMode.ASYNC))
+
+
+def test_only_the_site_that_holds_its_lease_and_the_epoch_has_the_say(etcd: FakeEtcd, claims: Claims) -> None:
+    with pytest.raises(Refusal, match="holds no lease"):
+        claims.put_sync(sync(SyncMode.SYNC), EAST)
+    for site in (EAST, WEST):
+        etcd.put(site_key(site), "{}")
+    with pytest.raises(Refusal, match="not active there"):
+        claims.put_sync(sync(SyncMode.SYNC), WEST)
+    assert claims.put_sync(sync(SyncMode.SYNC), EAST).mode is SyncMode.SYNC

@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 
 from ncia.core.base.clock import SystemClock
+from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address
 from recovery.actions.postgresql import PostgresDatabases
@@ -112,6 +113,16 @@ def working_in(folder: Path) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 if os.path.samefile(os.readlink(entry / "cwd"), folder):
                     yield int(entry.name)
+
+
+def estate_at(pair: Pair, site: SiteId, port: int) -> Estate:
+    """The reference estate, hometax at ``site`` being the server on that port."""
+    found = estate_of(pair)
+    system = found.systems[HOMETAX]
+    rows = system.postgres
+    copies = {**rows.copies, site: replace(rows.copies[site], server=Address("127.0.0.1", port))}
+    datasets = tuple(replace(d, copies=copies) if d is rows else d for d in system.datasets)
+    return replace(found, systems={**found.systems, HOMETAX: replace(system, datasets=datasets)})
 
 
 def estate_with(pair: Pair, timeout_seconds: float) -> Estate:
