@@ -28,11 +28,22 @@ PROMISE = {
     "required": ["rpo_seconds", "rto_seconds"],
     "additionalProperties": False,
 }
+UNPROTECTED = {
+    "type": "object",
+    "properties": {
+        "until": {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
+        "by": SITE_NAME,
+        "why": {"type": "string", "pattern": r"\S"},
+    },
+    "required": ["until", "by", "why"],
+    "additionalProperties": False,
+}
 # What a reader checks after it has read a word, or reads only where it is there.
 REFINED: dict[str, dict[str, Any]] = {
     "hosts[]/roles": {"type": "array", "items": {"enum": list(HOST_ROLES)}, "uniqueItems": True},
     "systems[]/datasets[]/kind": {"enum": list(KINDS)},
     "systems[]/datasets[]/promise": PROMISE,
+    "systems[]/datasets[]/unprotected": UNPROTECTED,
 }
 LINK = {"type": "array", "items": SITE_NAME, "minItems": 2, "maxItems": 2, "uniqueItems": True}
 
