@@ -50,6 +50,7 @@ class SystemContinuity:
     without_partner_since: str | None
     without_partner_seconds: float | None
     unprotected: tuple[str, ...]
+    mirrored: tuple[str, ...]  # its file trees and buckets: followed at the other site, and kept at no point in time
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _told(system: System, estate: Estate, state: State, now: Protection, at: dat
         agency=estate.agencies[system.agency].name,
         grade=system.grade,
         active_site=now.active_site,
-        promise_rpo_seconds=system.postgres.promise.rpo_seconds,
+        promise_rpo_seconds=system.promise.rpo_seconds,
         promise_rto_seconds=system.promise.rto_seconds,
         predicted_loss_seconds=now.predicted_loss_seconds,
         stale=now.stale,
@@ -126,6 +127,7 @@ def _told(system: System, estate: Estate, state: State, now: Protection, at: dat
         without_partner_since=to_text(now.alone_since) if now.alone_since else None,
         without_partner_seconds=(at - now.alone_since).total_seconds() if now.alone_since else None,
         unprotected=tuple(d.id for d in system.datasets if d.unprotected),
+        mirrored=tuple(d.id for d in system.documents),
     )
 
 
@@ -173,4 +175,5 @@ def _gaps(system: SystemContinuity) -> list[NotProven]:
     if not system.proof.matched:
         found.append(NotProven(system.rows, f"its copies: {system.proof.sentence}"))
     found += [NotProven(dataset, "its recovery: it is held at one site only") for dataset in system.unprotected]
+    found += [NotProven(dataset, "its history: it is mirrored, not backed up") for dataset in system.mirrored]
     return found

@@ -115,7 +115,7 @@ def _system(system: System, estate: Estate, state: State, looks: Looks, active: 
         predicted_loss_seconds=now.predicted_loss_seconds,
         commits_wait=now.commits_wait,
         stale=now.stale,
-        promise_rpo_seconds=system.postgres.promise.rpo_seconds,
+        promise_rpo_seconds=system.promise.rpo_seconds,
         promise_rto_seconds=system.promise.rto_seconds,
         breaks_promise=None if kept is None else not kept,
         depends_on=system.depends_on,

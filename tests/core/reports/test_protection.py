@@ -8,6 +8,7 @@ import pytest
 
 from ncia.core.base.ids import DatasetId, HostId, SystemId
 from ncia.core.estate.model import Dataset, Estate, Promise, Replication, TreeCopy
+from ncia.core.reports.continuity import continuity
 from ncia.core.reports.looks import Live, Looks
 from ncia.core.reports.protection import Protection, keeps_rpo, protection_of
 from tests.core.story import NORTH, SOUTH, Story, at, sample_estate
@@ -81,3 +82,10 @@ def test_where_acts_wait_for_both_sites_nothing_is_lost_while_the_way_there_is_k
     live = {"replica:tax@south": (0.5, 1.5), "mirror:tax/papers@south": (age, age + 1)}
     found = protection(with_documents(TAX, 0), TAX, live, both_up("tax", "south"))
     assert (found.commits_wait, found.predicted_loss_seconds) == (True, loss)
+
+
+def test_documents_that_are_only_mirrored_are_listed_as_not_proven_in_time() -> None:
+    told = continuity(SOUTH, with_documents(FINES, 60), Story().state(), Live(), {}, at(10))
+    assert [gap.what for gap in told.not_proven if gap.subject == "fines/papers"] == [
+        "its history: it is mirrored, not backed up"
+    ]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ncia.core.base.ids import HostId, SiteId
-from ncia.core.config import SiteSettings
+from ncia.core.config import load_settings
 from ncia.core.estate.model import Address, Host
 from ncia.lab.ssh import open_host
 
@@ -16,8 +16,8 @@ FILES_USER = "files"
 
 async def serve(site: Path, port: int) -> None:
     host = Host(HostId("h1"), SiteId("east"), Address("127.0.0.1", port), "ncia", ("files",), FILES_USER)
-    unused = dict.fromkeys(("estate", "state", "run", "secrets", "log", "store", "postgresql_tools", "data_root"), site)
-    settings = SiteSettings(file=site / "site.yaml", site=SiteId("east"), journal_url="", **unused)
+    (site / "site.yaml").write_text("site: east\nestate: configs\n")
+    settings = load_settings(site / "site.yaml")
     await open_host(host, settings, site / "host")
     await asyncio.Event().wait()
 
