@@ -58,6 +58,7 @@ class Memory:
     asked_target: bool = False
     held: dict[str, dict[str, Seen]] = field(default_factory=dict)
     sweep: deque[str] = field(default_factory=deque)
+    troubled: set[str] = field(default_factory=set)  # of these, that are still to be compared once more
     first_sweep: bool = False  # the target has no mark yet: nothing is followed before everything was compared
     swept_at: datetime | None = None
     refused: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -120,14 +121,21 @@ class Mirror:
             waiting += self.source.look(each).folders
 
     def _sweep(self, memory: Memory, now: datetime) -> list[Turned]:
-        """Some more folders of the sweep under way, if one is."""
+        """Some more folders of the sweep under way, if one is; one with troubles comes up again in a later turn."""
         done: list[Turned] = []
+        again: list[str] = []
         while memory.sweep and len(done) < SWEEP_FOLDERS_MAX:
-            folder = memory.sweep.popleft()
-            seen = self.source.look(folder)
-            memory.sweep.extend(seen.folders)
-            done.append(self._bring(memory, folder, seen, self._listed(folder), now))
-        if not memory.sweep and all(not each.troubles for each in done):
+            folder = memory.sweep[0]
+            seen, held = self.source.look(folder), self._listed(folder)  # where this fails, it is still to be done
+            memory.sweep.popleft()
+            memory.sweep.extend(each for each in seen.folders if folder not in memory.troubled)
+            done.append(self._bring(memory, folder, seen, held, now))
+            memory.troubled.discard(folder)
+            if done[-1].troubles:
+                again.append(folder)
+        memory.troubled.update(again)
+        memory.sweep.extend(again)
+        if not memory.sweep:
             memory.first_sweep = False
         return done
 

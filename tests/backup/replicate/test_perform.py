@@ -124,6 +124,21 @@ def test_what_was_there_before_the_first_mark_is_swept_over_before_anything_is_m
     assert world.marked == world.now
 
 
+def test_what_a_sweep_could_not_bring_over_is_tried_again_and_nothing_is_marked_before(world: World) -> None:
+    world.source.put("2026/10/01/0000/00/large", b"x" * 1000)
+    world.source.put("2026/10/01/0000/10/small", b"x")
+    world.target.bytes_max = 500
+    for _ in range(3):
+        world.mark()
+        turned = world.turn()
+        assert ("large to east: the disk there is full" in turned.sentence, world.marked) == (True, None)
+    assert [name for name in world.target.documents() if name.endswith("small")] != []
+    world.target.bytes_max = 10**6
+    world.turn()
+    world.turn()
+    assert (world.alike, world.marked) == (True, world.now)
+
+
 def test_a_controller_that_starts_again_goes_on_from_the_targets_own_mark(world: World) -> None:
     world.mark()
     world.turn()
