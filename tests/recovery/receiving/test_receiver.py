@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SystemId
 from recovery.receiving.receiver import AGAIN_SECONDS, AGAIN_SECONDS_MAX, Receiver, Standby
 from recovery.receiving.term import Place
@@ -38,6 +39,7 @@ class FakeTools:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.missing = False
         self.child = FakeChild()
         self.record: int | None = FIRST_START + 0x100
 
@@ -47,6 +49,8 @@ class FakeTools:
         return self.child
 
     def create_slot(self) -> FakeChild:
+        if self.missing:
+            raise FileNotFoundError(2, "No such file or directory", "pg_receivewal")
         return self._begin("slot")
 
     def drop_slot(self) -> FakeChild:
@@ -204,3 +208,18 @@ def test_one_that_lost_its_place_starts_over_only_where_the_standby_has_all_that
     assert bench.place.segments(1) == ()
     bench.tools.child.status = 0
     assert bench.turn() == "slot"
+
+
+def test_a_program_that_is_not_there_is_told_and_tried_again(bench: Bench) -> None:
+    bench.tools.missing = True
+    assert bench.turn() == "waiting"
+    assert "pg_receivewal" in bench.receiver.status()["why"]
+    assert bench.turn(seconds=0.01) == "waiting"
+
+
+def test_a_disk_without_room_for_the_hand_over_is_one_clear_sentence(bench: Bench) -> None:
+    bench.joined()
+    bench.receive()
+    (bench.place.root / "staged").write_text("a file where a folder must be made")
+    with pytest.raises(NciaError, match="hand over what the receiver of tax holds"):
+        bench.receiver.hand_over()
