@@ -120,7 +120,9 @@ class Receiver:
     def turn(self, epoch: int | None) -> None:
         """``epoch`` under which the system is active at the other site; ``None`` where it is not."""
         now = self._boottime_ns()
-        if epoch is not None and now - self._looked_ns >= STANDBY_LOOK_SECONDS * NANOSECONDS:
+        # One that counts asks only for the pruning's sake: each look is a new connection.
+        apart = PRUNE_SECONDS if self._phase is Phase.COUNTED else STANDBY_LOOK_SECONDS
+        if epoch is not None and now - self._looked_ns >= apart * NANOSECONDS:
             self._looked_ns, self._replayed = now, self._standby.replayed()
         with self._lock:
             self._turn(epoch, now)

@@ -74,8 +74,13 @@ class Bench:
         self.tools = FakeTools()
         self.place = Place(folder / "receiver")
         self.place.root.mkdir()
-        standby = Standby(lambda: self.replayed)
+        self.asked = 0
+        standby = Standby(self.ask)
         self.receiver = Receiver(SystemId("tax"), self.place, self.tools, standby, lambda: self.now_ns)
+
+    def ask(self) -> int | None:
+        self.asked += 1
+        return self.replayed
 
     def turn(self, epoch: int | None = 1, seconds: float = 0.6) -> str:
         self.now_ns += int(seconds * SECOND_NS)
@@ -223,3 +228,20 @@ def test_a_disk_without_room_for_the_hand_over_is_one_clear_sentence(bench: Benc
     (bench.place.root / "staged").write_text("a file where a folder must be made")
     with pytest.raises(NciaError, match="hand over what the receiver of tax holds"):
         bench.receiver.hand_over()
+
+
+def test_one_that_counts_asks_the_standby_seldom_and_prunes_what_that_has_replayed(bench: Bench) -> None:
+    bench.joined()
+    for number in range(0x10, 0x16):
+        bench.receive(f"{1:08X}00000000{number:08X}", partial=False)
+    bench.replayed = FIRST_START
+    assert bench.turn() == "counted"
+    asked = bench.asked
+    bench.replayed = 0x20 * MB
+    for _ in range(15):
+        bench.turn()
+    assert bench.asked == asked
+    for _ in range(20):
+        bench.turn()
+    assert bench.asked > asked
+    assert [segment.start for segment in bench.place.segments(1)] == [0x14 * MB, 0x15 * MB]
