@@ -120,7 +120,9 @@ class Receiver:
     def turn(self, epoch: int | None) -> None:
         """``epoch`` under which the system is active at the other site; ``None`` where it is not."""
         now = self._boottime_ns()
-        if epoch is not None and now - self._looked_ns >= STANDBY_LOOK_SECONDS * NANOSECONDS:
+        # One that counts asks only for the pruning's sake: each look is a new connection.
+        apart = PRUNE_SECONDS if self._phase is Phase.COUNTED else STANDBY_LOOK_SECONDS
+        if epoch is not None and now - self._looked_ns >= apart * NANOSECONDS:
             self._looked_ns, self._replayed = now, self._standby.replayed()
         with self._lock:
             self._turn(epoch, now)
@@ -133,7 +135,11 @@ class Receiver:
             if epoch is None:
                 return None
             self._phase, self._epoch = Phase.HANDED_OVER, epoch
-            held = self._place.hand_over(epoch, self._tools.dump)
+            try:
+                held = self._place.hand_over(epoch, self._tools.dump)
+            except OSError as error:
+                what, why = f"hand over what the receiver of {self.system} holds", str(error)
+                raise NciaError("receiver.no-hand-over", what, why, f"see {self._place.root}") from error
             log.info("receiver.handed-over", system=self.system, epoch=epoch, held=held.to_json() if held else None)
             return held
 
@@ -206,22 +212,26 @@ class Receiver:
             follows = Phase.COUNTED if counts else Phase.JOINING
             self._begin(Phase.SLOT if self._phase is Phase.DROPPING else follows)
             return
+        self._failed(child.words()[-WORDS_CHARACTERS_MAX:] or f"it ended with status {status}", now)
+        if any(words in self._why for words in LOST_ITS_PLACE) and self._may_start_over(epoch):
+            self._place.start_over(epoch)
+            self._begin(Phase.DROPPING)
+
+    def _failed(self, why: str, now: int) -> None:
+        """It is begun again, each time a little later."""
         self._failures += 1
         self._restarts += 1
-        self._why = child.words()[-WORDS_CHARACTERS_MAX:] or f"it ended with status {status}"
+        self._why = why
         seconds = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2 ** min(self._failures - 1, 10))
         self._again_ns = now + int(seconds * NANOSECONDS)
         log.warning("receiver.ended", system=self.system, phase=self._phase, why=self._why, again_in_seconds=seconds)
         self._phase = Phase.WAITING
-        if any(words in self._why for words in LOST_ITS_PLACE) and self._may_start_over(epoch):
-            self._place.start_over(epoch)
-            self._begin(Phase.DROPPING)
 
     def _may_start_over(self, epoch: int) -> bool:
         """Only where the standby has replayed all that is held: it may be the only copy of an acknowledged act."""
         try:
             held = self._place.look(epoch, self._tools.dump)
-        except NciaError as error:
+        except (NciaError, OSError) as error:
             log.error("receiver.unreadable", system=self.system, error=str(error))
             return False
         if held is None:
@@ -233,14 +243,18 @@ class Receiver:
 
     def _begin(self, phase: Phase) -> None:
         assert self._epoch is not None  # noqa: S101 - the caller has just set it
-        folder = self._place.term(self._epoch)
-        if phase is Phase.SLOT:
-            self._tools.end_strays()
-            child = self._tools.create_slot()
-        elif phase is Phase.DROPPING:
-            child = self._tools.drop_slot()
-        else:
-            child = self._tools.stream(folder, phase is Phase.COUNTED)
+        try:
+            if phase is Phase.SLOT:
+                self._tools.end_strays()
+                child = self._tools.create_slot()
+            elif phase is Phase.DROPPING:
+                child = self._tools.drop_slot()
+            else:
+                child = self._tools.stream(self._place.term(self._epoch), phase is Phase.COUNTED)
+        except OSError as error:  # no such program, or no room for its words
+            self._child = None
+            self._failed(str(error), self._boottime_ns())
+            return
         if phase is not self._phase:
             log.info("receiver.phase", system=self.system, phase=phase.value, epoch=self._epoch)
         self._phase, self._child, self._began_ns = phase, child, self._boottime_ns()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Address
 from recovery.receiving.wal import joining_name, lsn_text, receiver_name, slot_name
@@ -112,16 +113,20 @@ class PostgresTools:
         """It always ends with an error at the end of the WAL: what it printed before that is its answer."""
         where = ["--timeline", str(timeline), "--start", lsn_text(start)]
         command = [self._tool(DUMP), "--path", str(folder), *where]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DUMP_SECONDS_MAX,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=DUMP_SECONDS_MAX,
+            )
+        except subprocess.TimeoutExpired as error:
+            what, why = f"read the WAL in {folder}", f"pg_waldump did not end within {DUMP_SECONDS_MAX:g} s"
+            raise NciaError("receiver.unreadable", what, why, "look at it with pg_waldump") from error
         yield from done.stdout.splitlines()
 
     def _receive(self, name: str, *options: str) -> Program:

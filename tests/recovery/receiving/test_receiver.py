@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SystemId
 from recovery.receiving.receiver import AGAIN_SECONDS, AGAIN_SECONDS_MAX, Receiver, Standby
 from recovery.receiving.term import Place
@@ -38,6 +39,7 @@ class FakeTools:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.missing = False
         self.child = FakeChild()
         self.record: int | None = FIRST_START + 0x100
 
@@ -47,6 +49,8 @@ class FakeTools:
         return self.child
 
     def create_slot(self) -> FakeChild:
+        if self.missing:
+            raise FileNotFoundError(2, "No such file or directory", "pg_receivewal")
         return self._begin("slot")
 
     def drop_slot(self) -> FakeChild:
@@ -70,8 +74,13 @@ class Bench:
         self.tools = FakeTools()
         self.place = Place(folder / "receiver")
         self.place.root.mkdir()
-        standby = Standby(lambda: self.replayed)
+        self.asked = 0
+        standby = Standby(self.ask)
         self.receiver = Receiver(SystemId("tax"), self.place, self.tools, standby, lambda: self.now_ns)
+
+    def ask(self) -> int | None:
+        self.asked += 1
+        return self.replayed
 
     def turn(self, epoch: int | None = 1, seconds: float = 0.6) -> str:
         self.now_ns += int(seconds * SECOND_NS)
@@ -204,3 +213,35 @@ def test_one_that_lost_its_place_starts_over_only_where_the_standby_has_all_that
     assert bench.place.segments(1) == ()
     bench.tools.child.status = 0
     assert bench.turn() == "slot"
+
+
+def test_a_program_that_is_not_there_is_told_and_tried_again(bench: Bench) -> None:
+    bench.tools.missing = True
+    assert bench.turn() == "waiting"
+    assert "pg_receivewal" in bench.receiver.status()["why"]
+    assert bench.turn(seconds=0.01) == "waiting"
+
+
+def test_a_disk_without_room_for_the_hand_over_is_one_clear_sentence(bench: Bench) -> None:
+    bench.joined()
+    bench.receive()
+    (bench.place.root / "staged").write_text("a file where a folder must be made")
+    with pytest.raises(NciaError, match="hand over what the receiver of tax holds"):
+        bench.receiver.hand_over()
+
+
+def test_one_that_counts_asks_the_standby_seldom_and_prunes_what_that_has_replayed(bench: Bench) -> None:
+    bench.joined()
+    for number in range(0x10, 0x16):
+        bench.receive(f"{1:08X}00000000{number:08X}", partial=False)
+    bench.replayed = FIRST_START
+    assert bench.turn() == "counted"
+    asked = bench.asked
+    bench.replayed = 0x20 * MB
+    for _ in range(15):
+        bench.turn()
+    assert bench.asked == asked
+    for _ in range(20):
+        bench.turn()
+    assert bench.asked > asked
+    assert [segment.start for segment in bench.place.segments(1)] == [0x14 * MB, 0x15 * MB]
