@@ -129,6 +129,13 @@ def open_jobs(state: State, site: SiteId) -> tuple[Job, ...]:
     return tuple(job for job in state.jobs.values() if job.site == site and job.ended is None)
 
 
+def underway(state: State, charge: Charge, site: SiteId, now: datetime) -> bool:
+    """Whether ``site`` has begun work on the dataset within the last interval and not said how it ended. Older than
+    that it is no excuse: who died in the middle of a job never says so."""
+    since = now - timedelta(seconds=charge.interval_seconds)
+    return any(job.started.dataset == charge.dataset.id and job.started_at > since for job in open_jobs(state, site))
+
+
 def provable(points: Iterable[RecoveryPoint], store_site: SiteId) -> RecoveryPoint | None:
     """The newest point at that store which carries its source's sums."""
     known = [p for p in points if p.backup.store_site == store_site and p.backup.compare_lsn]

@@ -122,7 +122,11 @@ class BackupTask:
         found = [*overdue(own, state.missed, now, since)]
         peer = parts.estate.peer_of(parts.site)
         began = self._since(state, peer)
-        theirs = [plan.expected(each, state, began) for each in plan.charges(parts.estate, peer, parts.active())]
+        theirs = [
+            plan.expected(each, state, began)
+            for each in plan.charges(parts.estate, peer, parts.active())
+            if not plan.underway(state, each, peer, now)
+        ]
         found += overdue_at_peer(theirs, state.missed, now, peer, state.heard_of.get(peer))
         return [each for each in found if not makes_good(state, each)]
 

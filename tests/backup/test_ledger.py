@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -135,6 +136,20 @@ def test_a_worker_from_elsewhere_shows_its_token(controller: Controller, tmp_pat
         with pytest.raises(NciaError, match="no valid worker token"):
             HttpLedger(address).append("backup-1", 1, BEGUN, "kim")
     assert controller.kinds() == []
+
+
+def test_the_queue_can_be_looked_at_by_anybody_and_changed_on_the_controllers_host(
+    controller: Controller, tmp_path: Path
+) -> None:
+    asked = {"job": "backup-1", "by": "kim"}
+    for door, status, cancelled_by in ((TCP, 403, ""), (UNIX, 200, "kim")):
+        with served(controller, tmp_path, door) as address:
+            transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
+            with httpx.Client(transport=transport, base_url="http://ncia") as client:
+                (told,) = client.get("/v1/jobs").json()["jobs"]
+                assert (told["job"], told["state"], told["executor"]) == ("backup-1", "running", "one")
+                assert client.post("/v1/jobs/cancel", json=asked).status_code == status
+        assert controller.rows.get("backup-1").cancelled_by == cancelled_by
 
 
 def test_a_controller_that_does_not_come_back_is_named(tmp_path: Path) -> None:

@@ -8,14 +8,18 @@ from hypothesis import strategies as st
 from backup.plan import (
     FIRST_AFTER_SECONDS,
     RETRY_SECONDS_MIN,
+    attempt_name,
     charges,
     due,
     due_at,
     expected,
+    job_token,
     open_jobs,
+    proof_job,
     provable,
     retired,
     slot_name,
+    underway,
 )
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import SystemId
@@ -154,3 +158,29 @@ def test_a_job_without_an_end_is_open_at_its_own_site() -> None:
 
 def test_a_slot_is_named_after_its_job_in_letters_that_postgresql_allows() -> None:
     assert slot_name("backup-20260101T000000-abcdef") == "ncia_job_backup_20260101t000000_abcdef"
+
+
+def test_work_that_a_site_has_begun_excuses_it_for_one_interval() -> None:
+    started = BackupStarted(job="backup-1", dataset=DATASET, source_site=EAST, store_site=WEST, due_at=to_text(NOW))
+    known = state(jobs=(Job("backup-1", WEST, NOW, started), failed("backup-2", NOW)))
+    assert underway(known, CHARGE, WEST, later(NOW, HOUR - 1))
+    assert not underway(known, CHARGE, WEST, later(NOW, HOUR))
+    assert not underway(known, CHARGE, EAST, later(NOW, 1))
+
+
+def test_a_due_run_has_the_same_name_until_it_fails_or_an_interval_has_passed() -> None:
+    at = later(NOW, FIRST_AFTER_SECONDS)
+    (first,) = due((CHARGE,), state(), NOW, at)
+    assert first.job == f"backup:{DATASET}:{to_text(at)}:1"
+    assert due((CHARGE,), state(), NOW, later(at, HOUR - 1))[0].job == first.job
+    tried = state(jobs=(failed("backup-1", at),))
+    assert due((CHARGE,), tried, NOW, later(at, 60))[0].job == f"backup:{DATASET}:{to_text(at)}:2"
+    assert due((CHARGE,), state(), NOW, later(at, HOUR))[0].job == f"backup:{DATASET}:{to_text(later(at, HOUR))}:1"
+
+
+def test_the_places_of_a_jobs_attempts_share_its_token_and_nothing_else() -> None:
+    job = f"backup:{DATASET}:{to_text(NOW)}:1"
+    names = [attempt_name(job, 1), attempt_name(job, 2), attempt_name(proof_job(job), 1)]
+    assert names == [f"backup-{job_token(job)}x1", f"backup-{job_token(job)}x2", f"proof-{job_token(job)}x1"]
+    assert len({slot_name(name) for name in names}) == 3
+    assert job_token(job) != job_token(job[:-1] + "2")

@@ -53,6 +53,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.listings: list[dict[str, Any]] = [{"site": "west", "datasets": [], "points": [], "missed": [], "jobs": []}]
         self.asked: list[dict[str, str]] = []
+        self.cancelled: dict[str, str] = {}
         self.bodies: list[tuple[str, Any]] = []
         ours = self
 
@@ -63,7 +64,7 @@ class FakeApi:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 ours.bodies.append((self.path, body))
-                self.answer({"jobs": ours.asked})
+                self.answer(ours.cancelled if self.path == "/v1/jobs/cancel" else {"jobs": ours.asked})
 
             def answer(self, told: Any) -> None:
                 text = json.dumps(told).encode()
@@ -151,3 +152,24 @@ def test_no_wait_only_asks(api: FakeApi) -> None:
 
 def test_a_site_that_protects_nothing_says_so(api: FakeApi) -> None:
     assert "protects nothing" in told("run")
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("cancelled", "backup-tax/rows: cancelled\n"),
+        ("running", "backup-tax/rows: running; it ends before its next step\n"),
+    ],
+)
+def test_a_cancelled_job_is_told_with_when_it_ends(api: FakeApi, state: str, sentence: str) -> None:
+    api.cancelled = job(state)
+    assert told("cancel", "backup-tax/rows") == sentence
+    assert api.bodies == [("/v1/jobs/cancel", {"job": "backup-tax/rows"})]
+
+
+def test_waiting_ends_with_a_job_that_somebody_cancelled(api: FakeApi) -> None:
+    api.asked = [job("queued")]
+    api.listings = [{"jobs": [job("cancelled", sentence="cancelled by kim")]}]
+    found = CliRunner().invoke(app, ["run", "tax/rows"])
+    assert "tax/rows: cancelled: cancelled by kim" in found.output
+    assert str(found.exception).startswith("run 1 datasets: failed: tax/rows")
