@@ -17,6 +17,7 @@ from ncia import __version__
 from ncia.api.ports import Platform, Tokens
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
+from ncia.app.loss import loss_desk
 from ncia.app.mirrors import mirror_task
 from ncia.app.programs import drift_of, program_task
 from ncia.app.single import only_one
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from ncia.core.journal.vouching import Vouching
     from ncia.core.journal.witness_http import HttpWitness
     from ncia.core.work.executor import Executor
-    from recovery.loss.desk import LossDesk
     from recovery.task import RecoveryDesk
 
 WATCH_SECONDS = 0.5
@@ -136,7 +136,7 @@ class Controller:
         store = copies(settings, estate, closing)
         self.backups, self.ledger, self.executor = protecting(self, store, closing)
         self.rehash = self.rehash_task()
-        self.loss = self.loss_desk(closing)
+        self.loss = loss_desk(self, closing)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)
         closing.callback(self.mirrors.close)
@@ -206,27 +206,6 @@ class Controller:
         from backup.rehash import Parts, RehashTask
 
         return RehashTask(Parts(self.estate, self.settings.site, self.state, self.queue.jobs, self.clock))
-
-    def loss_desk(self, closing: ExitStack) -> LossDesk:
-        from recovery.loss.contents import PostgresContents
-        from recovery.loss.desk import LossDesk, Parts
-        from recovery.loss.store import ReceiptStore
-
-        settings, estate = self.settings, self.estate
-        receipts = ReceiptStore(settings.state / "receipts.db")
-        closing.callback(receipts.close)
-        return LossDesk(
-            Parts(
-                site=settings.site,
-                estate=estate,
-                receipts=receipts,
-                contents=PostgresContents(estate, settings.site, settings.secrets / "pgpass"),
-                journal=self.journal,
-                state=self.state.snapshot,
-                active=lambda: {system: at for system, (at, _) in self.active().items()},
-                clock=self.clock,
-            )
-        )
 
     def active(self) -> dict[SystemId, tuple[SiteId, int]]:
         """Where each system is active: by our own warden, and by what agents told where that is silent."""

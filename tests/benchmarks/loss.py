@@ -29,7 +29,7 @@ from tests.benchmarks.gate import cpu_seconds
 from tests.benchmarks.result import Bar, Result
 from tests.lab_apps.postgres import Cluster, free_port, start_cluster
 from tests.lab_apps.world import eventually
-from tests.recovery.loss.test_contents import estate_at, ready
+from tests.recovery.loss.test_contents import Tree, estate_at, ready
 
 SUMMARY = "the list of 100,000 receipts; what an act of grade 1 waits for its receipt"
 SOAK = False
@@ -94,7 +94,7 @@ def listing(cluster: Cluster, folder: Path) -> dict[str, float]:
     kept = time.monotonic() - began
     journal = SimpleNamespace(append=lambda body, by: make_entry(GWANGJU, 0, BEGAN, by, 0, body))
     clock = SimpleNamespace(now=lambda: BEGAN + timedelta(hours=2))
-    contents = PostgresContents(estate, GWANGJU, cluster.passfile)
+    contents = PostgresContents(estate, GWANGJU, cluster.passfile, Tree)
     parts = Parts(GWANGJU, estate, store, contents, journal, State, lambda: {TAX: GWANGJU}, clock)  # type: ignore[arg-type]
     began = time.monotonic()
     told = LossDesk(parts).report(run="", site=DAEJEON, since="", agency="", by="bench")
