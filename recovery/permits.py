@@ -1,6 +1,7 @@
 """By which right a run acts: its plan, its approvals and its start, known at a second place before anything is claimed.
 
 Kept from the journal, by run. A run whose permits a second place holds is not asked about again until it has new ones.
+Asking begins as soon as a run does, so that it is over before the lost site's lease is.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ncia.core.base.errors import Refusal
+import structlog
+
+from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId
 from ncia.core.journal.entries import ApprovalGiven, PlanMade, RunResumed, RunStarted, RunSworn
 from recovery.ports import Journal, Recorded
 
 PERMITS = (PlanMade, ApprovalGiven, RunStarted, RunResumed)
+
+_log = structlog.get_logger("recovery")
 
 Demand = Callable[[Sequence[Any], str, str], str]  # (entries, what for, override) -> the second place, or a Refusal
 
@@ -28,12 +33,39 @@ class RunPermits:
         self._entries: dict[RunId, list[Recorded]] = {}
         self._oaths: dict[RunId, RunSworn] = {}
         self._known: dict[RunId, tuple[int, str]] = {}  # of so many permits a second place knows: which
+        self._asking = threading.Lock()
+        self._refusals: dict[RunId, tuple[int, Refusal]] = {}  # how often a run was refused, and the last one
         journal.subscribe(self._take)
         for entry in journal.merged():
             self._take(entry)
 
     def demand(self, run: RunId, what: str) -> str:
-        """One sentence by which right; a Refusal where nobody else knows of it."""
+        """One sentence by which right; a Refusal where nobody else knows of it. Steps that come at the same time wait
+        for one answer."""
+        refused_before = self._refusals.get(run, (0, None))[0]
+        with self._asking:
+            times, refusal = self._refusals.get(run, (0, None))
+            if refusal is not None and times > refused_before:
+                raise refusal  # it was asked, and refused, while we waited
+            try:
+                return self._demanded(run, what)
+            except Refusal as refusal:
+                self._refusals[run] = (times + 1, refusal)
+                raise
+
+    def foresee(self, entry: Recorded) -> None:
+        """Ask in a thread of its own as soon as a run begins or is resumed: a subscriber of the journal."""
+        if isinstance(entry.body, RunStarted | RunResumed):
+            run = RunId(entry.body.run)
+            threading.Thread(target=self._ask_early, args=(run,), name=f"permits-{run}", daemon=True).start()
+
+    def _ask_early(self, run: RunId) -> None:
+        try:
+            self.demand(run, f"begin run {run}")
+        except NciaError as error:
+            _log.warning("run.not-permitted-yet", run=run, **error.as_problem())  # its claims ask again, and tell
+
+    def _demanded(self, run: RunId, what: str) -> str:
         with self._lock:
             entries, oath = tuple(self._entries.get(run, ())), self._oaths.get(run)
             count, place = self._known.get(run, (0, ""))

@@ -357,6 +357,8 @@ def recovery_desk(
     from recovery.task import RecoveryDesk, Surroundings
 
     site = settings.site
+    permits = RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site)
+    journal.subscribe(permits.foresee)
     world = World(
         claims=Claims(Etcd.of(estate, site)),
         warden=WardenControl(settings.run / "warden.sock"),
@@ -364,7 +366,7 @@ def recovery_desk(
         applications=HttpApplications(estate, site),
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
         receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
-        permits=RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site),
+        permits=permits,
         marks=DocumentMarks(site, DocumentStores(estate, site, settings.secrets).of),
     )
     runbooks = Path(str(resources.files("runbooks")))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -156,3 +158,52 @@ def test_a_run_of_which_no_permit_is_known_here_permits_nothing() -> None:
     with pytest.raises(Refusal) as refused:
         RunPermits(FakeJournal(SURVIVOR), SecondPlace().demand).demand(RunId("run-9"), "claim")
     assert refused.value.code == "recovery.no-permit"
+
+
+class Counting:
+    """Holds every question back until it is let go; counts them."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.refuses = refuses
+        self.asked = threading.Semaphore(0)
+        self.go = threading.Event()
+        self.questions = 0
+
+    def demand(self, entries: Sequence[Any], what: str, override: str) -> str:
+        self.questions += 1
+        self.asked.release()
+        assert self.go.wait(30)
+        if self.refuses:
+            raise Refusal("journal.one-place", what, "nobody answers")
+        return "witness"
+
+
+def permits_of_a_begun_run(place: Counting) -> RunPermits:
+    journal = FakeJournal(SURVIVOR)
+    permits = RunPermits(journal, place.demand)
+    journal.subscribe(permits.foresee)
+    journal.append_all([RunStarted(run="run-1", plan_hash="cafe", site=SURVIVOR)], by="kim")
+    return permits
+
+
+def test_a_run_that_begins_is_asked_about_at_once_and_no_claim_asks_again() -> None:
+    place = Counting()
+    permits = permits_of_a_begun_run(place)
+    assert place.asked.acquire(timeout=30)  # nobody has claimed anything yet
+    place.go.set()
+    with ThreadPoolExecutor(4) as claims:
+        told = list(claims.map(lambda number: permits.demand(RunId("run-1"), f"claim {number}"), range(4)))
+    assert (set(told), place.questions) == ({"the run's permits are known at witness too"}, 1)
+
+
+def test_a_refusal_is_asked_for_again_by_who_comes_later() -> None:
+    place = Counting(refuses=True)
+    place.go.set()
+    permits = RunPermits(journal := FakeJournal(SURVIVOR), place.demand)
+    journal.append_all([RunStarted(run="run-1", plan_hash="cafe", site=SURVIVOR)], by="kim")
+    for _ in range(2):
+        with pytest.raises(Refusal):
+            permits.demand(RunId("run-1"), "claim")
+    place.refuses = False
+    assert "witness" in permits.demand(RunId("run-1"), "claim")
+    assert place.questions == 3

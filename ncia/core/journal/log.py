@@ -188,9 +188,9 @@ class Journal:
         """How much of the own log the peer's newest entry held here had seen."""
         return self._peer_saw
 
-    def held_head(self, site: SiteId, by: SiteId | None = None) -> Checkpoint | None:
-        """The newest signed head of that log that is kept here, with its cosignatures; ``by``: one cosigned by it."""
-        return self._store.head(site, cosigner_of(by) if by else "")
+    def held_head(self, site: SiteId, size: int | None = None) -> Checkpoint | None:
+        """The newest signed head of that log that is kept here, or the one of ``size``, with its cosignatures."""
+        return self._store.head(site) if size is None else self._store.head_at(site, size)
 
     def sworn(self) -> tuple[JournalSworn, ...]:
         """Every oath in the own log, by which a tail was given up."""
@@ -322,8 +322,8 @@ class Journal:
         return trees
 
     def _read_vouches(self) -> Iterator[Vouch]:
-        for site in self._keys:
-            head = self.held_head(self.site, site)
+        for site in self._keys.keys() - {self.site}:
+            head = self._store.head(self.site, cosigner_of(site))
             if head is not None:
                 yield from vouches(head, self._keys)
 

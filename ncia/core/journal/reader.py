@@ -22,7 +22,7 @@ class WireReader:
     def checkpoint(self) -> Mapping[str, Any]:
         """``note`` is what counts; the rest is for people. ``vouched``: the newest head of each cosigner."""
         head = self._journal.checkpoint()
-        vouched = [self._vouched(vouch.by, vouch.size) for vouch in self._journal.vouched().values()]
+        vouched = [self._vouched(by, vouch.size) for by, vouch in sorted(self._journal.vouched().items())]
         told = {"site": head.site, "size": head.size, "root": head.root.hex(), "note": head.note()}
         return {**told, "vouched": [each for each in vouched if each["note"]]}
 
@@ -36,7 +36,7 @@ class WireReader:
         return {"first": first, "second": second, "proof": [each.hex() for each in proof]}
 
     def _vouched(self, by: SiteId, size: int) -> Mapping[str, Any]:
-        head = self._journal.held_head(self._journal.site, by)
+        head = self._journal.held_head(self._journal.site, size)
         return {"by": by, "size": size, "note": head.note() if head else ""}
 
     def size(self) -> int:

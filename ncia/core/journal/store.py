@@ -135,6 +135,12 @@ class Store:
             note = connection.scalar(wanted)
         return None if note is None else checkpoint_from_note(note)
 
+    def head_at(self, site: SiteId, size: int) -> Checkpoint | None:
+        """The signed head of exactly that size, if one is kept here."""
+        with self.read() as connection:
+            note = connection.scalar(select(HEADS.c.note).where(HEADS.c.site == site, HEADS.c.size == size))
+        return None if note is None else checkpoint_from_note(note)
+
     def cosign(self, site: SiteId, size: int, lines: Sequence[Signature]) -> bool:
         """Add cosignatures to the head of that size; whether such a head is kept here."""
         row = (HEADS.c.site == site, HEADS.c.size == size)
