@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,28 +23,37 @@ _log = structlog.get_logger()
 
 
 class HttpLedger:
-    """A :class:`backup.ports.Ledger` at the API under ``address``: ``unix:/path/api.sock``, or a URL and a token."""
+    """A :class:`backup.ports.Ledger` at the API under ``address``: ``unix:/path/api.sock``, or ``https://`` at the
+    wire, where ``tls`` shows who we are and ``server_name`` is who must be at the far end."""
 
-    def __init__(self, address: str, token: str = "", patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        address: str,
+        patience_seconds: float = PATIENCE_SECONDS,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+    ) -> None:
         self._address = address
         self._patience_seconds = patience_seconds
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._extensions = {"sni_hostname": server_name} if server_name else {}
         if address.startswith("unix:"):
             transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
             self._http = httpx.Client(base_url="http://ncia", transport=transport, timeout=ANSWER_SECONDS_MAX)
         else:
-            self._http = httpx.Client(base_url=address, headers=headers, timeout=ANSWER_SECONDS_MAX)
+            verify = True if tls is None else tls
+            self._http = httpx.Client(base_url=address, verify=verify, timeout=ANSWER_SECONDS_MAX, trust_env=False)
 
     def append(self, job: JobId, fence: int, body: Body, by: str) -> None:
         if not isinstance(body, KINDS):
             raise NciaError("jobs.not-theirs", f"write {body.KIND} for a job", "jobs write of backups and proofs only")
         told = {"job": job, "fence": fence, "by": by, "kind": body.KIND, "version": body.VERSION}
         asked = {**told, "body": body.model_dump(mode="json")}
-        self._patiently(lambda: self._http.post("/v1/jobs/entries", json=asked))
+        self._patiently(lambda: self._http.post("/v1/jobs/entries", json=asked, extensions=self._extensions))
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         asked = {"dataset": dataset, "store_site": store_site}
-        told = self._patiently(lambda: self._http.get("/v1/jobs/retired", params=asked))
+        told = self._patiently(lambda: self._http.get("/v1/jobs/retired", params=asked, extensions=self._extensions))
         return tuple(BackupFinished.model_validate(each) for each in told["points"])
 
     def close(self) -> None:

@@ -211,11 +211,11 @@ class Desk:
     def list(self) -> Mapping[str, Any]:
         return self._task.to_json()
 
-    def run(self, dataset: str | None) -> Mapping[str, Any]:
-        return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, OPERATOR)]}
+    def run(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, by)]}
 
-    def prove(self, dataset: str | None) -> Mapping[str, Any]:
-        return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, OPERATOR)]}
+    def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
 
 
 def _unknown(job: Told) -> BackupFailed | ProofFailed:

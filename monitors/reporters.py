@@ -1,10 +1,11 @@
-"""The way to a controller: its unix socket, or TCP with the agents' token."""
+"""The way to a controller: its unix socket, or TLS with the agent's certificate."""
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
-from monitors.probes.wire import NoAnswer, Wire, request, tcp, unix
+from monitors.probes.wire import NoAnswer, Wire, request, tls, unix
 from ncia.core.base.errors import Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Address
@@ -13,23 +14,22 @@ TIMEOUT_SECONDS = 2.0
 
 
 class HttpReporter:
-    """Posts reports (or ``findings``) over one kept connection. The token stays in the request's head and in no log."""
+    """Posts reports (or ``findings``) over one kept connection."""
 
-    def __init__(self, name: str, wire: Wire, vantage: SiteId, token: str = "", told: str = "report") -> None:
+    def __init__(self, name: str, wire: Wire, vantage: SiteId, told: str = "report") -> None:
         self.name = name
         self._wire = wire
         self._path = f"/v1/agents/{vantage}/{told}"
         self._headers = {"Content-Type": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
 
     @classmethod
     def unix(cls, path: Path, vantage: SiteId, told: str = "report") -> HttpReporter:
         return cls(f"unix:{path.name}", Wire(unix(path), path.name, TIMEOUT_SECONDS), vantage, told=told)
 
     @classmethod
-    def tcp(cls, address: Address, vantage: SiteId, token: str) -> HttpReporter:
-        return cls(str(address), Wire(tcp(address), str(address), TIMEOUT_SECONDS), vantage, token)
+    def tls(cls, address: Address, vantage: SiteId, context: ssl.SSLContext, server_name: str) -> HttpReporter:
+        """To the controller that proves to be ``server_name``; ``context`` shows who we are."""
+        return cls(str(address), Wire(tls(address, context, server_name), str(address), TIMEOUT_SECONDS), vantage)
 
     @property
     def connected(self) -> bool:
@@ -47,7 +47,7 @@ class HttpReporter:
         if not 200 <= answer.status < 300:
             await self._wire.close()
             why = f"answered {answer.status}: {answer.body[:200].decode(errors='replace')}"
-            raise Unreachable("monitors.report-refused", what, why, "compare secrets/agent_token with the controller's")
+            raise Unreachable("monitors.report-refused", what, why, "ncia pki show, at both sites")
 
     async def close(self) -> None:
         await self._wire.close()

@@ -31,7 +31,7 @@ from ncia.core.journal.entries import (
     RunStopped,
     RunSworn,
 )
-from ncia.core.requests.approval import Approval, fingerprint
+from ncia.core.requests.approval import Approval, signing_key
 from recovery.engine import forecast
 from recovery.fencing.keys import Sync
 from recovery.gates import accept_approval, demand_alone, demand_approved, valid_approvals
@@ -133,7 +133,7 @@ class RecoveryDesk:
                 plan_hash=plan_hash,
                 person=person,
                 expires_at=expires_at,
-                key_fingerprint=fingerprint(signer.public_key),
+                key_fingerprint=signing_key(approval, signer).fingerprint,
                 signature=signature,
             )
             self._write([body], person)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitors.ports import Findings, Look, Outcome
-from monitors.probes.wire import Answer, NoAnswer, Wire, request, tcp
+from monitors.probes.wire import Answer, Dial, NoAnswer, Wire, request, tcp
 from ncia.core.alerts.words import NO_QUORUM
 from ncia.core.base.clock import Clock
 from ncia.core.base.ids import SiteId, Subject
@@ -19,11 +19,13 @@ from ncia.core.estate.model import Address
 
 @dataclass(frozen=True)
 class Doors:
-    """A site's services as dialled from the vantage; ``None`` where the site runs no such service."""
+    """A site's services as dialled from the vantage; ``None`` where the site runs no such service. ``api_dial``: how
+    its controller is dialled, where that is not in the clear."""
 
     api: Address | None
     etcd: Address | None
     warden: Address | None
+    api_dial: Dial | None = None
 
 
 class SiteProbe:
@@ -50,8 +52,12 @@ class SiteProbe:
             "etcd": (doors.etcd, "/health"),
             "warden": (doors.warden if from_outside else None, "/"),
         }
+        dials = {"api": doors.api_dial} if doors.api_dial else {}
         self._doors = {
-            name: (Wire(tcp(address), str(address), timeout_seconds), request("GET", path, str(address)))
+            name: (
+                Wire(dials.get(name) or tcp(address), str(address), timeout_seconds),
+                request("GET", path, str(address)),
+            )
             for name, (address, path) in known.items()
             if address is not None
         }

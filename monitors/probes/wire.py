@@ -8,6 +8,7 @@ time-out. While an exchange is under way, another one on the same :class:`Wire` 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,13 @@ Dial = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTr
 
 def tcp(address: Address) -> Dial:
     return lambda factory: asyncio.get_running_loop().create_connection(factory, address.host, address.port)
+
+
+def tls(address: Address, context: ssl.SSLContext, server_name: str) -> Dial:
+    """Over TLS, to whoever proves to be ``server_name``, whatever the address is translated to."""
+    return lambda factory: asyncio.get_running_loop().create_connection(
+        factory, address.host, address.port, ssl=context, server_hostname=server_name
+    )
 
 
 def unix(path: Path) -> Dial:

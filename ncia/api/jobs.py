@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from ncia.api.doors import demand_local, demand_token
-from ncia.api.ports import JobsDesk, Tokens
+from ncia.api.asking import Ask
+from ncia.api.guard import caller_of
+from ncia.api.ports import JobsDesk
 
 
-class CancelAsk(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class CancelAsk(Ask):
     job: str = Field(min_length=1)
-    by: str = Field(default="operator", min_length=1)
+    by: str = ""
 
 
-class EntryAsk(BaseModel):
+class EntryAsk(Ask):
     """An entry that a job writes under its fence."""
 
-    model_config = ConfigDict(extra="forbid")
     job: str
     fence: int
     by: str
@@ -29,7 +28,7 @@ class EntryAsk(BaseModel):
     body: dict[str, Any]
 
 
-def jobs(desk: JobsDesk, tokens: Tokens) -> APIRouter:
+def jobs(desk: JobsDesk) -> APIRouter:
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
     @router.get("")
@@ -38,18 +37,15 @@ def jobs(desk: JobsDesk, tokens: Tokens) -> APIRouter:
 
     @router.post("/cancel")
     def cancel(request: Request, ask: CancelAsk) -> Any:
-        demand_local(request)
-        return desk.cancel(ask.job, ask.by)
+        return desk.cancel(ask.job, caller_of(request).name_or(ask.by))
 
     @router.post("/entries")
-    def append(request: Request, ask: EntryAsk) -> Any:
-        demand_token(request, tokens, "worker")
+    def append(ask: EntryAsk) -> Any:
         desk.append(ask.job, ask.fence, ask.by, ask.kind, ask.version, ask.body)
         return {"written": True}
 
     @router.get("/retired")
-    def retired(request: Request, dataset: str, store_site: str) -> Any:
-        demand_token(request, tokens, "worker")
+    def retired(dataset: str, store_site: str) -> Any:
         return desk.retired(dataset, store_site)
 
     return router

@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import AgencyId, SiteId, SystemId
+from ncia.core.journal.entries import RequestMade
+from ncia.core.requests.accounts import Opened
+from ncia.core.requests.caller import Caller
+from ncia.core.requests.certificates import ProcessName
 
 Json = Mapping[str, Any]
 
@@ -16,9 +20,9 @@ class BackupDesk(Protocol):
 
     def list(self) -> Json: ...
 
-    def run(self, dataset: str | None) -> Json: ...
+    def run(self, dataset: str | None, by: str) -> Json: ...
 
-    def prove(self, dataset: str | None) -> Json: ...
+    def prove(self, dataset: str | None, by: str) -> Json: ...
 
 
 class JobsDesk(Protocol):
@@ -101,22 +105,76 @@ class Reports(Protocol):
     def backup_page(self, day: str, agency: str) -> str: ...
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Who may speak over TCP without a person's signature: the peer's controller, the witness' agent, front doors."""
+class AccountDesk(Protocol):
+    """People and machines who may ask (:class:`ncia.core.requests.accounts.Accounts`)."""
 
-    peer: str
-    agent: str
-    worker: str = ""  # none: workers come through the unix socket only
-    receipts: str = ""  # empty: nobody
+    def caller(self, secret: str) -> Caller:
+        """Whose session or token it is; :class:`Refusal` (``api.signed-out``) where it is nobody's."""
+        ...
+
+    def holds(self, caller: Caller) -> bool:
+        """Whether that caller's session or token is still good."""
+        ...
+
+    def machine(self, name: ProcessName, serial: str) -> Caller:
+        """Who a process of ours is, by the certificate that it showed."""
+        ...
+
+    def challenge(self) -> Json: ...
+
+    def sign_in(self, challenge: str, signature: str, source: str) -> Opened: ...
+
+    def link(self, caller: Caller) -> Json: ...
+
+    def exchange(self, code: str, source: str, already: str) -> Opened: ...
+
+    def sign_out(self, caller: Caller) -> None: ...
+
+    def issue(self, name: str, role: str, agencies: Sequence[str], days: float, by: str) -> Json: ...
+
+    def revoke(self, token: str, by: str, reason: str) -> Json: ...
+
+    def tokens(self) -> Sequence[Json]: ...
+
+    def revoke_certificate(self, serial: str, by: str, reason: str) -> Json: ...
+
+    def revoked_certificates(self) -> Sequence[Json]: ...
+
+    def people(self) -> Sequence[Json]: ...
+
+    def suspend(self, person: str, by: str, reason: str) -> Json: ...
+
+    def restore(self, person: str, by: str, reason: str) -> Json: ...
+
+    def demand_not_suspended(self, person: str, what: str) -> None: ...
+
+
+class Admission(Protocol):
+    """What it takes to let a request in."""
+
+    @property
+    def accounts(self) -> AccountDesk: ...
+
+    @property
+    def receipts_token(self) -> str:
+        """What citizens' front doors show at the door for receipts; empty: nobody is let in there."""
+        ...
+
+    @property
+    def made(self) -> Callable[[RequestMade], object]:
+        """Write down what is asked, before it is done."""
+        ...
 
 
 @dataclass(frozen=True)
 class JournalPlatform:
-    """The journal alone: what is offered from the first moment on."""
+    """The journal alone: what is offered from the first moment on. ``accounts`` know machines only: who signed in
+    stands in a journal that is not known to be whole yet."""
 
-    tokens: Tokens
     journal: JournalReader
+    accounts: AccountDesk
+    made: Callable[[RequestMade], object]
+    receipts_token: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,13 +183,14 @@ class Platform:
 
     site: SiteId
     release: str
-    tokens: Tokens
+    console: str  # where a browser finds it
+    receipts_token: str
     journal: JournalReader
     backups: BackupDesk
     recovery: RecoveryDesk
     loss: LossDesk
     reports: Reports
-    rehash: Callable[[str | None], Json]  # (dataset): read its newest point again
+    rehash: Callable[[str | None, str], Json]  # (dataset, by): read its newest point again
     report: Callable[[str, Json], None]  # (vantage, an agent's report)
     findings: FindingDesk
     status: Callable[[], Json]
@@ -139,7 +198,11 @@ class Platform:
     acknowledge: Callable[[str, str, str, float], Json]  # (incident, by, comment, minutes)
     continuity: Callable[[], Json]
     metrics: Callable[[], bytes]
-    page: Callable[[], str]
+    page: Callable[[Json], str]  # the console, showing that status first
+    sign_in_page: Callable[[], str]
     events: Callable[[], AsyncIterator[str]]  # the status view as JSON text, on change
     static: str  # folder of the console's static files
+    accounts: AccountDesk
+    systems_of: Callable[[Sequence[AgencyId]], frozenset[SystemId]]
+    made: Callable[[RequestMade], object]  # write down what is asked, before it is done
     jobs: JobsDesk | None = None

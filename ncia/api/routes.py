@@ -1,46 +1,57 @@
-"""The routes of docs/architecture.md, each a line or two over the platform's ports."""
+"""The routes of docs/architecture.md, each a line or two over the platform's ports. Who may call them: ``policy``."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from ncia.api.doors import demand_local, demand_token
+from ncia.api import people, problems
+from ncia.api.asking import (
+    PAGE_MAX,
+    Ask,
+    Limit,
+    Start,
+    cut,
+    demand_dataset,
+    demand_vantage,
+    object_of,
+    own_agency,
+    paged,
+)
+from ncia.api.document import Application
+from ncia.api.guard import Guard, caller_of
 from ncia.api.jobs import jobs
-from ncia.api.ports import JournalPlatform, Platform
-from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
+from ncia.api.ports import JournalPlatform, Json, Platform
+from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import SiteId
+from ncia.core.views import scope
 
 ENTRIES_PER_ANSWER_MAX = 5000
-NOT_FOUND = tuple(f".no-such-{what}" for what in ("run", "incident", "agency", "system", "dataset", "job"))
 RECEIPTS_BYTES_MAX = 1024 * 1024
 
 
-class Ask(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 class AckAsk(Ask):
-    by: str = Field(min_length=1)
+    by: str = ""
     comment: str = Field(min_length=1)
     minutes: float = Field(gt=0, le=7 * 24 * 60)
 
 
 class DatasetAsk(Ask):
     dataset: str | None = None
+    by: str = ""
 
 
 class PlanAsk(Ask):
     runbook: str = "site_failover"
     site: str
-    by: str = Field(min_length=1)
+    by: str = ""
     accept_loss: dict[str, str] = Field(default_factory=dict)
     accept_drift: dict[str, str] = Field(default_factory=dict)
 
@@ -57,11 +68,13 @@ class LossAsk(Ask):
     site: str = ""
     since: str = ""
     agency: str = ""
-    by: str = "operator"
+    by: str = ""
 
 
 class PersonAsk(Ask):
-    by: str = Field(min_length=1)
+    """``by``: who asks, at the unix socket; over TCP whoever is signed in."""
+
+    by: str = ""
 
 
 class StopAsk(PersonAsk):
@@ -70,27 +83,40 @@ class StopAsk(PersonAsk):
 
 def build(platform: Platform) -> FastAPI:
     """The application; wrap it in :class:`ncia.api.doors.Door` once per socket."""
-    application = FastAPI(title="ncia", version=platform.release, openapi_url="/v1/openapi.json", redoc_url=None)
-    for routes in (watching, securing, journal, protecting, recovering, telling, receiving):
+    application = Application(
+        title="ncia",
+        version=platform.release,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses=problems.responses(),
+    )
+    for routes in (
+        watching,
+        securing,
+        journal,
+        protecting,
+        recovering,
+        telling,
+        receiving,
+        people.signing_in,
+        people.accounts,
+    ):
         application.include_router(routes(platform))
     if platform.jobs is not None:
-        application.include_router(jobs(platform.jobs, platform.tokens))
+        application.include_router(jobs(platform.jobs))
     application.mount("/static", StaticFiles(directory=platform.static), name="static")
-    tell_errors(application)
+    application.add_middleware(Guard, platform=platform)
+    problems.register(application)
     return application
-
-
-def tell_errors(application: FastAPI) -> None:
-    """Errors as problem+json."""
-    application.add_exception_handler(NciaError, _problem)
-    application.add_exception_handler(RequestValidationError, _bad_request)
 
 
 def build_receipts(platform: Platform) -> FastAPI:
     """What a centre offers the public side, at an address of its own: the intake of receipts and nothing else."""
-    application = FastAPI(title="ncia receipts", version=platform.release, openapi_url=None, redoc_url=None)
+    application = FastAPI(title="ncia receipts", version=platform.release, openapi_url=None)
     application.include_router(receiving(platform))
-    application.add_exception_handler(NciaError, _problem)
+    application.add_middleware(Guard, platform=platform)
+    problems.register(application)
     return application
 
 
@@ -99,8 +125,7 @@ def receiving(platform: Platform) -> APIRouter:
 
     @router.post("/receipts")
     async def receipts(request: Request) -> Any:
-        demand_token(request, platform.tokens, "receipts")
-        told = await _object(request, RECEIPTS_BYTES_MAX)
+        told = await object_of(request, RECEIPTS_BYTES_MAX)
         return await run_in_threadpool(platform.loss.take, told)
 
     return router
@@ -114,23 +139,25 @@ def watching(platform: Platform) -> APIRouter:
         return {"site": platform.site, "release": platform.release, "journal_size": platform.journal.size()}
 
     @router.get("/status")
-    def status() -> Any:
-        return platform.status()
+    def status(request: Request) -> Any:
+        return cut(request, platform, platform.status(), scope.STATUS)
 
     @router.get("/incidents")
-    def incidents() -> Any:
-        return {"incidents": list(platform.incidents())}
+    def incidents(request: Request, start: Start = 0, limit: Limit = PAGE_MAX) -> Any:
+        return paged("incidents", _incidents(request, platform), start, limit)
 
     @router.post("/incidents/{incident}/ack")
     def acknowledge(request: Request, incident: str, ask: AckAsk) -> Any:
-        demand_local(request)
-        return platform.acknowledge(incident, ask.by, ask.comment, ask.minutes)
+        by = _by(request, ask.by)
+        if caller_of(request).agencies and all(each["id"] != incident for each in _incidents(request, platform)):
+            why = f"no system of {by}'s agencies feels it, or it is over"
+            raise Refusal("api.agency", problems.what_of(request), why, "ncia alerts")
+        return platform.acknowledge(incident, by, ask.comment, ask.minutes)
 
     @router.post("/agents/{vantage}/report")
     async def report(request: Request, vantage: str) -> Any:
-        demand_token(request, platform.tokens, "agent")
-        body = await request.json()
-        await run_in_threadpool(platform.report, vantage, body)
+        demand_vantage(request, vantage)
+        await run_in_threadpool(platform.report, vantage, await object_of(request))
         return {"taken": True}
 
     return router
@@ -145,9 +172,8 @@ def securing(platform: Platform) -> APIRouter:
 
     @router.post("/agents/{vantage}/findings")
     async def take(request: Request, vantage: str) -> Any:
-        demand_token(request, platform.tokens, "agent")
-        body = await request.json()
-        await run_in_threadpool(platform.findings.take, vantage, body)
+        demand_vantage(request, vantage)
+        await run_in_threadpool(platform.findings.take, vantage, await object_of(request))
         return {"taken": True}
 
     return router
@@ -157,23 +183,20 @@ def journal(platform: Platform | JournalPlatform) -> APIRouter:
     router = APIRouter(prefix="/v1/journal", tags=["journal"])
 
     @router.get("/checkpoint")
-    def checkpoint(request: Request) -> Any:
-        demand_token(request, platform.tokens, "peer")
+    def checkpoint() -> Any:
         return platform.journal.checkpoint()
 
     @router.get("/consistency")
-    def consistency(request: Request, first: int, second: int) -> Any:
-        demand_token(request, platform.tokens, "peer")
+    def consistency(first: int, second: int) -> Any:
         return platform.journal.consistency(first, second)
 
     @router.get("/{site}/held")
-    def held(request: Request, site: str) -> Any:
-        demand_token(request, platform.tokens, "peer")
+    def held(site: str) -> Any:
         return platform.journal.held(SiteId(site))
 
     @router.get("/{site}/entries")
-    def entries(request: Request, site: str, start: int = 0, limit: int = 1000) -> Any:
-        demand_token(request, platform.tokens, "peer")
+    def entries(site: str, start: Start = 0, limit: Annotated[int, Query(ge=1)] = 1000) -> Any:
+        """Up to ENTRIES_PER_ANSWER_MAX entries, whatever the limit says."""
         found = platform.journal.entries(SiteId(site), start, min(limit, ENTRIES_PER_ANSWER_MAX))
         return {"site": site, "start": start, "entries": list(found)}
 
@@ -184,23 +207,23 @@ def protecting(platform: Platform) -> APIRouter:
     router = APIRouter(prefix="/v1/backups", tags=["protecting"])
 
     @router.get("")
-    def listed() -> Any:
-        return platform.backups.list()
+    def listed(request: Request) -> Any:
+        return cut(request, platform, platform.backups.list(), scope.BACKUPS)
 
     @router.post("/run")
     def run(request: Request, ask: DatasetAsk) -> Any:
-        demand_local(request)
-        return platform.backups.run(ask.dataset)
+        demand_dataset(request, platform, ask.dataset)
+        return platform.backups.run(ask.dataset, caller_of(request).name_or(ask.by))
 
     @router.post("/prove")
     def prove(request: Request, ask: DatasetAsk) -> Any:
-        demand_local(request)
-        return platform.backups.prove(ask.dataset)
+        demand_dataset(request, platform, ask.dataset)
+        return platform.backups.prove(ask.dataset, caller_of(request).name_or(ask.by))
 
     @router.post("/rehash")
     def rehash(request: Request, ask: DatasetAsk) -> Any:
-        demand_local(request)
-        return platform.rehash(ask.dataset)
+        demand_dataset(request, platform, ask.dataset)
+        return platform.rehash(ask.dataset, caller_of(request).name_or(ask.by))
 
     return router
 
@@ -211,40 +234,38 @@ def recovering(platform: Platform) -> APIRouter:
 
     @router.post("/plans")
     def plan(request: Request, ask: PlanAsk) -> Any:
-        demand_local(request)
-        return desk.plan(ask.runbook, ask.site, ask.by, ask.accept_loss, ask.accept_drift)
+        return desk.plan(ask.runbook, ask.site, _by(request, ask.by), ask.accept_loss, ask.accept_drift)
 
     @router.get("/runs")
-    def runs() -> Any:
-        return {"runs": list(desk.runs())}
+    def runs(start: Start = 0, limit: Limit = PAGE_MAX) -> Any:
+        return paged("runs", desk.runs(), start, limit)
 
     @router.get("/runs/{run}")
     def run(run: str) -> Any:
         return desk.run(run)
 
-    @router.post("/runs/{run}/approvals")  # at any door: the signature is the proof
-    def approve(run: str, ask: ApprovalAsk) -> Any:
+    @router.post("/runs/{run}/approvals")
+    def approve(request: Request, run: str, ask: ApprovalAsk) -> Any:
+        """The signature is the proof, at any door; who is signed in gives their own."""
+        _by(request, ask.person)
+        platform.accounts.demand_not_suspended(ask.person, f"approve run {run} as {ask.person}")
         return desk.approve(run, ask.person, ask.plan_hash, ask.expires_at, ask.signature)
 
     @router.post("/runs/{run}/start")
     def start(request: Request, run: str, ask: PersonAsk) -> Any:
-        demand_local(request)
-        return desk.start(run, ask.by)
+        return desk.start(run, _by(request, ask.by))
 
     @router.post("/runs/{run}/stop")
     def stop(request: Request, run: str, ask: StopAsk) -> Any:
-        demand_local(request)
-        return desk.stop(run, ask.by, ask.reason)
+        return desk.stop(run, _by(request, ask.by), ask.reason)
 
     @router.post("/runs/{run}/resume")
     def resume(request: Request, run: str, ask: PersonAsk) -> Any:
-        demand_local(request)
-        return desk.resume(run, ask.by)
+        return desk.resume(run, _by(request, ask.by))
 
     @router.post("/runs/{run}/alone")
     def alone(request: Request, run: str, ask: StopAsk) -> Any:
-        demand_local(request)
-        return desk.swear(run, ask.by, ask.reason)
+        return desk.swear(run, _by(request, ask.by), ask.reason)
 
     return router
 
@@ -253,30 +274,36 @@ def telling(platform: Platform) -> APIRouter:
     router = APIRouter(tags=["telling"])
 
     @router.get("/v1/reports/continuity")
-    def continuity() -> Any:
-        return platform.continuity()
+    def continuity(request: Request) -> Any:
+        return cut(request, platform, platform.continuity(), scope.CONTINUITY)
 
     @router.get("/v1/reports/continuity.html", response_class=HTMLResponse)
     def continuity_page() -> str:
         return platform.reports.continuity_page()
 
     @router.get("/v1/reports/backup")
-    def backup(day: str = "", agency: str = "") -> Any:
-        return platform.reports.backup(day, agency)
+    def backup(request: Request, day: str = "", agency: str = "") -> Any:
+        return platform.reports.backup(day, own_agency(request, agency))
 
     @router.get("/v1/reports/backup.html", response_class=HTMLResponse)
-    def backup_page(day: str = "", agency: str = "") -> str:
-        return platform.reports.backup_page(day, agency)
+    def backup_page(request: Request, day: str = "", agency: str = "") -> str:
+        return platform.reports.backup_page(day, own_agency(request, agency))
 
     @router.post("/v1/reports/loss")
     def loss(request: Request, ask: LossAsk) -> Any:
-        demand_local(request)
-        return platform.loss.report(run=ask.run, site=ask.site, since=ask.since, agency=ask.agency, by=ask.by)
+        by, agency = caller_of(request).name_or(ask.by), own_agency(request, ask.agency)
+        return platform.loss.report(run=ask.run, site=ask.site, since=ask.since, agency=agency, by=by)
 
     @router.get("/v1/events")
-    async def events() -> StreamingResponse:
+    async def events(request: Request) -> StreamingResponse:
+        """Server-sent events: `status` with the status view; the stream ends when the caller's session does."""
+
         async def frames() -> Any:
             async for text in platform.events():
+                if not await run_in_threadpool(_still, request, platform):
+                    return
+                if caller_of(request).agencies:
+                    text = json.dumps(cut(request, platform, json.loads(text), scope.STATUS), separators=(",", ":"))
                 yield f"event: status\ndata: {text}\n\n"
 
         return StreamingResponse(frames(), media_type="text/event-stream", headers={"cache-control": "no-store"})
@@ -286,42 +313,23 @@ def telling(platform: Platform) -> APIRouter:
         return Response(platform.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @router.get("/", response_class=HTMLResponse)
-    def page() -> str:
-        return platform.page()
+    def page(request: Request) -> str:
+        return platform.page(cut(request, platform, platform.status(), scope.STATUS))
 
     return router
 
 
-async def _object(request: Request, bytes_max: int) -> dict[str, Any]:
-    """The body as a JSON object of bounded size."""
-    what, body = f"{request.method} {request.url.path}", bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
-            raise NciaError("api.too-large", what, f"the body is larger than {bytes_max} bytes", "send less at once")
-    try:
-        told = json.loads(body)
-    except ValueError as error:
-        raise NciaError("api.bad-request", what, f"the body is not JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise NciaError("api.bad-request", what, "the body is not a JSON object")
-    return told
+def _by(request: Request, named: str) -> str:
+    return caller_of(request).in_own_name(named, problems.what_of(request))
 
 
-def _problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, NciaError)  # noqa: S101 - the handler is registered for this type alone
-    status = 409 if isinstance(error, Refusal) else 503 if isinstance(error, Unreachable | NoQuorum) else 400
-    if error.code in ("api.local-only", "api.bad-token"):
-        status = 403
-    elif error.code.endswith(NOT_FOUND):
-        status = 404
-    body = {"type": "about:blank", "status": status, **error.as_problem()}
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+def _incidents(request: Request, platform: Platform) -> Sequence[Json]:
+    told = cut(request, platform, {"incidents": list(platform.incidents())}, scope.INCIDENTS)
+    found: Sequence[Json] = told["incidents"]
+    return found
 
 
-def _bad_request(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for this type alone
-    faults = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-    refused = NciaError("api.bad-request", f"{request.method} {request.url.path}", faults, "see /v1/openapi.json")
-    body = {"type": "about:blank", "status": 422, **refused.as_problem()}
-    return JSONResponse(body, status_code=422, media_type="application/problem+json")
+def _still(request: Request, platform: Platform) -> bool:
+    """Whether the caller of a long answer may still hear it."""
+    caller = caller_of(request)
+    return not caller.kind or platform.accounts.holds(caller)

@@ -31,6 +31,7 @@ from monitors.targets import (
 )
 from ncia.app.documents import DocumentStores
 from ncia.app.single import only_one
+from ncia.app.tls import Identity, server_name
 from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.config import SiteSettings, load_estate, load_settings
@@ -41,6 +42,7 @@ STORE_SECONDS = 2.0
 
 if TYPE_CHECKING:
     from monitors.lookout import Lookout
+RENEW_SECONDS = 60.0
 
 
 def run(settings: Path | None) -> None:
@@ -65,17 +67,34 @@ async def watch(site: SiteSettings, estate: Estate, clock: Clock) -> None:
         loop.add_signal_handler(number, stop.set)
     known = LeaseFileRoles(site.run / "lease.json", site.site, clock)
     found = targets(estate, site.site)
+    identity = Identity(site, "agent")
     documents = DocumentMeans(DocumentStores(estate, site.site, site.secrets), ThreadPoolExecutor(STORE_THREADS))
-    means = Means(site, estate.settings, clock, known, documents)
+    means = Means(site, estate.settings, clock, known, documents, identity)
     probes = [probe for target in found for probe in probes_of(target, means)]
-    outlets = tuple(reporters(site, estate))
+    outlets = tuple(reporters(site, estate, identity))
+    renewing = asyncio.create_task(keep_fresh(identity, clock))
     log = structlog.get_logger("agent")
     log.info("agent started", probes=len(probes), controllers=len(outlets))
     hysteresis = Hysteresis(estate.settings.looks_to_fall, estate.settings.looks_to_rise)
     agent = asyncio.create_task(Agent(probes, outlets, hysteresis, clock).run(stop))
     await asyncio.gather(agent, look_out(site, clock, stop, agent))
+    renewing.cancel()
     documents.stores.close()
     log.info("agent stopped")
+
+
+async def keep_fresh(identity: Identity, clock: Clock) -> None:
+    """Renew this site's certificates that are due, and take up what was renewed, by whomever."""
+    import structlog
+
+    log = structlog.get_logger("agent")
+    while True:
+        try:
+            await asyncio.to_thread(identity.pki.renew, clock.now())
+        except NciaError as error:
+            log.error("pki.not-renewed", what=error.what, why=error.why, hint=error.hint)
+        identity.refresh()
+        await asyncio.sleep(RENEW_SECONDS)
 
 
 async def look_out(site: SiteSettings, clock: Clock, stop: asyncio.Event, agent: asyncio.Task[None]) -> None:
@@ -131,6 +150,7 @@ class Means:
     clock: Clock
     known: Roles
     documents: DocumentMeans
+    identity: Identity
 
 
 def probes_of(target: Target, means: Means) -> tuple[Probe, ...]:
@@ -153,8 +173,10 @@ def probes_of(target: Target, means: Means) -> tuple[Probe, ...]:
             return (TcpProbe(target.subject, target.address, *pace),)
         case SiteTarget():
             from monitors.probes.site import Doors, SiteProbe
+            from monitors.probes.wire import tls
 
-            doors = Doors(target.api, target.etcd, target.warden)
+            dial = tls(target.api, means.identity.client(), server_name(target.site)) if target.api else None
+            doors = Doors(target.api, target.etcd, target.warden, dial)
             return (SiteProbe(target.site, doors, *pace, from_outside=target.from_outside),)
         case LeaseTarget():
             from monitors.probes.lease import LeaseProbe
@@ -225,8 +247,8 @@ def _documents(target: DocumentsTarget, means: Means) -> tuple[Probe, ...]:
     return (DocumentsProbe(watched, patience, means.clock, means.known, means.documents.threads),)
 
 
-def reporters(site: SiteSettings, estate: Estate) -> Iterable[Outlet]:
-    """Every agent reports to both controllers: its own over the unix socket, others over TCP with the agents' token."""
+def reporters(site: SiteSettings, estate: Estate, identity: Identity) -> Iterable[Outlet]:
+    """Every agent reports to both controllers: its own over the unix socket, others over TLS with its certificate."""
     from monitors.reporters import HttpReporter
 
     for other in estate.sites.values():
@@ -237,14 +259,4 @@ def reporters(site: SiteSettings, estate: Estate) -> Iterable[Outlet]:
             yield Outlet(HttpReporter.unix(site.run / "api.sock", site.site))
         else:
             seen = estate.seen(api, other.id, site.site)
-            yield Outlet(HttpReporter.tcp(seen, site.site, _token(site)))
-
-
-def _token(site: SiteSettings) -> str:
-    path = site.secrets / "agent_token"
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        hint = "every site's secrets need the agents' token, to report to the other controller"
-        raise NciaError("agent.no-token", f"read {path}", why, hint) from error
+            yield Outlet(HttpReporter.tls(seen, site.site, identity.client(), server_name(other.id)))

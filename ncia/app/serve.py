@@ -6,15 +6,17 @@ import asyncio
 import threading
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import uvloop
 
 from ncia import __version__
-from ncia.api.ports import Platform, Tokens
+from ncia.api.doors import RECEIPTS, TCP, UNIX, WIRE
+from ncia.api.ports import Platform
 from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
 from ncia.app.loss import loss_desk
@@ -22,6 +24,7 @@ from ncia.app.mirrors import mirror_task
 from ncia.app.programs import drift_of, program_task
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
+from ncia.app.tls import Identity, console_context, server_name
 from ncia.core.base.clock import Clock, SystemClock, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, SystemId
@@ -29,7 +32,8 @@ from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
 from ncia.core.journal import Journal, load_keyring, load_signer, open_journal
 from ncia.core.journal.entries import AlertAcked, ControllerStarted, EstateLoaded
-from ncia.core.state import StateStore
+from ncia.core.requests.accounts import Accounts
+from ncia.core.state import State, StateStore
 from ncia.core.views import StatusView, status_view
 from ncia.core.work.calendar import Calendar
 from recovery.fencing.files import LEASE_FILE, LeaseFile, Watched
@@ -61,7 +65,10 @@ FORGET_SECONDS = 60.0
 SYNC_SECONDS = 1.0
 PROGRAM_SECONDS = 10.0
 MIRROR_SECONDS = 1.0
+RENEW_SECONDS = 60.0
 CONTROLLER = "controller"
+
+log = structlog.get_logger("serve")
 
 
 def run(settings_path: str | Path | None = None) -> None:
@@ -87,20 +94,32 @@ async def serve(settings: SiteSettings, estate: Estate, closing: ExitStack) -> N
         raise NciaError("serve.no-address", f"serve at {settings.site}", "the estate names no services.api there")
     journal = own_journal(settings, estate, SystemClock())
     closing.callback(journal.close)
-    tail = own_tail(settings, estate, journal)
-    front = Front(waiting_room(settings.site, __version__, tokens(settings), journal, tail, estate.people))
+    identity = Identity(settings, "serve")
+    tail = own_tail(settings, estate, journal, identity)
+    front = Front(
+        waiting_room(settings.site, __version__, machines_only(settings, estate, journal), journal, tail, estate.people)
+    )
     ended = threading.Event()
-    unix, tcp = web.unix_socket(settings.run / "api.sock"), web.tcp_socket(own)
+    openings = [
+        web.Opening(UNIX, web.unix_socket(settings.run / "api.sock")),
+        web.Opening(WIRE, web.tcp_socket(own), identity.server()),
+    ]
+    console = ""
+    if services.console is not None:
+        context = console_context(settings, services.console)
+        openings.append(web.Opening(TCP, web.tcp_socket(services.console), context))
+        console = f"{'http' if context is None else 'https'}://{services.console}"
     receipts = Front(closed_door(settings.site, __version__, tail))
-    others = [(receipts, web.tcp_socket(intake))] if intake else []
-    serving = asyncio.create_task(web.serve(front, unix, tcp, others))
+    if intake is not None:
+        openings.append(web.Opening(RECEIPTS, web.tcp_socket(intake), application=receipts))
+    serving = asyncio.create_task(web.serve(front, openings))
     serving.add_done_callback(lambda task: ended.set())
     if not await asyncio.to_thread(tail.wait, ended):
         return await serving
-    controller = await asyncio.to_thread(Controller, settings, estate, journal, closing)
+    controller = await asyncio.to_thread(Controller, settings, estate, journal, identity, closing)
     controller.broadcast.bind(asyncio.get_running_loop())
     await asyncio.to_thread(controller.begin)
-    platform = controller.platform()
+    platform = controller.platform(console)
     front.become(build(platform))
     receipts.become(build_receipts(platform))
     try:
@@ -112,7 +131,9 @@ async def serve(settings: SiteSettings, estate: Estate, closing: ExitStack) -> N
 class Controller:
     """The wings of one site on one journal. It holds what is started and stopped together; it decides nothing."""
 
-    def __init__(self, settings: SiteSettings, estate: Estate, journal: Journal, closing: ExitStack) -> None:
+    def __init__(
+        self, settings: SiteSettings, estate: Estate, journal: Journal, identity: Identity, closing: ExitStack
+    ) -> None:
         from monitors.findings import FindingDesk
         from monitors.intake import Intake
         from monitors.task import WatchTask
@@ -122,13 +143,15 @@ class Controller:
         self.clock = SystemClock()
         self.calendar = Calendar(self.clock)
         self.journal = journal
+        self.identity = identity
         self.state = StateStore(self.journal)
+        self.accounts = Accounts(settings.site, estate, self.journal, self.state.snapshot, self.clock)
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock)
         self.findings = FindingDesk(self.journal, self.state.snapshot, self.clock, self.intake.speaking)
-        self.link = peer_link(settings, estate, self.journal, self.clock)
-        self.vouchings = vouchings(settings, estate, self.journal)
+        self.link = peer_link(settings, estate, self.journal, self.clock, identity)
+        self.vouchings = vouchings(settings, estate, self.journal, identity)
         self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
         self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable)
         closing.callback(self.recovery.close)
@@ -155,6 +178,7 @@ class Controller:
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
         self.calendar.every(PROGRAM_SECONDS, "programs", self.programs.tick, after_seconds=PROGRAM_SECONDS)
         self.calendar.every(MIRROR_SECONDS, "mirror", self.mirrors.tick)
+        self.calendar.every(RENEW_SECONDS, "renew", self.renew)
 
     def begin(self) -> None:
         """Write the first words of this life, and tick from now on."""
@@ -167,22 +191,23 @@ class Controller:
             self.executor.start()
         self.calendar.start()
 
-    def platform(self) -> Platform:
+    def platform(self, console: str) -> Platform:
         from backup.task import Desk
         from monitors.metrics import metrics
-        from ncia.console import STATIC, page
+        from ncia.console import STATIC, page, sign_in_page
         from ncia.core.journal.reader import WireReader
 
         return Platform(
             site=self.settings.site,
             release=__version__,
-            tokens=tokens(self.settings),
+            console=console,
+            receipts_token=secret(self.settings, "receipts_token"),
             journal=WireReader(self.journal),
             backups=Desk(self.backups),
             jobs=JobDesk(self.queue, self.ledger),
             recovery=self.recovery,
             loss=self.loss,
-            rehash=lambda dataset: self.rehash.read_now(dataset, "operator"),
+            rehash=self.rehash.read_now,
             reports=self.reports(),
             report=self.intake.report,
             findings=self.findings,
@@ -191,9 +216,13 @@ class Controller:
             acknowledge=self.acknowledge,
             continuity=self.continuity,
             metrics=lambda: metrics(self.estate, self.state.snapshot(), self.intake.live()),
-            page=lambda: page(self.status()),
+            page=page,
+            sign_in_page=lambda: sign_in_page(self.settings.site),
             events=self.broadcast.frames,
             static=STATIC,
+            accounts=self.accounts,
+            systems_of=self.estate.systems_of,
+            made=lambda made: self.journal.append(made, by=made.by),
         )
 
     def reports(self) -> SiteReports:
@@ -224,6 +253,12 @@ class Controller:
         state, live = self.state.snapshot(), self.intake.live()
         return continuity(self.settings.site, self.estate, state, live, self.active(), self.clock.now()).to_json()
 
+    def renew(self, now: datetime) -> None:
+        """Renew the certificates of this site that are due, and take up what was renewed."""
+        for issued in self.identity.pki.renew(now):
+            log.info("pki.renewed", name=issued.name, serial=issued.serial, until=to_text(issued.not_after))
+        self.identity.refresh()
+
     def acknowledge(self, incident: str, by: str, comment: str, minutes: float) -> dict[str, Any]:
         """Write down that ``by`` has taken an open incident on."""
         found = self.state.snapshot().incidents.get(incident)
@@ -244,27 +279,27 @@ def own_journal(settings: SiteSettings, estate: Estate, clock: Clock) -> Journal
     return open_journal(settings.journal_url, peer=estate.peer_of(settings.site), signer=signer, keys=keys, clock=clock)
 
 
-def own_tail(settings: SiteSettings, estate: Estate, journal: Journal) -> OwnTail:
+def own_tail(settings: SiteSettings, estate: Estate, journal: Journal, identity: Identity) -> OwnTail:
     """The journal's own tail at the peer and at the witness; read only until one of them has answered."""
     from ncia.core.journal.tail import OwnTail
 
     witness = witness_source(settings, estate)
-    places: list[Place] = [peer_source(settings, estate, TAIL_ANSWER_SECONDS)]
+    places: list[Place] = [peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS)]
     return OwnTail(journal, [*places, witness] if witness else places)
 
 
-def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: Clock) -> PeerLink:
+def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: Clock, identity: Identity) -> PeerLink:
     from ncia.core.journal.peers import PeerLink
 
-    return PeerLink(journal, peer_source(settings, estate), clock)
+    return PeerLink(journal, peer_source(settings, estate, identity), clock)
 
 
-def vouchings(settings: SiteSettings, estate: Estate, journal: Journal) -> tuple[Vouching, ...]:
+def vouchings(settings: SiteSettings, estate: Estate, journal: Journal, identity: Identity) -> tuple[Vouching, ...]:
     """Who cosigns our log: the peer, and the witness where the estate has one."""
     from ncia.core.journal.vouching import by_peer, by_witness
 
     witness = witness_source(settings, estate)
-    found = (by_peer(journal, peer_source(settings, estate, TAIL_ANSWER_SECONDS)),)
+    found = (by_peer(journal, peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS)),)
     return (*found, by_witness(journal, witness)) if witness else found
 
 
@@ -275,16 +310,23 @@ def two_of_three(settings: SiteSettings, estate: Estate, journal: Journal, peer:
     return TwoOfThree(journal, peer, witness_source(settings, estate), RealPace())
 
 
-def peer_source(settings: SiteSettings, estate: Estate, timeout_seconds: float | None = None) -> HttpPeerSource:
+def machines_only(settings: SiteSettings, estate: Estate, journal: Journal) -> Accounts:
+    """Who is known before the journal is known to be whole: machines by their certificates, and nobody else."""
+    return Accounts(settings.site, estate, journal, State, SystemClock())
+
+
+def peer_source(
+    settings: SiteSettings, estate: Estate, identity: Identity, timeout_seconds: float | None = None
+) -> HttpPeerSource:
     from ncia.core.journal.peer_http import TIMEOUT_SECONDS, HttpPeerSource
 
     peer = estate.peer_of(settings.site)
     address = estate.sites[peer].services.api
     if address is None:
         raise NciaError("serve.no-peer", f"serve at {settings.site}", f"the estate names no services.api at {peer}")
-    url = f"http://{estate.seen(address, peer, settings.site)}"
+    url = f"https://{estate.seen(address, peer, settings.site)}"
     seconds = timeout_seconds or TIMEOUT_SECONDS
-    return HttpPeerSource(url, peer, secret(settings, "peer_token"), timeout_seconds=seconds)
+    return HttpPeerSource(url, peer, timeout_seconds=seconds, tls=identity.client(), server_name=server_name(peer))
 
 
 def witness_source(settings: SiteSettings, estate: Estate) -> HttpWitness | None:
@@ -296,15 +338,6 @@ def witness_source(settings: SiteSettings, estate: Estate) -> HttpWitness | None
         return None
     url = f"http://{estate.seen(address, site, settings.site)}"
     return HttpWitness(url, site, secret(settings, "witness_token"))
-
-
-def tokens(settings: SiteSettings) -> Tokens:
-    return Tokens(
-        peer=secret(settings, "peer_token"),
-        agent=secret(settings, "agent_token"),
-        worker=secret(settings, "worker_token", needed=False),
-        receipts=secret(settings, "receipts_token"),
-    )
 
 
 def protecting(

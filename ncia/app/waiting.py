@@ -9,12 +9,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from ncia.api.doors import demand_local
-from ncia.api.ports import JournalPlatform, Tokens
+from ncia.api import problems
+from ncia.api.asking import Ask
+from ncia.api.guard import Guard
+from ncia.api.ports import AccountDesk, JournalPlatform
 from ncia.api.routes import journal as journal_routes
-from ncia.api.routes import tell_errors
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.journal import Journal
@@ -44,28 +45,28 @@ class Front:
         await (self._whole or self._waiting)(scope, receive, send)
 
 
-class OathAsk(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class OathAsk(Ask):
     by: str = Field(min_length=1)
     reason: str = Field(min_length=1)
 
 
 def waiting_room(
-    site: SiteId, release: str, tokens: Tokens, journal: Journal, tail: OwnTail, people: Container[Any]
+    site: SiteId, release: str, accounts: AccountDesk, journal: Journal, tail: OwnTail, people: Container[Any]
 ) -> FastAPI:
     """The journal for peers and verifiers; the oath; and for all else why nothing else is answered yet."""
     application = FastAPI(title="ncia, waiting", version=release, openapi_url=None, docs_url=None, redoc_url=None)
     reader = WireReader(journal)
-    application.include_router(journal_routes(JournalPlatform(tokens, reader)))
-    tell_errors(application)
+    platform = JournalPlatform(reader, accounts, made=lambda made: None)  # nothing is done, so nothing is written
+    application.include_router(journal_routes(platform))
+    application.add_middleware(Guard, platform=platform)
+    problems.register(application)
 
     @application.get("/v1/health")
     def health() -> Any:
         return {"site": site, "release": release, "journal_size": reader.size(), "read_only": told(tail)}
 
     @application.post("/v1/journal/swear")
-    def swear(request: Request, ask: OathAsk) -> Any:
-        demand_local(request)
+    def swear(ask: OathAsk) -> Any:
         if ask.by not in people:
             what = f"swear the tail of {site}'s journal off"
             raise NciaError("journal.unknown-person", what, f"{ask.by!r} is not in the estate")
@@ -78,7 +79,7 @@ def waiting_room(
 def closed_door(site: SiteId, release: str, tail: OwnTail) -> FastAPI:
     """A door behind which nothing is answered yet."""
     application = FastAPI(title="ncia, waiting", version=release, openapi_url=None, docs_url=None, redoc_url=None)
-    tell_errors(application)
+    problems.register(application)
     put_off(application, site, tail)
     return application
 

@@ -1,4 +1,4 @@
-"""The API's doors, a unix socket and TCP, and what else listens, served by one event loop."""
+"""The API's doors, served by one event loop: a unix socket, TCP for people, the wire for machines with certificates."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ncia.api.doors import TCP, UNIX, Door
+from ncia.api.doors import CERTIFICATE, Door
 from ncia.core.estate import Address
 
 GRACE_SECONDS = 2
@@ -48,27 +51,45 @@ def tcp_socket(address: Address) -> socket.socket:
     return listener
 
 
-async def serve(
-    application: Any, unix: socket.socket, tcp: socket.socket, others: Sequence[tuple[Any, socket.socket]] = ()
-) -> None:
-    """Serve both doors, and ``others`` (an application and its socket each), until SIGTERM or SIGINT."""
-    doors = [(Door(application, UNIX), unix), (Door(application, TCP), tcp), *others]
-    servers = [(_server(each), listener) for each, listener in doors]
+@dataclass(frozen=True)
+class Opening:
+    """A listening socket, which door it is, and its TLS; at the wire a certificate is asked for and handed on.
+    ``application``: what is served there, where it is not the whole API."""
+
+    door: str
+    listener: socket.socket
+    tls: ssl.SSLContext | None = None
+    application: Any = None
+
+
+class _Certified(H11Protocol):
+    """Tells the application whose certificate the connection was made with."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))  # not asserted: uvloop's is none by inheritance
+        self.app_state = {**self.app_state, CERTIFICATE: transport.get_extra_info("peercert")}
+
+
+async def serve(application: Any, openings: Sequence[Opening]) -> None:
+    """Serve every door until SIGTERM or SIGINT."""
+    servers = [_server(Door(each.application or application, each.door), each.tls) for each in openings]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        for server, _ in servers:
+        for server in servers:
             server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
+    await asyncio.gather(*(s.serve(sockets=[each.listener]) for s, each in zip(servers, openings, strict=True)))
 
 
-def _server(application: Any) -> _Server:
+def _server(application: Any, tls: ssl.SSLContext | None) -> _Server:
     return _Server(
         uvicorn.Config(
             application,
+            http=_Certified,
+            ssl_context_factory=None if tls is None else lambda config, default: tls,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -6,19 +6,27 @@ import signal
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ncia.app.jobs import CLOSE_SECONDS_MAX, copies, executor, open_queue
+from ncia.app.tls import Identity, server_name
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
+from ncia.core.requests.pki import FOLDER, SitePki
+
+if TYPE_CHECKING:
+    from backup.ledger_http import HttpLedger
+
+PROCESS = "worker"
+REFRESH_SECONDS = 60.0
 
 
 def run(settings_path: str | Path | None = None) -> None:
     """Take jobs until SIGTERM or SIGINT."""
     import structlog
 
-    from backup.ledger_http import HttpLedger
     from ncia.app.logging import configure
 
     settings = load_settings(settings_path)
@@ -33,19 +41,29 @@ def run(settings_path: str | Path | None = None) -> None:
             why = "its queue is a file on which the controller works itself"
             hint = f"jobs_url: postgresql://… in {settings.file}"
             raise NciaError("worker.own-queue", f"work at {settings.site}", why, hint)
-        ledger = HttpLedger(*controller(settings, estate))
+        identity = identity_of(settings)
+        ledger = controller(settings, estate, identity)
         closing.callback(ledger.close)
         working = executor(settings, estate, queue, ledger, copies(settings, estate, closing), SystemClock())
         working.start()
         structlog.get_logger("worker").info("worker started", executor=working.name)
-        stop.wait()
+        while not stop.wait(REFRESH_SECONDS):
+            if identity is not None:
+                identity.refresh()
         working.stop(CLOSE_SECONDS_MAX)
 
 
-def controller(settings: SiteSettings, estate: Estate) -> tuple[str, str]:
-    """Where the site's API is reached, and the token to show: its socket on this host, else TCP."""
-    socket, token = settings.run / "api.sock", settings.secrets / "worker_token"
+def identity_of(settings: SiteSettings) -> Identity | None:
+    """The worker's certificate, where it has one: on a host other than the controller's (``pki issue --process``)."""
+    there = SitePki(settings.secrets / FOLDER, settings.site).file(PROCESS).exists()
+    return Identity(settings, PROCESS) if there else None
+
+
+def controller(settings: SiteSettings, estate: Estate, identity: Identity | None) -> HttpLedger:
+    """The way to the site's API: the wire with a certificate, else the socket of this host."""
+    from backup.ledger_http import HttpLedger
+
     own = estate.sites[settings.site].services.api
-    if token.exists() and own is not None:
-        return f"http://{own}", token.read_text(encoding="utf-8").strip()
-    return f"unix:{socket}", ""
+    if own is not None and identity is not None:
+        return HttpLedger(f"https://{own}", tls=identity.client(), server_name=server_name(settings.site))
+    return HttpLedger(f"unix:{settings.run / 'api.sock'}")

@@ -16,11 +16,13 @@ TOPICS = (
     ("", "ncia.cli.processes"),
     ("", "ncia.cli.watch"),
     ("", "ncia.cli.findings"),
+    ("", "ncia.cli.people"),
     ("estate", "ncia.cli.estate"),
     ("journal", "ncia.cli.journal"),
     ("backup", "ncia.cli.backup"),
     ("recover", "ncia.cli.recover"),
     ("report", "ncia.cli.report"),
+    ("pki", "ncia.cli.pki"),
     ("lab", "ncia.lab.cli"),  # an extra of the package: mounted where it is installed
 )
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from typing import Any
 
 import httpx
 
+from ncia.cli import session as sessions
+from ncia.cli.session import Session
+from ncia.core.base.clock import SystemClock, to_text
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 
 API_VARIABLE = "NCIA_API"
 
 
 class Api:
-    """A client of one site's API.
+    """A client of one site's API, as nobody, as a machine (``token``) or as a person (``session``).
 
     ``address`` is ``unix:/path/api.sock`` or ``https://host:port`` (``http://`` only towards loopback).
     """
 
-    def __init__(self, address: str, *, timeout_seconds: float = 30.0, token: str = "") -> None:
+    def __init__(
+        self, address: str, *, timeout_seconds: float = 30.0, token: str = "", session: Session | None = None
+    ) -> None:
         self.address = address
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.session = session
+        secret = token or (session.secret if session else "")
+        headers = {"authorization": f"Bearer {secret}"} if secret else {}
         if address.startswith("unix:"):
             # No TLS on a unix socket: its context would cost each command 33 ms.
             transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"), verify=False)
@@ -39,13 +47,32 @@ class Api:
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = 30.0) -> Api:
-        """The API named by ``NCIA_API``, or the socket of the site whose ``NCIA_SETTINGS`` is given."""
+        """The API named by ``NCIA_API``, or the socket of the site whose ``NCIA_SETTINGS`` is given; as the machine
+        whose ``NCIA_TOKEN`` is given, else as whoever signed in there."""
         address = os.environ.get(API_VARIABLE)
         settings = os.environ.get("NCIA_SETTINGS")
         if not address and settings:
             address = "unix:" + os.path.join(os.path.dirname(os.path.abspath(settings)), "run", "api.sock")
+        address = address or "unix:/run/ncia/api.sock"
         token = os.environ.get("NCIA_TOKEN", "")
-        return cls(address or "unix:/run/ncia/api.sock", timeout_seconds=timeout_seconds, token=token)
+        now = to_text(SystemClock().now())
+        session = None if token else sessions.load(address, now)
+        return cls(address, timeout_seconds=timeout_seconds, token=token, session=session)
+
+    def keep(self, session: Session | None) -> Api:
+        """The same API as whoever signed in, also for the commands that follow; as nobody where None."""
+        sessions.save(self.address, session)
+        return Api(self.address, session=session)
+
+    def asker(self) -> str:
+        """In whose name to ask: whoever signed in, else this machine's user."""
+        return self.session.person if self.session else getpass.getuser()
+
+    def console(self) -> str:
+        """Where a browser finds the site's console."""
+        if not self.address.startswith("unix:"):
+            return self.address.rstrip("/")
+        return str(self.get("/v1/me")["console"])
 
     def get(self, path: str, **params: str | int) -> Any:
         return self._ask("GET", path, params=params)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,12 +19,13 @@ from rich.text import Text
 
 from ncia.cli.client import Api
 from ncia.cli.estate import chosen
+from ncia.cli.signing import own_key
 from ncia.core.base.clock import SystemClock, from_text, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.config import load_estate
 from ncia.core.journal.canonical import canonical
 from ncia.core.reports.spelling import span
-from ncia.core.requests.approval import fingerprint, is_encrypted, key_line, person_of, sign
+from ncia.core.requests.approval import NAMESPACE, person_of, signed_bytes
 
 app = typer.Typer(help="Move a lost site's systems to the other one, after two people said so.", no_args_is_help=True)
 
@@ -62,11 +61,12 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Freeze a plan: what moves, in which order, how long it takes, what would be lost. Changes nothing."""
-    body: dict[str, Any] = {"runbook": runbook, "site": site, "by": getpass.getuser()}
+    api = Api.from_environment()
+    body: dict[str, Any] = {"runbook": runbook, "site": site, "by": api.asker()}
     body["accept_loss"] = _accepted(accept_loss or [], "--accept-loss")
     if accept_drift:
         body["accept_drift"] = _accepted(accept_drift, "--accept-drift")
-    told = Api.from_environment().post("/v1/recovery/plans", body)
+    told = api.post("/v1/recovery/plans", body)
     if as_json:
         print(json.dumps(told))
         return
@@ -81,7 +81,9 @@ def plan(
 @app.command()
 def approve(
     run: RunName,
-    key: Annotated[Path, typer.Option(help="Your OpenSSH Ed25519 private key; it does not leave this machine.")],
+    key: Annotated[
+        Path, typer.Option(help="Your OpenSSH key, or FILE.pub of the agent's; it does not leave this machine.")
+    ],
     minutes: Annotated[float, typer.Option(help="How long the approval is good for.", min=1)] = 10,
     estate: Annotated[Path | None, typer.Option(help="The estate's folder; this site's own where left out.")] = None,
     as_json: AsJson = False,
@@ -89,16 +91,15 @@ def approve(
     """Sign the plan of RUN as yourself. The last approval that is needed starts the run."""
     api = Api.from_environment()
     found = api.get(f"/v1/recovery/runs/{run}")
-    secret, passphrase = _read_key(key)
-    line = key_line(secret, passphrase)
-    person = person_of(load_estate(chosen(estate)).people, line)
+    own = own_key(key)
+    person = person_of(load_estate(chosen(estate)).people, own.public.line)
     plan_hash = hashlib.sha256(canonical(found["plan"])).hexdigest()
     if plan_hash != found["plan_hash"]:
         why = f"its hash is {plan_hash[:16]}…, the controller says {found['plan_hash'][:16]}…"
         raise Refusal("approval.plan-altered", f"approve run {run}", why, "make a new plan, and ask why")
     expires_at = to_text(SystemClock().now() + timedelta(minutes=minutes))
     signed = {"run": run, "plan_hash": plan_hash, "person": person.id, "expires_at": expires_at}
-    signature = sign(secret, **signed, passphrase=passphrase)
+    signature = own.sign(signed_bytes(**signed), NAMESPACE)
     told = api.post(
         f"/v1/recovery/runs/{run}/approvals",
         {k: v for k, v in signed.items() if k != "run"} | {"signature": signature},
@@ -106,7 +107,7 @@ def approve(
     if as_json:
         print(json.dumps(told))
         return
-    print(f"{person.name} ({person.id}, {fingerprint(line)}) approved plan {plan_hash[:16]}… until {expires_at}")
+    print(f"{person.name} ({person.id}, {own.public.fingerprint}) approved plan {plan_hash[:16]}… until {expires_at}")
     print(told["sentence"])
     if told["run_next"]:
         print(f"Next: {told['run_next']}")
@@ -149,19 +150,19 @@ def watch(
 @app.command()
 def start(run: RunName) -> None:
     """Begin an approved run, or go on with a stopped one."""
-    _ask(run, "start", {"by": getpass.getuser()})
+    _ask(run, "start")
 
 
 @app.command()
 def stop(run: RunName, reason: Annotated[str, typer.Option(help="Why, for the journal.")]) -> None:
     """Begin no further step; what is under way ends first. A run that has moved nothing yet takes back what it did."""
-    _ask(run, "stop", {"by": getpass.getuser(), "reason": reason})
+    _ask(run, "stop", reason=reason)
 
 
 @app.command()
 def resume(run: RunName) -> None:
     """Go on where a stopped run stands; what failed or was refused is tried again."""
-    _ask(run, "resume", {"by": getpass.getuser()})
+    _ask(run, "resume")
 
 
 @app.command()
@@ -171,7 +172,7 @@ def alone(
     reason: Annotated[str, typer.Option(help="Why nobody else will ever be asked by which right this run acts.")],
 ) -> None:
     """Override: let a run act though neither peer nor witness knows of its plan and approvals. It is journalled."""
-    _ask(run, "alone", {"by": by, "reason": reason})
+    _ask(run, "alone", by=by, reason=reason)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -275,8 +276,9 @@ def _table(*headings: str) -> Table:
 # --- talking ---------------------------------------------------------------------------------------------------------
 
 
-def _ask(run: str, verb: str, body: Mapping[str, str]) -> None:
-    told = Api.from_environment().post(f"/v1/recovery/runs/{run}/{verb}", dict(body))
+def _ask(run: str, verb: str, **said: str) -> None:
+    api = Api.from_environment()
+    told = api.post(f"/v1/recovery/runs/{run}/{verb}", {"by": api.asker(), **said})
     print(f"{told['run']} {told['state']}: {told['sentence']}")
     if told["run_next"]:
         print(f"Next: {told['run_next']}")
@@ -291,16 +293,6 @@ def _accepted(words: list[str], option: str) -> dict[str, str]:
             raise NciaError("cli.accept-loss", f"read {option} {word}", "it names no reason", hint)
         found[system] = reason.strip()
     return found
-
-
-def _read_key(path: Path) -> tuple[bytes, bytes | None]:
-    try:
-        secret = path.expanduser().read_bytes()
-    except OSError as error:
-        raise NciaError("approval.bad-key", f"read the key {path}", error.strerror or str(error)) from error
-    if not is_encrypted(secret):
-        return secret, None
-    return secret, getpass.getpass(f"Passphrase of {path}: ", stream=sys.stderr).encode()
 
 
 def _newest(api: Api) -> str:

@@ -65,14 +65,17 @@ def listed(as_json: AsJson = False) -> None:
 @alerts_app.command()
 def ack(
     incident: Annotated[str, typer.Argument(help="The incident's id, as `ncia alerts` shows it.")],
-    by: Annotated[str, typer.Option(help="Who takes it: a person of the estate.")],
     comment: Annotated[str, typer.Option(help="What is being done about it.")],
+    by: Annotated[
+        str, typer.Option(help="Who takes it: a person of the estate; whoever is signed in, if left out.")
+    ] = "",
     minutes: Annotated[float, typer.Option(help="For how long; it falls earlier when things get worse or well.")] = 60,
 ) -> None:
     """Take an incident: others see that somebody has it, until when, and what is being done."""
-    body: dict[str, Any] = {"by": by, "comment": comment, "minutes": minutes}
-    taken = Api.from_environment().post(f"/v1/incidents/{incident}/ack", body)
-    print(f"{by} has {taken.get('id') or taken.get('incident', incident)} for {minutes:g} minutes: {comment}")
+    api = Api.from_environment()
+    body: dict[str, Any] = {"by": by or api.asker(), "comment": comment, "minutes": minutes}
+    taken = api.post(f"/v1/incidents/{incident}/ack", body)
+    print(f"{body['by']} has {taken.get('id') or taken.get('incident', incident)} for {minutes:g} minutes: {comment}")
 
 
 def _list(as_json: bool) -> None:

@@ -7,8 +7,10 @@ the only thing that draws. No build step, nothing from elsewhere: it must open w
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -18,9 +20,15 @@ HERE = Path(__file__).parent
 STATIC = str(HERE / "static")  # served at /static
 
 
-def page(status: StatusView) -> str:
-    """The whole page as HTML, with ``status`` as what it shows first."""
-    return _pages().get_template("page.html").render(status=status.to_json(), version=_version())
+def page(status: StatusView | Mapping[str, Any]) -> str:
+    """The whole page as HTML, with ``status`` (or its JSON form) as what it shows first."""
+    told = status.to_json() if isinstance(status, StatusView) else status
+    return _pages().get_template("page.html").render(status=told, version=_version())
+
+
+def sign_in_page(site: str) -> str:
+    """Where a person without a session is sent: trades the code behind ``#`` for one, or says how to get a code."""
+    return _pages().get_template("sign_in.html").render(site=site, version=_version())
 
 
 @cache

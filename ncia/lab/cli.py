@@ -11,9 +11,11 @@ from rich.table import Table
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.lab.lab import Lab
+from ncia.lab.people import console_link
 
 app = typer.Typer(help="Two data centres and a witness on this machine: bring them up, hurt them, take them down.")
 
+VISITOR = "kim"  # of the reference estate: on call
 SiteArgument = Annotated[str, typer.Argument(help="A site of the estate, e.g. daejeon.")]
 LinkEnd = Annotated[str | None, typer.Argument(help="A link's end; the link of the two data centres unless told.")]
 
@@ -45,12 +47,15 @@ def up() -> None:
     """Bring the lab up; it stays running."""
     lab = Lab()
     lab.up()
-    estate = lab.estate()
-    for site in estate.centres:
-        api = estate.sites[site].services.api
-        print(f"console of {site}: http://{api}/")
+    tell_consoles(lab, VISITOR)
     print("Try: ./dev lab status · ./dev ncia status · ./dev lab start citizens load · ./dev lab cut · ./dev lab heal")
     print("     ./dev lab blackout daejeon · ./dev lab down")
+
+
+@app.command()
+def console(person: Annotated[str, typer.Argument(help="One of the lab's people.")] = VISITOR) -> None:
+    """Print addresses that open the consoles as one of the lab's people; each is good once, for ten minutes."""
+    tell_consoles(Lab(), person)
 
 
 @app.command()
@@ -162,6 +167,13 @@ def start(
 def stop(site: SiteArgument, process: Annotated[str, typer.Argument(help="As `status` calls it.")]) -> None:
     """End one process."""
     Lab().stop(SiteId(site), process)
+
+
+def tell_consoles(lab: Lab, person: str) -> None:
+    for site in lab.estate().centres:
+        if site not in lab.lost:
+            print(f"console of {site}: {console_link(lab, site, person)}")
+    print(f"Each opens once, as {person}; for new ones: ./dev lab console [PERSON]")
 
 
 def ends(a: str | None, b: str | None) -> tuple[SiteId | None, SiteId | None]:

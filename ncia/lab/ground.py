@@ -10,11 +10,13 @@ from pathlib import Path
 
 import yaml
 
+from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.config import load_estate
 from ncia.core.estate import Estate
 from ncia.core.estate.model import SiteKind
+from ncia.core.requests import pki
 from ncia.lab import secrets
 from ncia.lab.elf import make_dynamic_writable
 from ncia.lab.layout import FILES, OBJECTS, Layout, end_settings, linked
@@ -48,11 +50,22 @@ def make(layout: Layout, estate_folder: Path) -> Estate:
         copy_estate(estate_folder, layout.site(site) / "configs", keys)
         secrets.write_site(keys, estate, layout, site)
     write_programs(layout, estate, make_certificates(estate))
+    make_pki(layout, estate)
     secrets.write_relay(estate, layout)
     for site in estate.sites:
         if linked(estate, site):
             end_settings(estate, site).write(layout.relay(site))
     return load_estate(layout.site(estate.centres[0]) / "configs")
+
+
+def make_pki(layout: Layout, estate: Estate) -> None:
+    """The estate's certificates: the root with the people, and for each site what its processes show."""
+    root, now = layout.people / pki.FOLDER, SystemClock().now()
+    pki.init(root, estate.name, now)
+    for site in estate.sites.values():
+        processes = pki.PROCESSES[site.kind]
+        if processes:
+            pki.issue_site(root, pki.SitePki(layout.secrets(site.id) / pki.FOLDER, site.id), processes, now)
 
 
 def make_site(layout: Layout, estate: Estate, site: SiteId) -> None:

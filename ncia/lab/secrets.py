@@ -43,7 +43,6 @@ class Keys:
     journals: Mapping[SiteId, Ed25519PrivateKey]  # the centres' signers, and the witness that cosigns
     people: Mapping[PersonId, Ed25519PrivateKey]
     peer_token: str = field(default_factory=password)
-    agent_token: str = field(default_factory=password)
     traffic_token: str = field(default_factory=password)
     receipts_token: str = field(default_factory=password)
     witness_token: str = field(default_factory=password)
@@ -67,7 +66,6 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
     kind, folder = estate.sites[site].kind, layout.secrets(site)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if kind is SiteKind.WITNESS:
-        write(folder / "agent_token", keys.agent_token)
         write_witness(keys, layout, site)
     if kind is SiteKind.PUBLIC:
         write(folder / "traffic_token", keys.traffic_token)
@@ -76,7 +74,6 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
         return
     for name, token in (
         ("peer_token", keys.peer_token),
-        ("agent_token", keys.agent_token),
         ("traffic_token", keys.traffic_token),
         ("receipts_token", keys.receipts_token),
         ("witness_token", keys.witness_token),

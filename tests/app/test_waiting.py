@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from ncia.api.doors import TCP, UNIX, Door
-from ncia.api.ports import Tokens
+from ncia.api.doors import TCP, UNIX, WIRE, Door
 from ncia.app.waiting import Front, waiting_room
-from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.journal import Journal
 from ncia.core.journal.entries import JournalSworn
 from ncia.core.journal.tail import Held, OwnTail
+from ncia.core.requests.caller import Caller
+from ncia.core.requests.certificates import ProcessName
+from tests.api.world import Certified
 from tests.core.journal.sites import EAST, WEST, journal_of, said, sqlite_url
 
 
@@ -47,18 +49,24 @@ def tail(east: Journal) -> OwnTail:
     return tail
 
 
-def through(east: Journal, tail: OwnTail, door: str) -> TestClient:
-    room = waiting_room(EAST, "test", Tokens(peer="the-peer", agent=""), east, tail, {"kim"})
-    return TestClient(Door(room, door))
+class OnePeer:
+    def machine(self, name: ProcessName, serial: str) -> Caller:
+        if name.dns == "serve.west.ncia":
+            return Caller(name.dns, "peer")
+        raise Refusal("api.stranger", "know the caller", "a stranger")
+
+
+def through(east: Journal, tail: OwnTail, door: str, name: str = "") -> TestClient:
+    room = waiting_room(EAST, "test", OnePeer(), east, tail, {"kim"})
+    return TestClient(Certified(Door(room, door), name, "1F00"))
 
 
 def test_the_journal_is_offered_to_the_peer_from_the_first_moment_on(east: Journal, tail: OwnTail) -> None:
-    peer = through(east, tail, TCP)
-    with_token = {"authorization": "Bearer the-peer"}
-    assert peer.get(f"/v1/journal/{EAST}/held").status_code == 403
-    told = peer.get(f"/v1/journal/{EAST}/held", headers=with_token).json()["held"]
+    assert through(east, tail, TCP).get(f"/v1/journal/{EAST}/held").status_code == 401
+    peer = through(east, tail, WIRE, "serve.west.ncia")
+    told = peer.get(f"/v1/journal/{EAST}/held").json()["held"]
     assert (told["site"], told["entries"], told["note"]) == (EAST, 2, east.checkpoint().note())
-    assert len(peer.get(f"/v1/journal/{EAST}/entries", headers=with_token).json()["entries"]) == 2
+    assert len(peer.get(f"/v1/journal/{EAST}/entries").json()["entries"]) == 2
 
 
 def test_health_tells_why_nothing_is_written(east: Journal, tail: OwnTail) -> None:
@@ -77,7 +85,7 @@ def test_all_else_is_put_off_with_the_reason_and_the_override(east: Journal, tai
 
 def test_a_person_of_the_estate_may_swear_on_the_sites_own_socket_only(east: Journal, tail: OwnTail) -> None:
     oath = {"by": "kim", "reason": "west burnt"}
-    assert through(east, tail, TCP).post("/v1/journal/swear", json=oath).status_code == 403
+    assert through(east, tail, TCP).post("/v1/journal/swear", json=oath).status_code == 401
     refused = through(east, tail, UNIX).post("/v1/journal/swear", json={**oath, "by": "nobody"})
     assert (refused.status_code, east.size(EAST)) == (400, 2)
     assert through(east, tail, UNIX).post("/v1/journal/swear", json={"by": "kim", "reason": ""}).status_code == 422

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from ncia.app.web import serve, tcp_socket, unix_socket
+from ncia.api.doors import TCP, UNIX
+from ncia.app.web import Opening, serve, tcp_socket, unix_socket
 from ncia.core.estate import Address
 
 
@@ -23,7 +24,7 @@ def test_each_socket_is_marked_with_its_own_door_and_the_unix_one_is_private(tmp
     unix, tcp = unix_socket(path), tcp_socket(Address("127.0.0.1", 0))
 
     async def world() -> tuple[str, str]:
-        serving = asyncio.create_task(serve(application, unix, tcp))
+        serving = asyncio.create_task(serve(application, [Opening(UNIX, unix), Opening(TCP, tcp)]))
         async with (
             httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as inside,
             httpx.AsyncClient() as outside,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,10 +16,10 @@ from fastapi import FastAPI
 from backup.ledger import JournalLedger
 from backup.ledger_http import HttpLedger
 from backup.ports import Ledger
-from ncia.api.doors import TCP, UNIX, Door
+from ncia.api.doors import UNIX, WIRE, Door
+from ncia.api.guard import Guard
 from ncia.api.jobs import jobs
-from ncia.api.ports import Tokens
-from ncia.api.routes import _problem
+from ncia.api.problems import register
 from ncia.app.jobs import JobDesk, Queue
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.journal import Entry, Journal
@@ -63,8 +64,9 @@ def served(controller: Controller, folder: Path, door: str) -> Iterator[str]:
     """The job routes of the API on a unix socket, as if requests had come in by ``door``; yields their address."""
     desk = JobDesk(Queue(controller.rows, JobQueue(controller.rows)), controller.ledger)
     application = FastAPI()
-    application.include_router(jobs(desk, Tokens(peer="p", agent="a", worker="w")))
-    application.add_exception_handler(NciaError, _problem)
+    application.include_router(jobs(desk))
+    application.add_middleware(Guard, platform=SimpleNamespace(accounts=None))
+    register(application)
     path = folder / "api.sock"
     server = uvicorn.Server(uvicorn.Config(Door(application, door), uds=str(path), log_config=None, lifespan="off"))
     up = threading.Event()
@@ -131,9 +133,9 @@ def test_nothing_is_retired_while_nothing_is_proven(ledger: Ledger, controller: 
     assert ledger.retired(DATASET, WEST) == ()
 
 
-def test_a_worker_from_elsewhere_shows_its_token(controller: Controller, tmp_path: Path) -> None:
-    with served(controller, tmp_path, TCP) as address:
-        with pytest.raises(NciaError, match="no valid worker token"):
+def test_nobody_writes_from_elsewhere_without_a_certificate(controller: Controller, tmp_path: Path) -> None:
+    with served(controller, tmp_path, WIRE) as address:
+        with pytest.raises(NciaError, match="nobody is signed in"):
             HttpLedger(address).append("backup-1", 1, BEGUN, "kim")
     assert controller.kinds() == []
 

@@ -160,7 +160,7 @@ SERVE = f"""
 import sys, uvloop
 from pathlib import Path
 from types import SimpleNamespace
-from ncia.api.ports import Tokens
+from ncia.api.doors import RECEIPTS, Door
 from ncia.api.routes import build_receipts
 from ncia.app import web
 from ncia.core.estate import Address
@@ -168,9 +168,9 @@ from recovery.loss.desk import LossDesk, Parts
 from recovery.loss.store import ReceiptStore
 from tests.lab_apps.world import own_estate
 parts = Parts("gwangju", own_estate(), ReceiptStore(Path(sys.argv[1]) / "receipts.db"), *[None] * 5)
-platform = SimpleNamespace(tokens=Tokens("", "", {TOKEN!r}), loss=LossDesk(parts), release="bench")
+platform = SimpleNamespace(receipts_token={TOKEN!r}, accounts=None, made=None, loss=LossDesk(parts), release="bench")
 listener = web.tcp_socket(Address("127.0.0.1", int(sys.argv[2])))
-uvloop.run(web._server(build_receipts(platform)).serve(sockets=[listener]))
+uvloop.run(web._server(Door(build_receipts(platform), RECEIPTS), None).serve(sockets=[listener]))
 """
 
 

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
 from ncia.api.doors import UNIX, Door
-from ncia.api.ports import Tokens
-from ncia.api.routes import _problem, journal, watching
+from ncia.api.problems import register
+from ncia.api.routes import journal, watching
 from ncia.cli.journal import app
 from ncia.core.base.errors import NciaError
 from ncia.core.journal import Journal
@@ -47,10 +47,10 @@ def east(tmp_path: Path) -> Iterator[Journal]:
 def api(east: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     application = FastAPI()
     reader = WireReader(east)
-    platform = SimpleNamespace(site=EAST, release="test", tokens=Tokens(peer="", agent=""), journal=reader)
+    platform = SimpleNamespace(site=EAST, release="test", journal=reader)
     application.include_router(watching(platform))
     application.include_router(journal(platform))
-    application.add_exception_handler(NciaError, _problem)
+    register(application)
     with tempfile.TemporaryDirectory(prefix="ncia-api-") as folder:
         config = uvicorn.Config(Door(application, UNIX), uds=f"{folder}/api.sock", log_level="error", lifespan="off")
         listener = config.bind_socket()
@@ -118,7 +118,8 @@ def shown(*arguments: str) -> list[tuple[str, int, str]]:
 @pytest.mark.usefixtures("api")
 def test_the_newest_entries_are_shown() -> None:
     count = len(SPECIMENS)
-    assert shown("--tail", "2") == [(EAST, count - n, SPECIMENS[-n].KIND) for n in (2, 1)]
+    one, other = (body.KIND for body in SPECIMENS[-2:])
+    assert shown("--tail", "2") == [(EAST, count - 2, one), (EAST, count - 1, other)]
     assert shown("--kind", "step.ended") == [(EAST, [b.KIND for b in SPECIMENS].index("step.ended"), "step.ended")]
     assert [kind for _, _, kind in shown("--kind", "proof")] == ["proof.started", "proof.finished", "proof.failed"]
     assert shown("--site", "west") == [(WEST, 0, "backup.failed"), (WEST, 1, "backup.failed")]

@@ -19,13 +19,15 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from ncia.api.doors import UNIX, Door
-from ncia.api.ports import Platform, Tokens
+from ncia.api.ports import Platform
 from ncia.api.routes import build
 from ncia.app.web import unix_socket
 from ncia.cli.recover import app
 from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import SystemId
 from ncia.core.journal.entries import RunSworn
+from ncia.core.requests.accounts import Accounts
+from ncia.core.state import State
 from tests.recovery.scene import LOST, ROOT, SURVIVOR, Scene, estate, keys, scene
 
 WIDE = {"COLUMNS": "120", "NO_COLOR": "1"}
@@ -77,7 +79,9 @@ def platform(stage: Scene, folder: Path) -> Platform:
     """Only the desk of recovery is asked for anything here."""
     nobody: Any = None
     named = dict.fromkeys((f.name for f in fields(Platform)), nobody)
-    told = {"site": SURVIVOR, "release": "0", "tokens": Tokens("p", "a"), "static": str(folder), "recovery": stage.desk}
+    told = {"site": SURVIVOR, "release": "0", "static": str(folder), "recovery": stage.desk}
+    told["made"] = lambda made: made
+    told["accounts"] = Accounts(SURVIVOR, estate(), stage.journal, State, stage.world)
     return Platform(**{**named, **told})
 
 

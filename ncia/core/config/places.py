@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from ncia.core.base.ids import AgencyId, HostId, PersonId, SiteId
 from ncia.core.config.folder import Sections
 from ncia.core.config.marked import Node
 from ncia.core.config.reading import Reading, Record, Reference, place
+from ncia.core.estate.keys import key_of_line
 from ncia.core.estate.model import (
     Agency,
     Etcd,
@@ -32,6 +32,7 @@ from ncia.core.estate.model import (
 NEEDED_ROLES = ("database", "store")  # at each centre
 HOST_ROLES = (*NEEDED_ROLES, "files")
 CENTRES = 2
+WHOLE_ESTATE = (Role.ON_CALL, Role.RETENTION_OFFICER, Role.ADMIN)  # roles that no agency bounds
 LOGIN = re.compile(r"[a-z_][a-z0-9_-]*")
 LOGIN_OR_NONE = re.compile(r"([a-z_][a-z0-9_-]*)?")
 K = TypeVar("K")
@@ -82,6 +83,7 @@ def _services(record: Record) -> Services:
     etcd = record.within("etcd", required=False)
     services = Services(
         api=record.address("api", "api") if record.has("api") else None,
+        console=record.address("console", "console") if record.has("console") else None,
         warden=record.address("warden", "warden") if record.has("warden") else None,
         etcd=Etcd(etcd.address("client", "client"), etcd.address("peer", "peer")) if etcd else None,
         traffic=record.address("traffic", "traffic") if record.has("traffic") else None,
@@ -251,32 +253,40 @@ def read_promise(record: Record) -> Promise:
 
 def read_people(reading: Reading, sections: Sections) -> dict[PersonId, Person]:
     found: dict[PersonId, Person] = {}
-    keys: dict[str, str] = {}
+    owners: dict[bytes, str] = {}  # of each key
     for node in sections.lists["people"]:
         record = Record(reading, node, "a person")
         id = PersonId(record.id("person"))
-        person = Person(id, record.text("name"), record.choice("role", Role), record.text("public_key", ""))
-        where = record.where("public_key")
-        if person.public_key:
-            blob = _key_blob(person.public_key)
-            if blob is None:
-                record.tell(where, "'public_key' is no Ed25519 public key", "ssh-ed25519 AAAA… (ssh-keygen -t ed25519)")
-            elif blob in keys:
-                what = f"has the key of {keys[blob]}: one key would sign as two people"
-                record.tell(where, what, "each person hands in a key that only they hold")
-            else:
-                keys[blob] = id
+        name, role, first = record.text("name"), record.choice("role", Role), record.text("public_key", "")
+        more = record.texts("more_keys", required=False)
+        agencies = record.texts("agencies", required=False)
+        for agency, where in agencies:
+            reading.references.append(Reference("agency", agency, where, record.name))
+        if agencies and role in WHOLE_ESTATE:
+            what = f"{role.value} is a role for the whole estate, and 'agencies' would make it smaller"
+            record.tell(record.where("agencies"), what, "leave 'agencies' out, or role: operator or auditor")
+        lines = [(first, record.where("public_key"), "public_key")] if first else []
+        for line, where, key in lines + [(line, where, "more_keys") for line, where in more]:
+            _judge_key(record, id, (line, where, key), owners)
         record.finish()
-        found[id] = person
+        found[id] = Person(
+            id, name, role, first, tuple(line for line, _ in more), tuple(AgencyId(agency) for agency, _ in agencies)
+        )
     return found
 
 
-def _key_blob(line: str) -> str | None:
-    """The base64 part of an OpenSSH Ed25519 line, or None where it is not one (RFC 8709, section 4)."""
-    words = line.split()
-    head = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"
+def _judge_key(record: Record, owner: str, told: tuple[str, Node, str], owners: dict[bytes, str]) -> None:
+    """A key is one that we can check, and stands once in the whole estate."""
+    line, where, key = told
     try:
-        raw = base64.b64decode(words[1], validate=True)
-    except (IndexError, ValueError):
-        return None
-    return words[1] if words[0] == "ssh-ed25519" and raw.startswith(head) and len(raw) == len(head) + 32 else None
+        blob = key_of_line(line).blob
+    except ValueError:
+        hint = "ssh-ed25519 AAAA… (ssh-keygen -t ed25519, or -t ed25519-sk)"
+        record.tell(where, f"{key!r} is no Ed25519 public key", hint)
+        return
+    if owners.get(blob, owner) != owner:
+        what = f"has the key of {owners[blob]}: one key would sign as two people"
+        record.tell(where, what, "each person hands in a key that only they hold")
+    elif blob in owners:
+        record.tell(where, f"{key!r} repeats a key of the same person", "each key once")
+    owners.setdefault(blob, owner)

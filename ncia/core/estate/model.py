@@ -6,7 +6,7 @@ Nothing here reads a file or a clock. ``ncia.core.config`` makes an :class:`Esta
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -14,6 +14,7 @@ from functools import cached_property
 
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, SystemId
+from ncia.core.estate.keys import SshKey, key_of_line
 from ncia.core.estate.program import Program
 
 
@@ -67,9 +68,11 @@ class Etcd:
 
 @dataclass(frozen=True)
 class Services:
-    """Our own processes at a site; ``None`` where a site does not run that one."""
+    """Our own processes at a site; ``None`` where a site does not run that one. ``api`` is for machines with a
+    certificate of the estate, ``console`` for people."""
 
     api: Address | None = None
+    console: Address | None = None
     warden: Address | None = None
     etcd: Etcd | None = None
     traffic: Address | None = None  # the front door's switch, at the public site
@@ -262,12 +265,19 @@ class System:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who may ask for things. ``public_key`` is an OpenSSH ``ssh-ed25519 AAAA…`` line."""
+    """Somebody who may ask for things. Keys are OpenSSH lines (``ncia.core.estate.keys``); ``public_key`` is the first
+    of them. ``agencies`` is how far the role reaches: empty is the whole estate."""
 
     id: PersonId
     name: str
     role: Role
     public_key: str
+    more_keys: tuple[str, ...] = ()
+    agencies: tuple[AgencyId, ...] = ()
+
+    @property
+    def keys(self) -> tuple[SshKey, ...]:
+        return tuple(key_of_line(line) for line in (self.public_key, *self.more_keys) if line.strip())
 
 
 @dataclass(frozen=True)
@@ -316,6 +326,10 @@ class Estate:
         """The other data centre."""
         return next(c for c in self.centres if c != site)
 
+    def systems_of(self, agencies: Collection[AgencyId]) -> frozenset[SystemId]:
+        """The systems that these agencies own."""
+        return frozenset(s.id for s in self.systems.values() if s.agency in agencies)
+
     def at_home(self, site: SiteId) -> tuple[System, ...]:
         return tuple(s for s in self.systems.values() if s.home == site)
 
@@ -362,3 +376,4 @@ class Settings:
     jobs_per_link: int = 2  # of all executors of a site, over one link
     jobs_per_host: int = 2  # of all executors of a site, on one host
     receipts_kept_days: int = 14  # longer than the oldest copy that a system may have to be restored from
+    session_valid_seconds: float = 28800.0  # a shift: then a person signs in again

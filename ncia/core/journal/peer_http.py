@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,20 +20,33 @@ ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
 class HttpPeerSource:
-    """The API of ``site`` at ``url`` (``http://address:port``): a :class:`~ncia.core.journal.peers.PeerSource`, and a
-    :class:`~ncia.core.journal.tail.Place`."""
+    """The API of ``site`` at ``url`` (``https://address:port``): a :class:`~ncia.core.journal.peers.PeerSource`, and a
+    :class:`~ncia.core.journal.tail.Place`.
+
+    Between two controllers ``tls`` shows who we are, and ``server_name`` is who must be at the far end; ``token`` is
+    for whoever reads a journal as an auditor.
+    """
 
     def __init__(
-        self, url: str, site: SiteId, token: str, *, timeout_seconds: float = TIMEOUT_SECONDS, local_address: str = ""
+        self,
+        url: str,
+        site: SiteId,
+        token: str = "",
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        local_address: str = "",
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
     ) -> None:
         self.site = site
         self._url = url
-        transport = httpx.HTTPTransport(local_address=local_address or None)
+        self._extensions = {"sni_hostname": server_name} if server_name else {}
+        transport = httpx.HTTPTransport(verify=True if tls is None else tls, local_address=local_address or None)
         self._http = httpx.Client(
             base_url=url,
             transport=transport,
             timeout=timeout_seconds,
-            headers={"authorization": f"Bearer {token}"},
+            headers={"authorization": f"Bearer {token}"} if token else {},
             trust_env=False,  # a proxy of the environment has no place between two controllers
         )
 
@@ -63,7 +77,7 @@ class HttpPeerSource:
     def _get(self, path: str, field: str, **parameters: int) -> Any:
         what = f"read {self.site}'s journal at {self._url}{path}"
         try:
-            with self._http.stream("GET", path, params=parameters) as answer:
+            with self._http.stream("GET", path, params=parameters, extensions=self._extensions) as answer:
                 status, body = answer.status_code, _bounded(answer, what)
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
@@ -75,7 +89,7 @@ class HttpPeerSource:
         except (ValueError, KeyError, TypeError) as error:
             raise NciaError("journal.bad-answer", what, f"HTTP {status} without {field!r}") from error
         why = f"HTTP {status}: {told.get('detail', told) if isinstance(told, dict) else told}"
-        raise NciaError("journal.peer-refused", what, why[:300], "compare peer_token at both sites")
+        raise NciaError("journal.peer-refused", what, why[:300], "ncia pki show, at both sites")
 
 
 def _bounded(answer: httpx.Response, what: str) -> bytes:

@@ -1,14 +1,14 @@
 """A person's own word for one plan: the bytes that are signed, signing them, and telling a forged word from a real one.
 
 A private key never leaves the person's machine: :func:`sign` runs on the command line, the server only verifies. Keys
-are OpenSSH Ed25519 keys, as ``ssh-keygen -t ed25519`` makes them.
+are OpenSSH Ed25519 keys, as ``ssh-keygen -t ed25519`` makes them; those of agents and hardware authenticators
+(``-t ed25519-sk``) sign through ``ssh-keygen -Y sign -n ncia-approval``.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,17 +25,21 @@ from cryptography.hazmat.primitives.serialization import (
 from ncia.core.base.clock import from_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import PersonId
+from ncia.core.estate.keys import PLAIN, SshKey, key_of_line
 from ncia.core.estate.model import Person
 from ncia.core.journal.canonical import canonical
+from ncia.core.requests import sshsig
 from ncia.core.requests.policy import MAY_APPROVE
 
 PREAMBLE = b"ncia approval v1\n"
+NAMESPACE = "ncia-approval"
 KEY_HINT = "ssh-keygen -t ed25519, and hand its public half in to the estate's people.yaml"
 
 
 @dataclass(frozen=True)
 class Approval:
-    """What a person signed: this plan of this run, until ``expires_at`` (RFC 3339). ``signature`` is base64."""
+    """What a person signed: this plan of this run, until ``expires_at`` (RFC 3339). ``signature`` is the base64 of a
+    plain Ed25519 signature, or the armoured text of ``ssh-keygen -Y sign``."""
 
     run: str
     plan_hash: str
@@ -97,15 +101,14 @@ def key_line(key: bytes, passphrase: bytes | None = None) -> str:
 
 def fingerprint(line: str) -> str:
     """As ``ssh-keygen -l`` prints it: ``SHA256:`` and the base64 of the hash, without padding."""
-    blob = base64.b64decode(line.split()[1])
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
+    return key_of_line(line).fingerprint
 
 
 def person_of(people: Mapping[PersonId, Person], line: str) -> Person:
     """Whose public key ``line`` is; comments do not count. :class:`Refusal` where it is nobody's."""
     wanted = line.split()[:2]
     for person in people.values():
-        if person.public_key.split()[:2] == wanted:
+        if any(key.line.split() == wanted for key in person.keys):
             return person
     what, why = "find the owner of the key", f"{fingerprint(line)} belongs to nobody in the estate"
     raise Refusal("approval.unknown-key", what, why, "use the key whose public half stands in people.yaml")
@@ -130,20 +133,33 @@ def verify(approval: Approval, people: Mapping[PersonId, Person], *, now: dateti
     return person
 
 
-def _demand_signature(approval: Approval, person: Person, what: str) -> None:
-    if not person.public_key.strip():
-        why = f"the estate holds no public key of {person.name}"
-        raise Refusal("approval.no-key", what, why, KEY_HINT)
-    try:
-        key = public_key(person.public_key)
-    except ValueError as error:
-        raise Refusal("approval.no-key", what, f"the estate's key is unusable: {error}", KEY_HINT) from error
+def signing_key(approval: Approval, person: Person) -> SshKey:
+    """With which of their keys ``person`` signed ``approval``; ``ValueError`` where it was none of them."""
     message = signed_bytes(
         run=approval.run, plan_hash=approval.plan_hash, person=approval.person, expires_at=approval.expires_at
     )
+    if approval.signature.startswith(sshsig.BEGIN):
+        return sshsig.verify(approval.signature, message, NAMESPACE, person.keys)
+    signature = base64.b64decode(approval.signature, validate=True)
+    for key in person.keys:
+        if key.kind != PLAIN:
+            continue  # an authenticator never signs the bytes as they are
+        with contextlib.suppress(InvalidSignature):
+            Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, message)
+            return key
+    raise ValueError("none of their keys made it")
+
+
+def _demand_signature(approval: Approval, person: Person, what: str) -> None:
     try:
-        key.verify(base64.b64decode(approval.signature, validate=True), message)
-    except (InvalidSignature, binascii.Error) as error:
+        if not person.keys:
+            why = f"the estate holds no public key of {person.name}"
+            raise Refusal("approval.no-key", what, why, KEY_HINT)
+    except ValueError as error:
+        raise Refusal("approval.no-key", what, f"the estate's key is unusable: {error}", KEY_HINT) from error
+    try:
+        signing_key(approval, person)
+    except ValueError as error:
         why = f"the signature is not {person.name}'s over this plan, run, person and expiry"
         raise Refusal("approval.forged", what, why, "sign again: ncia recover approve RUN --key PATH") from error
 

@@ -1,5 +1,6 @@
 """What is known now: a pure fold of the journal, always disposable, always rebuilt from it."""
 
+from ncia.core.state.accounts import Session, Token
 from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step
 from ncia.core.state.meaning import makes_good
 from ncia.core.state.state import State, fold
@@ -13,9 +14,11 @@ __all__ = [
     "RecoveryPoint",
     "Reread",
     "Run",
+    "Session",
     "State",
     "StateStore",
     "Step",
+    "Token",
     "fold",
     "makes_good",
 ]

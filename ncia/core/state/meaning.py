@@ -52,6 +52,7 @@ from ncia.core.journal.entries import (
     VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
+from ncia.core.state import accounts
 from ncia.core.state.facts import (
     Finding,
     Incident,
@@ -349,6 +350,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     LossListed.KIND: loss_listed,
     SyncDegraded.KIND: sync_degraded,
     SyncRestored.KIND: sync_restored,
+    **accounts.MEANING,
 }
 
 

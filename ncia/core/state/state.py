@@ -13,8 +13,10 @@ from datetime import datetime
 
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.entries import (
+    AccountSuspended,
     AlertAcked,
     ApprovalGiven,
+    CertificateRevoked,
     ControllerStarted,
     EstateLoaded,
     JournalSworn,
@@ -22,6 +24,7 @@ from ncia.core.journal.entries import (
     VerdictChange,
 )
 from ncia.core.journal.entry import Entry
+from ncia.core.state.accounts import Session, Token
 from ncia.core.state.facts import (
     Finding,
     Incident,
@@ -63,6 +66,10 @@ class State:
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     runs: Mapping[str, Run] = field(default_factory=dict)
+    sessions: Mapping[str, Session] = field(default_factory=dict)  # by SHA-256 of its secret: those that hold
+    tokens: Mapping[str, Token] = field(default_factory=dict)  # by SHA-256 of its secret
+    suspended: Mapping[str, AccountSuspended] = field(default_factory=dict)  # by person
+    revoked: Mapping[str, CertificateRevoked] = field(default_factory=dict)  # by the certificate's serial
     strays: int = 0  # entries that speak of something which no entry before them made
 
     @property

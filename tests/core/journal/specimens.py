@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ncia.core.journal import entry_to_wire
 from ncia.core.journal.entries import (
+    AccountRestored,
+    AccountSuspended,
     AlertAcked,
     ApprovalGiven,
     ApprovalRefused,
@@ -16,6 +18,7 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     Body,
+    CertificateRevoked,
     ControllerStarted,
     EstateLoaded,
     FindingChanged,
@@ -37,18 +40,24 @@ from ncia.core.journal.entries import (
     ProofFailed,
     ProofFinished,
     ProofStarted,
+    RequestMade,
     RunEnded,
     RunMissed,
     RunResumed,
     RunStarted,
     RunStopped,
     RunSworn,
+    SessionClosed,
+    SessionOpened,
+    SignInRefused,
     StepEnded,
     StepIntended,
     StepUndone,
     SyncDegraded,
     SyncRestored,
     TableSum,
+    TokenIssued,
+    TokenRevoked,
     VerdictChange,
     VerdictsChanged,
 )
@@ -56,6 +65,7 @@ from ncia.core.journal.entry import make_entry
 from tests.core.journal.sites import EAST, EPOCH
 
 AT = "2026-01-01T00:00:00.000000Z"
+LATER = "2026-01-02T00:00:00.000000Z"
 SUM = TableSum(table="returns", rows=5000, sum128="0123456789abcdef0123456789abcdef")
 INCIDENT = {
     "incident": "incident-1",
@@ -203,6 +213,21 @@ SPECIMENS: tuple[Body, ...] = (
     ),
     SyncDegraded(system="tax", site="east", since=AT, lsn="0/3000060", reason="nobody at west keeps its commits"),
     SyncRestored(system="tax", site="east", since=AT, lsn="0/5000060", unprotected_seconds=42.5),
+    RequestMade(
+        request="POST /v1/backups/prove", by="park", role="operator", door="tcp", credential="session-1", why=""
+    ),
+    SessionOpened(
+        session="session-1", person="park", sha256="00ff", expires_at=LATER, key_fingerprint="SHA256:x", how="key"
+    ),
+    SessionClosed(session="session-1", by="park", reason="signed out"),
+    SignInRefused(source="10.1.2.3", reason="its key is not known"),
+    TokenIssued(
+        token="token-1", name="graphs", role="auditor", agencies=(), sha256="ff00", expires_at=LATER, by="jung"
+    ),
+    TokenRevoked(token="token-1", by="jung", reason="the graphs are gone"),
+    AccountSuspended(person="park", by="jung", reason="on leave"),
+    AccountRestored(person="park", by="jung", reason="back"),
+    CertificateRevoked(serial="1f00", by="jung", reason="the host was lost"),
 )
 
 

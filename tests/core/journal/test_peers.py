@@ -4,19 +4,21 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
 from ncia.api.doors import TCP, Door
-from ncia.api.ports import Tokens
-from ncia.api.routes import _problem, journal
-from ncia.core.base.errors import NciaError, Unreachable
+from ncia.api.guard import Guard
+from ncia.api.routes import journal
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.journal import Entry, Journal
 from ncia.core.journal.peer_http import HttpPeerSource
 from ncia.core.journal.peers import PeerLink
 from ncia.core.journal.reader import WireReader
+from ncia.core.requests.caller import Caller
 from tests.core.journal.sites import EAST, WEST, JournalSource, SetClock, journal_of, said, signer, sqlite_url
 
 
@@ -144,9 +146,9 @@ def test_pulling_goes_on_until_it_is_told_to_stop(east: Journal, west: Journal) 
 def served(west: Journal) -> Iterator[str]:
     """West's journal behind the real routes, at a port of the kernel's choice."""
     application = FastAPI()
-    platform = SimpleNamespace(tokens=Tokens(peer="the-peer", agent="an-agent"), journal=WireReader(west))
+    platform: Any = SimpleNamespace(journal=WireReader(west), accounts=OneAuditor())
     application.include_router(journal(platform))
-    application.add_exception_handler(NciaError, _problem)
+    application.add_middleware(Guard, platform=platform)
     server = uvicorn.Server(uvicorn.Config(Door(application, TCP), port=0, log_level="error", lifespan="off"))
     listener = server.config.bind_socket()
     serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -164,6 +166,13 @@ def test_the_log_comes_over_http(east: Journal, west: Journal, served: str) -> N
     assert link.pull() == 5
     assert west.entries(WEST) == east.entries(WEST)
     assert west.checkpoint().root == east.root(WEST, 30)
+
+
+class OneAuditor:
+    def caller(self, secret: str) -> Caller:
+        if secret == "the-peer":
+            return Caller("choi", "auditor")
+        raise Refusal("api.signed-out", "know the caller", "nobody has an account here")
 
 
 def test_without_the_token_nothing_comes(east: Journal, served: str) -> None:
