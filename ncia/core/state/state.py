@@ -16,6 +16,7 @@ from ncia.core.journal.entries import (
     AlertAcked,
     ApprovalGiven,
     ControllerStarted,
+    DivergenceListed,
     EstateLoaded,
     JournalSworn,
     PlanMade,
@@ -63,6 +64,7 @@ class State:
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     runs: Mapping[str, Run] = field(default_factory=dict)
+    divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list
     strays: int = 0  # entries that speak of something which no entry before them made
 
     @property

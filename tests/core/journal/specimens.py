@@ -17,6 +17,7 @@ from ncia.core.journal.entries import (
     BackupStarted,
     Body,
     ControllerStarted,
+    DivergenceListed,
     EstateLoaded,
     FindingChanged,
     FindingClosed,
@@ -46,6 +47,7 @@ from ncia.core.journal.entries import (
     StepEnded,
     StepIntended,
     StepUndone,
+    StrandedTable,
     SyncDegraded,
     SyncRestored,
     TableSum,
@@ -203,6 +205,19 @@ SPECIMENS: tuple[Body, ...] = (
     ),
     SyncDegraded(system="tax", site="east", since=AT, lsn="0/3000060", reason="nobody at west keeps its commits"),
     SyncRestored(system="tax", site="east", since=AT, lsn="0/5000060", unprotected_seconds=42.5),
+    DivergenceListed(
+        run="run-2",
+        system="tax",
+        site="east",
+        new_site="west",
+        timeline=1,
+        fork_lsn="0/3000060",
+        transactions=2,
+        rows=3,
+        tables=(StrandedTable(table="app.acts", only_here=2, differs=1),),
+        evidence="evidence/run-2/tax.json",
+        sha256="00ff",
+    ),
 )
 
 
