@@ -19,6 +19,7 @@ BACKOFF_SECONDS = (0.1, 0.3, 1.0, 3.0)
 ATTEMPTS_MAX = len(BACKOFF_SECONDS) + 1
 TIMEOUTS_MAX = 3  # tries that each looked for their whole time
 SENTENCE_STEPS_MAX = 3
+CLAIMS = ("claim_epoch", "claim_held")
 
 
 @dataclass(frozen=True)
@@ -108,19 +109,24 @@ def served_systems(run: Run) -> tuple[str, ...]:
 
 
 def to_undo(run: Run) -> tuple[PlannedStep, ...]:
-    """What a stopped run takes back, last first: everything, while no system can have been claimed; afterwards nothing,
-    for an epoch only rises and the way out is forward."""
-    for step in run.plan.steps:
-        record = run.step(step.id)
-        for_good = step.system and KINDS[step.kind].undo is None
-        if for_good and record.attempt and record.state is not StepState.REFUSED:
-            return ()
+    """What a stopped run takes back, last first: of the run as a whole everything, while no system can have been
+    claimed, and of each system what has an undo, while it itself cannot; afterwards nothing, for an epoch only rises
+    and the way out is forward. Who recovers from a loss takes nothing back once anything was claimed."""
+    claimed = {
+        step.system
+        for step in run.plan.steps
+        if step.kind in CLAIMS and run.step(step.id).attempt and run.step(step.id).state is not StepState.REFUSED
+    }
+    if claimed and not run.plan.is_planned_move:
+        return ()
     done = [
         step
         for step in run.plan.steps
-        if (KINDS[step.kind].scope is Scope.RUN or KINDS[step.kind].undo is not None)
-        and run.step(step.id).attempt
+        if run.step(step.id).attempt
         and run.step(step.id).state is not StepState.UNDONE
+        and (
+            not claimed if KINDS[step.kind].scope is Scope.RUN else KINDS[step.kind].undo and step.system not in claimed
+        )
     ]
     return tuple(reversed(done))
 

@@ -52,15 +52,14 @@ def demand_approved(run: Run, estate: Estate, at: datetime) -> None:
 
 
 def demand_alone(run: Run, others: Iterable[Run]) -> None:
-    """No other run against the same site has begun and not ended."""
+    """No other run against the same site has begun and not ended. A planned move gives way to any run under way, and
+    holds up none: who is lost is recovered, and a system's epoch is claimed once."""
     for other in others:
-        if (
-            other.id != run.id
-            and other.started
-            and not other.state.ended
-            and other.plan.lost_site == run.plan.lost_site
-        ):
-            why = f"run {other.id} against {run.plan.lost_site} is {other.state}"
+        if other.id == run.id or not other.started or other.state.ended:
+            continue
+        same = other.plan.lost_site == run.plan.lost_site and not other.plan.is_planned_move
+        if same or (run.plan.is_planned_move and other.state is RunState.RUNNING):
+            why = f"run {other.id} against {other.plan.lost_site} is {other.state}"
             raise Refusal("recovery.run-open", f"start run {run.id}", why, f"ncia recover resume {other.id}")
 
 

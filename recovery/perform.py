@@ -87,8 +87,11 @@ class Threads:
 
 @dataclass(frozen=True)
 class Ended:
+    """``entries``: what the step wants to be written with its end."""
+
     begin: Begin
     body: StepEnded
+    entries: tuple[Body, ...] = ()
 
 
 Record = Callable[[Sequence[Body]], None]
@@ -136,8 +139,8 @@ class Performer:
 
     def _decide(self, outcomes: Sequence[Ended]) -> Actions:
         """Outcomes and what follows from them, in one transaction."""
-        ends: list[Body] = [outcome.body for outcome in outcomes]
-        shadow = self._preview(ends)
+        shadow = self._preview([outcome.body for outcome in outcomes])
+        ends: list[Body] = [body for outcome in outcomes for body in (*outcome.entries, outcome.body)]
         if self._stop:
             if not self._flying:
                 by, reason = self._stop
@@ -186,12 +189,15 @@ class Performer:
             found.append(outcome)
 
     def _one(self, begin: Begin) -> None:
-        self._ended.put(Ended(begin, perform(self._run, begin, self._world, self._waiting)))
+        body, entries = perform(self._run, begin, self._world, self._waiting)
+        self._ended.put(Ended(begin, body, entries))
 
     def _succeeded(self, run: Run) -> RunEnded:
         seconds = (self._waiting.now() - run.started_at).total_seconds() if run.started_at else 0.0
         count = len(served_systems(run))
-        sentence = f"all {count} systems of {run.plan.lost_site} are served from {run.plan.site} after {seconds:.1f} s"
+        what = "all 1 system" if count == 1 else f"all {count} systems"
+        of = f"moved from {run.plan.lost_site} are" if run.plan.is_planned_move else f"of {run.plan.lost_site} are"
+        sentence = f"{what} {of} served from {run.plan.site} after {seconds:.1f} s"
         return RunEnded(run=run.id, outcome="succeeded", sentence=sentence, seconds=round(seconds, 3))
 
     def _finish(self, bodies: Sequence[Body]) -> None:
@@ -203,16 +209,17 @@ class Performer:
         self._record([*undone, stopped])
 
 
-def perform(run: Run, begin: Begin, world: World, waiting: Waiting) -> StepEnded:
-    """Check, then do. Whatever happens ends as an outcome."""
+def perform(run: Run, begin: Begin, world: World, waiting: Waiting) -> tuple[StepEnded, tuple[Body, ...]]:
+    """Check, then do. Whatever happens ends as an outcome, with what else is to be written."""
     kind = KINDS[begin.step.kind]
     target = target_of(run, begin)
     began_ns = waiting.boottime_ns()
+    entries: tuple[Body, ...] = ()
     try:
         found = kind.check(world, target, waiting)
         outcome = "already" if found else "done"
         done: Done = found or kind.do(world, target, waiting)
-        evidence, measured = done.evidence, dict(done.measured)
+        evidence, measured, entries = done.evidence, dict(done.measured), done.entries
     except Refusal as refusal:
         outcome, evidence, measured = "refused", str(refusal), {}
     except NciaError as error:
@@ -222,7 +229,7 @@ def perform(run: Run, begin: Begin, world: World, waiting: Waiting) -> StepEnded
         outcome, evidence, measured = "failed", f"{type(error).__name__}: {error}", {}
     measured["seconds"] = round((waiting.boottime_ns() - began_ns) / 1e9, 4)
     log.info("step.ended", run=run.id, step=begin.step.id, outcome=outcome, seconds=measured["seconds"])
-    return StepEnded(
+    ended = StepEnded(
         run=run.id,
         step=begin.step.id,
         attempt=begin.attempt,
@@ -230,6 +237,7 @@ def perform(run: Run, begin: Begin, world: World, waiting: Waiting) -> StepEnded
         evidence=evidence[:EVIDENCE_CHARACTERS_MAX],
         measured=measured,
     )
+    return ended, entries
 
 
 def undo(run: Run, kind: str, step: str, world: World) -> StepUndone:
@@ -260,6 +268,7 @@ def _target(run: Run, step_id: str) -> Target:
             "lost_at": move.lost_at,
             "loss_how": move.loss.how,
             "accepted": move.loss.accepted,
+            "synchronous": move.synchronous,
         }
     return Target(
         run=run.id,

@@ -287,6 +287,8 @@ def steps_of(
         before = last
         for step in runbook.each_system:
             others = [f"{d}/{step.kind}" for d in move.depends_on] if step.after_dependencies else []
+            if step.after_dependencies_moved:
+                others = [f"{d}/{runbook.each_system[-1].kind}" for d in move.depends_on]
             before = (add(step, move.system, (*before, *others)),)
         ends.extend(before)
     after: Sequence[str] = ends

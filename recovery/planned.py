@@ -12,6 +12,7 @@ from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.journal.canonical import canonical
 
 VERSION = 1
+LOST_SITE, SYSTEMS_AWAY, ONE_SYSTEM = "lost_site", "systems_away", "one_system"  # what a runbook moves
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Loss:
     """``seconds`` of acknowledged acts that would be lost; ``None`` is unknown, which is red."""
 
     seconds: float | None
-    how: Literal["synchronous", "measured", "unknown"]
+    how: Literal["synchronous", "measured", "unknown", "planned"]
     sentence: str
     measured_at: str = ""  # of the newest mark at the copy that would be promoted
     accepted: str = ""  # the reason given for going on all the same
@@ -43,6 +44,7 @@ class Move:
     promise_rpo_seconds: float
     promise_rto_seconds: float
     expected_seconds: float = 0.0  # from the start of the run until it is served
+    synchronous: bool = False  # of a planned move only: commits wait for the partner, before and after
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Plan:
-    """Frozen: everything that a run does follows from it. ``estimated``: kinds whose seconds were never measured."""
+    """Frozen: everything that a run does follows from it. ``estimated``: kinds whose seconds were never measured.
+    In a planned move ``lost_site`` is the side that gives the systems up, and lives."""
 
     version: int
     run: RunId
@@ -85,10 +88,19 @@ class Plan:
     notes: tuple[str, ...]
     estimated: tuple[str, ...]
     expected_seconds: float = 0.0
+    what_moves: str = LOST_SITE
+
+    @property
+    def is_planned_move(self) -> bool:
+        return self.what_moves != LOST_SITE
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form as plain values: what stands in the journal and is hashed."""
         told: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.is_planned_move:  # as such plans were before there were others: their hashes are signed
+            del told["what_moves"]
+            for move in told["moves"]:
+                del move["synchronous"]
         return told
 
     @classmethod

@@ -1,4 +1,5 @@
-"""What recovering needs from the world, each method with its promise. All of it is at the surviving site.
+"""What recovering needs from the world, each method with its promise. All of it is at the surviving site, but for
+:class:`Pair`.
 
 Every call is bounded in time. :class:`Unreachable` (or :class:`NoQuorum`) means that nothing is known about whether the
 other side acted; :class:`Refusal` that it understood and will not.
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate.model import Dataset
-from ncia.core.journal.entries import Body
+from ncia.core.journal.entries import Body, StrandedTable
 from recovery.fencing.claims import LeaseState
-from recovery.fencing.keys import Epoch, OpenRun, Sync
+from recovery.fencing.keys import Epoch, HeldWord, Hold, OpenRun, Sync
 from recovery.receiving.term import Held
 
 
@@ -124,6 +126,19 @@ class Databases(Protocol):
 
     def clear_synchronous(self, system: SystemId) -> None:
         """Commits wait for nobody from the next reload on, which this asks for."""
+        ...
+
+    def set_synchronous(self, system: SystemId, names: str) -> None:
+        """Commits wait for ``names`` from the next reload on, which this asks for; also of a copy, for when it is
+        promoted."""
+        ...
+
+    def written_lsn(self, system: SystemId) -> str:
+        """How far a primary's WAL is on its disk."""
+        ...
+
+    def streams_to(self, system: SystemId, standby: SiteId) -> bool:
+        """Whether ``standby``'s copy streams from this server now."""
         ...
 
     def replayed_lsn(self, system: SystemId) -> str:
@@ -248,9 +263,96 @@ class Permits(Protocol):
         ...
 
 
+class Holds(Protocol):
+    """Planned moves in etcd (:class:`recovery.fencing.holds.Holds`)."""
+
+    def word_of(self, system: SystemId) -> HeldWord | None: ...
+
+    def lay(self, system: SystemId, run: RunId, to_site: SiteId, expected_mod_revision: int) -> Hold: ...
+
+    def release(self, system: SystemId, run: RunId) -> None: ...
+
+    def claim(self, system: SystemId, to_site: SiteId, expected_mod_revision: int, run: RunId) -> Epoch: ...
+
+
+@dataclass(frozen=True)
+class CopyFacts:
+    """One system's cluster as found on its host. ``standby``: it is told to follow; ``clean``: its server ended in
+    order, with ``checkpoint_lsn`` as its last checkpoint; ``rewound_by``: the run that last rewound it."""
+
+    present: bool
+    running: bool = False
+    standby: bool = False
+    clean: bool = False
+    checkpoint_lsn: str = ""
+    rewound_by: str = ""
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """What an old primary holds beyond the fork. ``timeline`` 0: there is nothing that could hold any."""
+
+    timeline: int = 0
+    fork_lsn: str = ""
+    transactions: int = 0
+    tables: tuple[StrandedTable, ...] = ()
+    evidence: str = ""
+    sha256: str = ""
+
+    @property
+    def rows(self) -> int:
+        return sum(table.only_here + table.differs for table in self.tables)
+
+
+class Copies(Protocol):
+    """The clusters of both sites, commanded on their hosts. Every method may be called again."""
+
+    def facts(self, system: SystemId, site: SiteId) -> CopyFacts: ...
+
+    def stop(self, system: SystemId, site: SiteId) -> None:
+        """In order: what streams from it has everything when this returns. Not running is no error."""
+        ...
+
+    def start(self, system: SystemId, site: SiteId) -> None:
+        """Returns when it serves or stands by. Running is no error."""
+        ...
+
+    def follow(self, system: SystemId, site: SiteId, primary: SiteId) -> None:
+        """A cluster that does not run will be a copy of ``primary``'s when it is started; its slot is made there."""
+        ...
+
+    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
+        """Drop the slot by which ``standby`` once followed this server: an unused one keeps WAL for ever."""
+        ...
+
+    def rewind(self, system: SystemId, site: SiteId, source: SiteId, run: RunId) -> str:
+        """Throw away what the cluster has beyond ``source``'s history, for good; the way it was done, in a word:
+        ``pg_rewind``, or ``pg_basebackup`` where that cannot."""
+        ...
+
+    def list_stranded(self, system: SystemId, site: SiteId, active: SiteId, run: RunId) -> Stranded:
+        """Compare the old primary with the new one on a copy of its files, which stay as they are, and keep the rows
+        as evidence; ``Stranded()`` is kept too where there is no old primary."""
+        ...
+
+    def stranded_listed(self, system: SystemId, run: RunId) -> Stranded | None:
+        """What :meth:`list_stranded` found in this run, if it came to its end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a planned move needs, for which both sites must live. ``there``: the other site's servers."""
+
+    holds: Holds
+    there: Databases
+    copies: Copies
+
+
 @dataclass(frozen=True)
 class World:
-    """All of it. ``permits`` is None where one place is all there is: a world in memory."""
+    """All of it. ``permits`` is None where one place is all there is: a world in memory; ``pair`` where planned moves
+    are not provided for."""
 
     claims: Claims
     warden: Warden
@@ -261,3 +363,10 @@ class World:
     marks: Marks
     watching: Watching | None = None  # the desk fills it in
     permits: Permits | None = None
+    pair: Pair | None = None
+
+    @property
+    def both(self) -> Pair:
+        if self.pair is None:
+            raise NciaError("recovery.no-pair", "make a planned move", "this controller commands no hosts")
+        return self.pair

@@ -42,6 +42,9 @@ class RunState(StrEnum):
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.ABANDONED)
 
 
+RESTORES = ("make_synchronous", "require_partner")  # steps after which commits have a partner again
+
+
 class StepState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"  # an intent, and the one who intended it is still at it
@@ -170,6 +173,8 @@ class Runs:
     def cleared_by(self, system: str, site: str) -> str:
         """The newest run after which ``system``, active at ``site``, has no synchronous partner; empty where none."""
         for run in self.all():
+            if any(run.step(f"{system}/{kind}").state is StepState.DONE for kind in RESTORES):
+                return ""
             if run.plan.site == site and run.step(f"{system}/clear_synchronous").state is StepState.DONE:
                 return run.id
         return ""
@@ -226,8 +231,22 @@ def _resumed(run: Run, body: RunResumed, at: datetime) -> None:
         StepState.REFUSED: StepState.PENDING,
         StepState.UNDONE: StepState.PENDING,
     }
+    stale = _after_undone(run)
     for id, step in run.steps.items():
-        run.steps[id] = replace(step, state=again.get(step.state, step.state), failures=0)
+        state = StepState.PENDING if id in stale else again.get(step.state, step.state)
+        run.steps[id] = replace(step, state=state, failures=0)
+
+
+def _after_undone(run: Run) -> set[str]:
+    """Steps of a system that came after one which was taken back: what they saw is no longer so."""
+    undone: set[str] = set()
+    found: set[str] = set()
+    for step in run.plan.steps:
+        if step.system and step.system in undone:
+            found.add(step.id)
+        if run.step(step.id).state is StepState.UNDONE:
+            undone.add(step.system)
+    return found
 
 
 def _ended(run: Run, body: RunEnded, at: datetime) -> None:

@@ -16,22 +16,26 @@ from ncia.core.config import marked
 from ncia.core.config.marked import Node
 from ncia.core.config.reading import Reading, Record, nearest
 from ncia.core.requests.policy import APPROVALS_MIN
+from recovery.planned import LOST_SITE, ONE_SYSTEM, SYSTEMS_AWAY
 from recovery.step import Scope
 from recovery.steps import KINDS
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+WHAT_MOVES = (LOST_SITE, SYSTEMS_AWAY, ONE_SYSTEM)
 SECTIONS = {"before": Scope.RUN, "each_system": Scope.SYSTEM, "after": Scope.RUN}
 
 
 @dataclass(frozen=True)
 class RunbookStep:
-    """``after_dependencies``: waits until the same step of every system that this one depends on is done.
+    """``after_dependencies``: waits until the same step of every system that this one depends on is done;
+    ``after_dependencies_moved``: until their last one is.
     ``timeout_seconds`` 0: the product's own."""
 
     kind: str
     why: str
     after_dependencies: bool = False
     timeout_seconds: float = 0.0
+    after_dependencies_moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Runbook:
     each_system: tuple[RunbookStep, ...]
     after: tuple[RunbookStep, ...]
     sha256: str
+    what_moves: str = LOST_SITE
 
 
 def load_runbook(folder: Path, name: str) -> Runbook:
@@ -71,12 +76,18 @@ def read_runbook(path: Path) -> Runbook:
     if approvals and approvals < APPROVALS_MIN:
         record.tell(record.where("approvals"), f"{approvals}: nobody acts alone", f"approvals: {APPROVALS_MIN}")
     title = record.text("title")
+    what_moves = record.text("what_moves", LOST_SITE)
+    if what_moves and what_moves not in WHAT_MOVES:
+        record.tell(
+            record.where("what_moves"), f"{what_moves!r} is nothing that moves", nearest(what_moves, WHAT_MOVES)
+        )
     seen: dict[str, Node] = {}
     sections = {key: _section(record, key, scope, seen) for key, scope in SECTIONS.items()}
     if not record.finish():
         raise InputFaults(f"read runbook {path}", tuple(reading.faults))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Runbook(id, title, approvals, sections["before"], sections["each_system"], sections["after"], digest)
+    before, each_system, after = (sections[key] for key in SECTIONS)
+    return Runbook(id, title, approvals, before, each_system, after, digest, what_moves)
 
 
 def _section(record: Record, key: str, scope: Scope, seen: dict[str, Node]) -> tuple[RunbookStep, ...]:
@@ -85,7 +96,13 @@ def _section(record: Record, key: str, scope: Scope, seen: dict[str, Node]) -> t
         step = record.part(node, key)
         kind = step.text("step")
         found.append(
-            RunbookStep(kind, step.text("why"), _flag(step, "after_dependencies"), step.number("timeout_seconds", 0.0))
+            RunbookStep(
+                kind,
+                step.text("why"),
+                _flag(step, "after_dependencies"),
+                step.number("timeout_seconds", 0.0),
+                _flag(step, "after_dependencies_moved"),
+            )
         )
         if kind:
             _judge(step, kind, key, scope, seen)
@@ -105,10 +122,13 @@ def _judge(step: Record, kind: str, section: str, scope: Scope, seen: dict[str, 
     if kind in seen:
         step.tell(place, f"{kind!r} stands here twice (first on line {seen[kind].line})", "keep one of them")
     for earlier in known.follows:
-        if earlier not in seen:
-            step.tell(place, f"{kind!r} without {earlier!r} before it is not safe", f"put `step: {earlier}` before it")
-    if scope is Scope.RUN and step.has("after_dependencies"):
-        step.tell(step.where("after_dependencies"), "only a system has dependencies", "leave it out")
+        names = earlier.split("|")
+        if not seen.keys() & set(names):
+            lacking = " or ".join(map(repr, names))
+            step.tell(place, f"{kind!r} without {lacking} before it is not safe", f"put `step: {names[0]}` before it")
+    for key in ("after_dependencies", "after_dependencies_moved"):
+        if scope is Scope.RUN and step.has(key):
+            step.tell(step.where(key), "only a system has dependencies", "leave it out")
     seen[kind] = place
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.journal.entries import Body
 from recovery.ports import Patience, World
 
 POLL_SECONDS = 0.02
@@ -42,6 +43,7 @@ class Target:
     lost_at: str = ""  # since when citizens are without it
     loss_how: str = ""  # how the plan knows the loss that people signed
     accepted: str = ""  # why a loss was accepted; empty where none was
+    synchronous: bool = False  # of a planned move: commits are to wait for the partner
     by_site: SiteId | None = None  # whose controller carries the run out, where it is not ``site``'s
 
     @property
@@ -51,8 +53,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Done:
+    """``entries`` are written in one transaction with the step's end."""
+
     evidence: str
     measured: Mapping[str, Any] = field(default_factory=dict)
+    entries: tuple[Body, ...] = ()
 
 
 Check = Callable[[World, Target, Patience], "Done | None"]
@@ -63,7 +68,8 @@ Undo = Callable[[World, Target], str]
 @dataclass(frozen=True)
 class StepKind:
     """``follows``: kinds that must stand before it in a runbook, for safety and not for taste. ``seconds`` is the
-    estimate until one was measured. ``no_undo`` says why there is none where ``undo`` is ``None``."""
+    estimate until one was measured. ``no_undo`` says why there is none where ``undo`` is ``None``. In ``follows``,
+    ``a|b`` is satisfied by either."""
 
     name: str
     scope: Scope

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from recovery.kinds import PAIR_KINDS, RETURN_KINDS
 from recovery.receiver_steps import drain_receiver, follow_again, is_drained
 from recovery.run_steps import (
     close_run,
@@ -43,6 +44,8 @@ from recovery.system_steps import (
 KINDS: Mapping[str, StepKind] = {
     kind.name: kind
     for kind in (
+        *RETURN_KINDS,
+        *PAIR_KINDS,
         StepKind(
             "fence",
             Scope.RUN,
@@ -99,7 +102,7 @@ KINDS: Mapping[str, StepKind] = {
             gate_is_fresh,
             refresh_gate,
             no_undo="the gate follows the epoch",
-            follows=("claim_epoch",),
+            follows=("claim_epoch|claim_held",),
         ),
         StepKind(
             "promote",
@@ -109,7 +112,7 @@ KINDS: Mapping[str, StepKind] = {
             is_primary,
             promote,
             no_undo="a promoted copy has a history of its own; making it a copy again is a rewind, at fail-back",
-            follows=("claim_epoch", "drain_receiver"),
+            follows=("claim_epoch|claim_held", "drain_receiver|drain"),
         ),
         StepKind(
             "clear_synchronous",
@@ -129,7 +132,7 @@ KINDS: Mapping[str, StepKind] = {
             only_doing_shows,
             verify_application,
             no_undo="the transaction is marked as ours and harms nobody",
-            follows=("refresh_gate", "promote", "clear_synchronous"),
+            follows=("refresh_gate", "promote", "clear_synchronous|require_partner"),
         ),
         StepKind(
             "switch_traffic",
@@ -138,7 +141,7 @@ KINDS: Mapping[str, StepKind] = {
             0.05,
             traffic_is_here,
             switch_traffic,
-            no_undo="the old site is lost, and the front door follows the epoch",
+            no_undo="the old site does not serve it any more, and the front door follows the epoch",
             follows=("verify_application",),
         ),
         StepKind(

@@ -37,10 +37,11 @@ from recovery.fencing.keys import Sync
 from recovery.gates import accept_approval, demand_alone, demand_approved, valid_approvals
 from recovery.perform import Hands, Joinable, Performer, Threads
 from recovery.plan import Asked, DocumentCopy, Facts, demand_sides, plan_site_failover, systems_at
-from recovery.planned import with_forecast
+from recovery.planned import LOST_SITE, Plan, with_forecast
+from recovery.planned_moves import Majority, PairFacts, Wanted, plan_move, systems_wanted
 from recovery.ports import Journal, Recorded, Watching, World
 from recovery.run import Run, Runs, RunState, StepState
-from recovery.runbook import load_runbook
+from recovery.runbook import Runbook, load_runbook
 from recovery.telling import plan_json, run_and_plan_json, run_json
 
 CONTROLLER = "controller"
@@ -98,9 +99,12 @@ class RecoveryDesk:
         accept_loss: Mapping[str, str],
         accept_drift: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
-        """Freeze and journal a plan for the loss of ``site``; every reason against it is told at once."""
+        """Freeze and journal a plan for the loss of ``site`` (or of what the runbook moves: a returned site, a system);
+        every reason against it is told at once."""
         around = self._around
         procedure = load_runbook(around.runbooks, runbook)
+        if procedure.what_moves != LOST_SITE:
+            return self._plan_move(procedure, site, by, accept_loss)
         now = around.clock.now()
         asked = Asked(RunId(around.new_run(now)), SiteId(site), around.site, dict(accept_loss), dict(accept_drift))
         demand_sides(around.estate, asked)
@@ -111,11 +115,35 @@ class RecoveryDesk:
             durations = self._runs.durations()
         facts = self._facts(asked.lost, there, around.world.claims.syncs())
         made = plan_site_failover(around.estate, asked, procedure, epochs, facts, durations, around.clock.now())
-        expected = forecast(made, now)
+        return self._freeze(made, site, by)
+
+    def _plan_move(self, procedure: Runbook, subject: str, by: str, accept_loss: Mapping[str, str]) -> dict[str, Any]:
+        """A plan of a move while both sites live; ``subject`` is a site or a system, as the runbook says."""
+        around, claims = self._around, self._around.world.claims
+        if accept_loss:
+            why, hint = "a planned move loses nothing, or is refused", "leave --accept-loss out"
+            raise Refusal("recovery.nothing-to-accept", f"plan {procedure.id} of {subject}", why, hint)
+        wanted = Wanted(RunId(around.new_run(around.clock.now())), subject, around.site)
+        epochs = claims.epochs()
+        systems = systems_wanted(around.estate, wanted, procedure.what_moves, epochs)
+        leases = {site: claims.lease_state(site).held for site in around.estate.centres}
+        majority = Majority(epochs, claims.runs(), leases)
+        with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="plan") as pool:
+            facts = dict(zip((s.id for s in systems), pool.map(self._pair_fact, systems), strict=True))
+        with self._folding:
+            durations = self._runs.durations()
+        now = around.clock.now()
+        made = plan_move(around.estate, wanted, procedure, systems, majority, facts, durations, now)
+        return self._freeze(made, subject, by)
+
+    def _freeze(self, made: Plan, subject: str, by: str) -> dict[str, Any]:
+        expected = forecast(made, self._around.clock.now())
         plan = with_forecast(made, expected.served_after, expected.seconds)
         body = PlanMade(run=plan.run, runbook=plan.runbook, plan_hash=plan.hash, plan=plan.to_json(), by=by)
         self._write([body], by)
-        log.info("plan.made", run=plan.run, site=site, systems=len(plan.moves), hash=plan.hash)
+        log.info(
+            "plan.made", run=plan.run, runbook=plan.runbook, subject=subject, systems=len(plan.moves), hash=plan.hash
+        )
         return self._told(plan.run, plan_json)
 
     def approve(self, run: str, person: str, plan_hash: str, expires_at: str, signature: str) -> dict[str, Any]:
@@ -357,6 +385,17 @@ class RecoveryDesk:
             found = pool.map(lambda s: self._fact(lost, s, syncs.get(s.id)), systems)
             known = dict(zip((s.id for s in systems), found, strict=True))
         return {system: replace(fact, drift=self._around.drift(system)) for system, fact in known.items()}
+
+    def _pair_fact(self, system: System) -> PairFacts:
+        """The active side's server answers; what our copy says is only asked for where it follows."""
+        world = self._around.world
+        try:
+            streams = world.both.there.streams_to(system.id, self._around.site)
+            newest = world.databases.replica(system.id).newest_canary_at if streams else None
+        except NciaError as error:
+            return PairFacts(trouble=error.why)
+        age = (self._around.clock.now() - newest).total_seconds() if newest else None
+        return PairFacts(streams=streams, canary_age_seconds=age)
 
     def _fact(self, lost: SiteId, system: System, sync: Sync | None) -> Facts:
         world, outage = self._around.world, self._around.watching.outage(system.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ncia.core.base.clock import to_text
+from ncia.core.base.clock import from_text, to_text
 from recovery.engine import served_systems
 from recovery.planned import Plan
 from recovery.run import Run, RunState, StepState
@@ -122,7 +122,17 @@ def _system_json(run: Run, system: str, served: bool) -> dict[str, Any]:
         "served_at": run.step(f"{system}/verify_outside").measured.get("answered_at"),
         "rto_seconds": run.step(f"{system}/verify_outside").measured.get("rto_seconds"),
         "unprotected_since": run.step(f"{system}/clear_synchronous").measured.get("unprotected_since"),
+        "protected_since": run.step(f"{system}/make_synchronous").measured.get("protected_since"),
+        "stranded_rows": run.step(f"{system}/list_stranded").measured.get("stranded_rows"),
+        "pause_seconds": _pause_seconds(run, system),
     }
+
+
+def _pause_seconds(run: Run, system: str) -> float | None:
+    """Of a planned move: from the old side's word until a citizen was answered by the new one."""
+    held = run.step(f"{system}/hold").measured.get("held_at")
+    served = run.step(f"{system}/verify_outside").measured.get("answered_at")
+    return round((from_text(served) - from_text(held)).total_seconds(), 3) if held and served else None
 
 
 def _step_json(run: Run, id: str) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Controller:
         self.link = peer_link(settings, estate, self.journal, self.clock, identity)
         self.vouchings = vouchings(settings, estate, self.journal, identity)
         self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
-        self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable)
+        self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable, closing)
         closing.callback(self.recovery.close)
         self.queue = open_queue(settings, closing)
         store = copies(settings, estate, closing)
@@ -374,9 +374,15 @@ def protecting(
 
 
 def recovery_desk(
-    settings: SiteSettings, estate: Estate, journal: Journal, state: StateStore, durable: TwoOfThree
+    settings: SiteSettings,
+    estate: Estate,
+    journal: Journal,
+    state: StateStore,
+    durable: TwoOfThree,
+    closing: ExitStack,
 ) -> RecoveryDesk:
     from ncia.app.documents import DocumentStores
+    from ncia.app.pair import pair_of
     from recovery.actions.applications import HttpApplications
     from recovery.actions.documents import DocumentMarks
     from recovery.actions.front_door import FrontDoor
@@ -401,6 +407,7 @@ def recovery_desk(
         receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
         permits=permits,
         marks=DocumentMarks(site, DocumentStores(estate, site, settings.secrets).of),
+        pair=pair_of(settings, estate, closing),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

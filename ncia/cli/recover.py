@@ -27,7 +27,7 @@ from ncia.core.journal.canonical import canonical
 from ncia.core.reports.spelling import span
 from ncia.core.requests.approval import NAMESPACE, person_of, signed_bytes
 
-app = typer.Typer(help="Move a lost site's systems to the other one, after two people said so.", no_args_is_help=True)
+app = typer.Typer(help="Move systems to the other site, or home again, after two people said so.", no_args_is_help=True)
 
 WATCH_SECONDS = 0.5
 OVER = ("succeeded", "failed", "abandoned", "stopped")
@@ -48,7 +48,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead 
 
 @app.command()
 def plan(
-    site: Annotated[str, typer.Argument(help="The lost site.")],
+    site: Annotated[str, typer.Argument(help="The lost site; with another runbook the returned site, or the system.")],
     accept_loss: Annotated[
         list[str] | None,
         typer.Option(metavar="SYSTEM=REASON", help="Go on although this system loses more than promised, or stays."),
@@ -57,7 +57,9 @@ def plan(
         list[str] | None,
         typer.Option(metavar="SYSTEM=REASON", help="Go on although this system's program differs between the sites."),
     ] = None,
-    runbook: Annotated[str, typer.Option(help="The procedure.")] = "site_failover",
+    runbook: Annotated[
+        str, typer.Option(help="The procedure: site_failover, site_failback, system_failover, or another file's name.")
+    ] = "site_failover",
     as_json: AsJson = False,
 ) -> None:
     """Freeze a plan: what moves, in which order, how long it takes, what would be lost. Changes nothing."""
@@ -207,7 +209,7 @@ def plan_page(told: Mapping[str, Any], sentence: str) -> Group:
 def loss_text(loss: Mapping[str, Any]) -> Text:
     if loss["seconds"] is None:
         told, style = "not known", "bold red"
-    elif loss["how"] == "synchronous":
+    elif loss["how"] in ("synchronous", "planned"):
         told, style = "nothing", "green"
     else:
         told, style = f"≤ {span(loss['seconds'])}", "yellow"

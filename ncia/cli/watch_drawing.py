@@ -47,9 +47,10 @@ def headline(view: View) -> tuple[str, str]:
     """The one thing that matters now, and its colour: a recovery under way, the gravest fault, or that all is well."""
     for run in view["runs"]:
         if run["state"] in OPEN_RUNS:
-            word = "Recovering" if run["state"] == "running" else "STOPPED while recovering"
+            words = ("Recovering", "from") if run["runbook"] == "site_failover" else ("Moving systems of", "to")
+            word = words[0] if run["state"] == "running" else f"STOPPED while {words[0].lower()}"
             steps = f"{run['steps_done']} of {run['steps_total']} steps done"
-            return f"{word} {run['site']} from {run['executing_site']}: {steps}", "bold yellow"
+            return f"{word} {run['site']} {words[1]} {run['executing_site']}: {steps}", "bold yellow"
     unowned = [each for each in view["incidents"] if not each["acked_by"]]
     for incident in unowned or view["incidents"]:
         owner = f" ({incident['acked_by']} has it)" if incident["acked_by"] else ""

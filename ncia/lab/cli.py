@@ -24,17 +24,25 @@ LinkEnd = Annotated[str | None, typer.Argument(help="A link's end; the link of t
 def main(
     context: typer.Context,
     burn: Annotated[str | None, typer.Option(help="The main job: up, load, prove, burn this site, recover.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="With --burn: the figures as the last line.")] = False,
+    dark: Annotated[
+        str | None,
+        typer.Option("--blackout", help="As --burn, but the site's disks stay: it returns, and its systems go home."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --burn or --blackout: the figures as the last line.")
+    ] = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    if burn is None:
+    if burn is None and dark is None:
         up()
         return
     from ncia.lab.exercise import Exercise
+    from ncia.lab.homecoming import Homecoming
 
-    lab = Lab()
-    outcome = Exercise(lab.home, SiteId(burn), print).run()
+    home = Lab().home
+    story = Homecoming(home, SiteId(dark), print) if dark else Exercise(home, SiteId(str(burn)), print)
+    outcome = story.run()
     for failure in outcome.failures:
         print(f"Failed: {failure}")
     if as_json:
@@ -49,7 +57,7 @@ def up() -> None:
     lab.up()
     tell_consoles(lab, VISITOR)
     print("Try: ./dev lab status · ./dev ncia status · ./dev lab start citizens load · ./dev lab cut · ./dev lab heal")
-    print("     ./dev lab blackout daejeon · ./dev lab down")
+    print("     ./dev lab blackout daejeon · ./dev lab start daejeon · ./dev lab down")
 
 
 @app.command()

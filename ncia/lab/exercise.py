@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,16 @@ CITIZENS = SiteId("citizens")
 
 T = TypeVar("T")
 Watcher = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What stands once the other site serves: the status before the loss, its moments, the run, backups proven."""
+
+    before: Mapping[str, Any]
+    moments: Moments
+    run: Mapping[str, Any]
+    proven: int
 
 
 class Exercise:
@@ -71,6 +82,10 @@ class Exercise:
     def burn_and_recover(self) -> Outcome:
         """On a lab that is up, whether or not citizens act already; the lab is not taken down."""
         estate = self.lab.estate()
+        return self._finish(estate, self.lose_and_recover(estate, self.lab.burn))
+
+    def lose_and_recover(self, estate: Estate, lose: Callable[[SiteId], None]) -> Recovered:
+        """From a lab that is up to a site that was lost and whose systems the other one serves."""
         survivor = estate.peer_of(self.lost)
         api, other = self._api(survivor), self._api(self.lost)
         wait_until("every system is green", lambda: all_green(api.get("/v1/status")), GREEN_SECONDS_MAX)
@@ -81,9 +96,9 @@ class Exercise:
         self.before_burn()
 
         before = api.get("/v1/status")
-        self.tell(f"{self.lost} burns")
+        self.tell(f"{self.lost} is lost")
         killed_at, killed = SystemClock().now(), time.monotonic()
-        burning = threading.Thread(target=self.lab.burn, args=(self.lost,), name="burn")
+        burning = threading.Thread(target=lose, args=(self.lost,), name="burn")
         burning.start()  # deleting what burnt takes a while; the clock runs from the first swallowed byte
         incident = wait_until(
             f"an incident names {self.lost}",
@@ -102,18 +117,22 @@ class Exercise:
         if run["outcome"] != "succeeded":
             self.failures.append(f"the run ended {run['outcome'] or run['state']}: {run['sentence']}")
         linger(time.monotonic() + LOAD_AFTER_SECONDS)
-        after = api.get("/v1/status")
+        moments = Moments(killed_at=killed_at, detect_seconds=detect_seconds, approved_at=approved_at)
+        return Recovered(before, moments, run, proven)
+
+    def _finish(self, estate: Estate, recovered: Recovered) -> Outcome:
+        survivor, moments, run = estate.peer_of(self.lost), recovered.moments, recovered.run
+        after = self._api(survivor).get("/v1/status")
         self.lab.stop(CITIZENS, "load")
         self._cli(survivor, "report", "continuity")
         judgements = self._referee(estate, after)
-        systems = self._judge(estate, before, after, judgements)
-        named = self._name_loss(survivor, plan["run"], judgements)
+        systems = self._judge(estate, recovered.before, after, judgements)
+        named = self._name_loss(survivor, run["run"], judgements)
         verified = self._cli(survivor, "journal", "verify", str(self.lab.settings(survivor).state / "journal.db"))
-        moments = Moments(killed_at=killed_at, detect_seconds=detect_seconds, approved_at=approved_at)
         return Outcome(
             systems=systems,
-            detect_seconds=round(detect_seconds, 2),
-            restores_proven=proven,
+            detect_seconds=round(moments.detect_seconds, 2),
+            restores_proven=recovered.proven,
             named_loss_matches=named,
             journal_verified=verified,
             wall_seconds=round(time.monotonic() - self.began, 1),
@@ -149,8 +168,8 @@ class Exercise:
         self.tell(f"{len(proven & wanted)} of {len(wanted)} systems backed up, restored elsewhere and compared")
         return len(proven & wanted)
 
-    def _plan(self, api: Api, estate: Estate) -> Mapping[str, Any]:
-        asked = {"runbook": "site_failover", "site": self.lost, "by": approvers(estate)[0]}
+    def _plan(self, api: Api, estate: Estate, runbook: str = "site_failover") -> Mapping[str, Any]:
+        asked = {"runbook": runbook, "site": self.lost, "by": approvers(estate)[0]}
         plan: Mapping[str, Any] = wait_until(
             "a plan can be made", lambda: api.post("/v1/recovery/plans", asked), INCIDENT_SECONDS_MAX
         )

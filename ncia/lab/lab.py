@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import System
-from ncia.lab import birth, etcd, ground, processes, readiness, segments, table
+from ncia.lab import birth, etcd, ground, processes, readiness, returning, segments, table
 from ncia.lab.layout import RELAY, Layout, check_length, linked, relay_address, silencing
 from ncia.lab.postgres import Cluster
 from ncia.lab.processes import Ledger, Record, Spec, Started
@@ -267,9 +268,18 @@ class Lab:
         self._wait_for_end(site)
         self.heal()
         self.wait_for_links()
-        self._start_all([spec for spec in table.site_specs(self.layout, estate, site) if spec.at_up])
+        first, rest = returning.in_order([s for s in table.site_specs(self.layout, estate, site) if s.at_up])
+        began = SystemClock().now()
+        for spec in first:
+            self._start(spec)
+        active = returning.wait_for_epochs(self.settings(site), began)
+        old = [spec for spec in rest if returning.is_old_primary(spec, site, active)]
+        for spec in old:
+            self._note(returning.not_started(spec))
+        self._start_all([spec for spec in rest if spec not in old])
         self._wait_until_serving(estate, (site,))
-        self._tell(f"{site} is back")
+        names = ", ".join(spec.name for spec in old)
+        self._tell(f"{site} is back" + (f"; they stay down, for the other site has them: {names}" if old else ""))
 
     # --- within: links -------------------------------------------------------------------------------------------
 

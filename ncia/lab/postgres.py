@@ -83,7 +83,7 @@ create role app login password {app};
 create role replicator login replication password {replicator};
 create role ncia_watch login password {ncia_watch} in role pg_monitor;
 create role ncia_backup login replication password {ncia_backup} in role pg_read_all_data, pg_maintain;
-create role ncia_recover login password {ncia_recover} in role pg_monitor;
+create role ncia_recover login password {ncia_recover} in role pg_monitor, pg_checkpoint;
 grant alter system on parameter synchronous_standby_names to ncia_recover;
 grant alter system on parameter primary_conninfo to ncia_recover;
 grant alter system on parameter primary_slot_name to ncia_recover;
@@ -93,6 +93,8 @@ create database {database} owner app;
 DATABASE = """
 grant execute on function pg_promote(boolean, integer) to ncia_recover;
 grant execute on function pg_reload_conf() to ncia_recover;
+grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), pg_read_binary_file(text),
+    pg_read_binary_file(text, bigint, bigint, boolean) to ncia_recover;
 create schema ncia authorization ncia_watch;
 grant usage on schema ncia to app, ncia_recover, ncia_backup;
 create table ncia.canary (id int primary key, written_at timestamptz not null, epoch bigint not null)

@@ -1,4 +1,5 @@
-"""The PostgreSQL servers of our own site, asked directly by role ``ncia_recover`` (and ``ncia_watch`` for the canary).
+"""The PostgreSQL servers of a site (our own, or the other one), asked directly by role ``ncia_recover``; by
+``ncia_watch`` for the canary.
 
 A connection is kept for each system between its steps: a promotion to the first write takes 8 ms, a new connection 5.
 """
@@ -18,7 +19,7 @@ from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.estate.model import Estate
 from recovery.ports import Replica
 from recovery.receiving.wal import lsn_number
-from recovery.sync import Keeper, Seen
+from recovery.sync import NOBODY, Keeper, Seen
 
 CONNECT_SECONDS = 2
 STATEMENT_MS = 5000
@@ -36,11 +37,13 @@ T = TypeVar("T")
 
 
 class PostgresDatabases:
-    """:class:`recovery.ports.Databases` of ``site``; ``passfile`` is in libpq's format."""
+    """:class:`recovery.ports.Databases` of ``site``, as ``viewer`` (itself unless told) dials them; ``passfile`` is in
+    libpq's format."""
 
-    def __init__(self, estate: Estate, site: SiteId, passfile: Path) -> None:
+    def __init__(self, estate: Estate, site: SiteId, passfile: Path, viewer: SiteId | None = None) -> None:
         self._estate = estate
         self._site = site
+        self._viewer = viewer or site
         self._passfile = passfile
         self._lock = threading.Lock()
         self._kept: dict[SystemId, psycopg.Connection[Any]] = {}
@@ -70,8 +73,12 @@ class PostgresDatabases:
         return str(self._row(system, what, "select current_setting('synchronous_standby_names')")[0])
 
     def clear_synchronous(self, system: SystemId) -> None:
-        what = f"let {system}'s commits wait for nobody"
-        self._run(system, what, lambda c: c.execute("alter system set synchronous_standby_names = ''"))
+        self.set_synchronous(system, NOBODY)
+
+    def set_synchronous(self, system: SystemId, names: str) -> None:
+        what = f"let {system}'s commits wait for {names or 'nobody'}"
+        setting = sql.SQL("alter system set synchronous_standby_names = {}").format(sql.Literal(names))
+        self._run(system, what, lambda c: c.execute(setting))
         self._row(system, what, "select pg_reload_conf()")
 
     def seen(self, system: SystemId) -> Seen | None:
@@ -87,10 +94,7 @@ class PostgresDatabases:
         return Seen(found[0][0], lsn_number(found[0][1]), keepers)
 
     def require_synchronous(self, system: SystemId, names: str) -> None:
-        what = f"let {system}'s commits wait for {names}"
-        told = sql.SQL("alter system set synchronous_standby_names = {}").format(sql.Literal(names))
-        self._run(system, what, lambda c: c.execute(told))
-        self._row(system, what, "select pg_reload_conf()")
+        self.set_synchronous(system, names)
 
     def replayed_lsn(self, system: SystemId) -> str:
         look = (
@@ -112,6 +116,14 @@ class PostgresDatabases:
             told = sql.SQL("alter system set primary_conninfo = {}").format(sql.Literal(wanted))
             self._run(system, what, lambda c: c.execute(told))
             self._row(system, what, "select pg_reload_conf()")
+
+    def written_lsn(self, system: SystemId) -> str:
+        return str(self._row(system, f"see how far {system} has written", "select pg_current_wal_flush_lsn()")[0])
+
+    def streams_to(self, system: SystemId, standby: SiteId) -> bool:
+        query = "select 1 from pg_stat_replication where application_name = %s and state = 'streaming'"
+        what = f"see whether {standby} follows {system}"
+        return self._run(system, what, lambda c: c.execute(query, (standby,)).fetchone()) is not None
 
     def close(self) -> None:
         with self._lock:
@@ -154,7 +166,7 @@ class PostgresDatabases:
 
     def _connect(self, system: SystemId, role: str) -> psycopg.Connection[Any]:
         dataset = self._estate.systems[system].postgres
-        server = dataset.copies[self._site].server
+        server = self._estate.seen(dataset.copies[self._site].server, self._site, self._viewer)
         try:
             return psycopg.connect(
                 host=server.host,

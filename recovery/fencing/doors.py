@@ -57,7 +57,9 @@ def peer_routes(warden: Warden) -> dict[tuple[str, str], Answer]:
 
     def confirm(body: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = warden.confirm(SiteId(str(body.get("site", ""))))
-        systems = {system: {"epoch": s.epoch, "site": s.site} for system, s in answer.systems.items()}
+        systems = {
+            system: {"epoch": s.epoch, "site": s.site, "held_by": s.held_by} for system, s in answer.systems.items()
+        }
         return {"confirmed": answer.confirmed, "why": answer.why, "systems": systems}
 
     return {("POST", "/confirm"): confirm}
@@ -100,7 +102,7 @@ class PeerDoor:
             response.raise_for_status()
             told = response.json()
             systems = {
-                SystemId(system): Standing(int(s["epoch"]), SiteId(s["site"]))
+                SystemId(system): Standing(int(s["epoch"]), SiteId(s["site"]), held_by=str(s.get("held_by", "")))
                 for system, s in told.get("systems", {}).items()
             }
             return Confirmation(told["confirmed"] is True, str(told["why"]), systems)

@@ -25,11 +25,13 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Standing:
     """Where a system is active, and under which epoch. ``deadline_boottime_ns`` is set only where the system's own
-    deadline is later than the site's (policy ``isolated: continue``)."""
+    deadline is later than the site's (policy ``isolated: continue``). ``held_by``: the run for which the system is held
+    in a planned move; nothing of it may pass at any site meanwhile."""
 
     epoch: int
     site: SiteId
     deadline_boottime_ns: int | None = None
+    held_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class LeaseFile:
     def deadline_of(self, system: SystemId) -> int:
         """Until when writes of ``system`` may pass at this site; 0 where they may not at all."""
         standing = self.systems.get(system)
-        if standing is None or standing.site != self.site:
+        if standing is None or standing.site != self.site or standing.held_by:
             return 0
         return max(self.deadline_boottime_ns, standing.deadline_boottime_ns or 0)
 
@@ -60,13 +62,17 @@ class LeaseFile:
             systems[system] = {"epoch": standing.epoch, "site": standing.site}
             if standing.deadline_boottime_ns is not None:
                 systems[system]["deadline_boottime_ns"] = standing.deadline_boottime_ns
+            if standing.held_by:
+                systems[system]["held_by"] = standing.held_by
         return json.dumps({**self.__dict__, "systems": systems}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> LeaseFile:
         told = json.loads(text)
         systems = {
-            SystemId(system): Standing(int(s["epoch"]), SiteId(s["site"]), s.get("deadline_boottime_ns"))
+            SystemId(system): Standing(
+                int(s["epoch"]), SiteId(s["site"]), s.get("deadline_boottime_ns"), str(s.get("held_by", ""))
+            )
             for system, s in told.pop("systems").items()
         }
         return cls(**told, systems=systems)

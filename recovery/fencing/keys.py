@@ -1,4 +1,4 @@
-"""The keys under which etcd holds leases, epochs and open runs, and what their values say."""
+"""The keys under which etcd holds leases, epochs, open runs and holds, and what their values say."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ SITES = "/ncia/sites/"
 EPOCHS = "/ncia/epochs/"
 RUNS = "/ncia/runs/"
 SYNC = "/ncia/sync/"
+HOLDS = "/ncia/holds/"
+WORDS = "/ncia/words/"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,35 @@ class Sync:
         return json.dumps({"mode": self.mode.value, "since": self.since, "lsn": self.lsn, "by": self.by})
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A run asks the site at which ``system`` is active under ``epoch`` to shut its gate for it: ``to_site`` takes it
+    over. ``mod_revision`` is what the site's word and the claim compare with."""
+
+    system: SystemId
+    epoch: int
+    run: RunId
+    to_site: SiteId
+    mod_revision: int
+
+    def value(self) -> str:
+        return json.dumps({"epoch": self.epoch, "run": self.run, "site": self.to_site})
+
+
+@dataclass(frozen=True)
+class HeldWord:
+    """The old side's own word: its gate is shut for ``system``, because of the hold of that revision."""
+
+    system: SystemId
+    site: SiteId
+    hold_revision: int
+    at: str
+    mod_revision: int
+
+    def value(self) -> str:
+        return json.dumps({"site": self.site, "hold": self.hold_revision, "at": self.at})
+
+
 def site_key(site: SiteId) -> str:
     return SITES + site
 
@@ -86,6 +117,14 @@ def sync_of(pair: KeyValue) -> Sync:
     return Sync(system, SyncMode(told["mode"]), since, lsn, by, pair.mod_revision)
 
 
+def hold_key(system: SystemId) -> str:
+    return HOLDS + system
+
+
+def word_key(system: SystemId) -> str:
+    return WORDS + system
+
+
 def epoch_of(pair: KeyValue) -> Epoch:
     told = pair.json()
     system = SystemId(pair.key.removeprefix(EPOCHS))
@@ -95,3 +134,15 @@ def epoch_of(pair: KeyValue) -> Epoch:
 def run_of(pair: KeyValue) -> OpenRun:
     told = pair.json()
     return OpenRun(SiteId(pair.key.removeprefix(RUNS)), RunId(told["run"]), SiteId(told["site"]))
+
+
+def hold_of(pair: KeyValue) -> Hold:
+    told = pair.json()
+    system = SystemId(pair.key.removeprefix(HOLDS))
+    return Hold(system, int(told["epoch"]), RunId(told["run"]), SiteId(told["site"]), pair.mod_revision)
+
+
+def word_of(pair: KeyValue) -> HeldWord:
+    told = pair.json()
+    system = SystemId(pair.key.removeprefix(WORDS))
+    return HeldWord(system, SiteId(told["site"]), int(told["hold"]), str(told.get("at", "")), pair.mod_revision)

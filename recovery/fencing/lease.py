@@ -155,4 +155,10 @@ def _fenced(before: LeaseFile, systems: Mapping[SystemId, Standing], reason: str
 
 
 def _standings(before: LeaseFile, seen: Seen) -> dict[SystemId, Standing]:
-    return merge(before.systems, {} if isinstance(seen, FromNobody) else seen.epochs)
+    """What is known together. Only etcd lifts a hold: the peer may have read before it was laid."""
+    merged = merge(before.systems, {} if isinstance(seen, FromNobody) else seen.epochs)
+    if isinstance(seen, FromPeer):
+        for system, standing in before.systems.items():
+            if standing.held_by and merged[system].epoch == standing.epoch:
+                merged[system] = replace(merged[system], held_by=standing.held_by)
+    return merged

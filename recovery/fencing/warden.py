@@ -25,13 +25,16 @@ from ncia.core.base.ids import SiteId, SystemId
 from recovery.fencing import files
 from recovery.fencing.etcd import Absent, EtcdClient, Get, KeyValue, Outcome, Put, Unchanged
 from recovery.fencing.files import GATE_FILE, LEASE_FILE, NANOSECONDS, GateFile, LeaseFile, Standing
-from recovery.fencing.keys import EPOCHS, RUNS, OpenRun, epoch_of, run_key, run_of, site_key
+from recovery.fencing.holds import give_word, held, unanswered
+from recovery.fencing.keys import EPOCHS, HOLDS, RUNS, WORDS, Hold, OpenRun, epoch_of, run_key, run_of, site_key
 from recovery.fencing.lease import FromEtcd, FromNobody, FromPeer, Granted, Policy, Seen, decide
 
 STATE_FILE = "warden.json"
 PASSES_PER_TTL = 5
 RETRY_SECONDS = 0.5  # between passes while etcd does not commit
 REFRESH_SECONDS = 6.0  # the longest a refresh waits for its pass
+FACTS = (Get(EPOCHS, True), Get(RUNS, True), Get(HOLDS, True), Get(WORDS, True))  # read in each pass, at once
+WORD_POLL_SECONDS = 0.02
 GATE_SECONDS = 1.0  # how long a fencing warden waits for the gate's word before it keeps the lease to its end
 
 
@@ -89,6 +92,7 @@ class Warden:
         self._lease_file = self._previous()
         self._last_confirmation_ns = clock.boottime_ns()  # a warden before us may have confirmed just now
         self._known: tuple[Mapping[SystemId, Standing], Mapping[SiteId, OpenRun]] | None = None
+        self._holds: tuple[Hold, ...] = ()  # laid on systems active here, and not answered yet
         self._passes_begun = 0
         self._passes_done = 0
         self._asked = False
@@ -123,6 +127,8 @@ class Warden:
         self._tell(before, written)
         if written.deadline_boottime_ns == 0 and self._held.lease:
             self._give_back(written.version)
+        if self._holds:
+            self._give_words(written)
         return written
 
     def serve(self, ended: threading.Event) -> None:
@@ -172,7 +178,7 @@ class Warden:
         renewed = 0
         if self._held.lease and not fenced:
             renewed = self._etcd.keepalive(self._held.lease)
-        outcome = self._etcd.txn((), (Get(site_key(self._policy.site)), Get(EPOCHS, True), Get(RUNS, True)))
+        outcome = self._etcd.txn((), (Get(site_key(self._policy.site)), *FACTS))
         own, epochs, runs = self._read(outcome)
         run = runs.get(self._policy.site)
         if run is not None:
@@ -195,8 +201,8 @@ class Warden:
         value = json.dumps({"warden": self._held.warden, "since": to_text(self._clock.now())})
         outcome = self._etcd.txn(
             (Absent(key) if own is None else Unchanged(key, own.mod_revision), Absent(runs_key)),
-            (Put(key, value, lease.id), Get(key), Get(EPOCHS, True), Get(RUNS, True)),
-            (Get(key), Get(EPOCHS, True), Get(RUNS, True)),
+            (Put(key, value, lease.id), Get(key), *FACTS),
+            (Get(key), *FACTS),
         )
         _, epochs, runs = self._read(outcome)
         if not outcome.succeeded:
@@ -213,9 +219,11 @@ class Warden:
         return FromEtcd(epochs, Granted(asked, min(lease.ttl_seconds, self._policy.ttl_seconds)))
 
     def _read(self, outcome: Outcome) -> tuple[KeyValue | None, Mapping[SystemId, Standing], Mapping[SiteId, OpenRun]]:
-        own, epoch_pairs, run_pairs = outcome.reads
+        own, epoch_pairs, run_pairs, holds, words = outcome.reads
         epochs = {e.system: Standing(e.epoch, e.site) for e in map(epoch_of, epoch_pairs)}
+        epochs = held(epochs, holds)
         runs = {run.lost: run for run in map(run_of, run_pairs)}
+        self._holds = unanswered(self._policy.site, epochs, holds, words)
         with self._lock:
             self._known = (epochs, runs)
         return (own[0] if own else None), epochs, runs
@@ -226,8 +234,8 @@ class Warden:
         """Revoke the lease, so that a recovery need not wait for its end; only once the gate says that it is shut, for
         a gate that has not read lease.json yet lets writes pass until the deadline it knows."""
         for _ in range(int(GATE_SECONDS / 0.05)):
-            gate = files.read(self._run / GATE_FILE, GateFile.from_json)
-            if gate and gate.boot == self._boot and gate.version_seen >= version and not gate.open:
+            gate = self._gate_since(version)
+            if gate and not gate.open:
                 break
             self._wait(0.05)
         else:
@@ -239,6 +247,28 @@ class Warden:
         except NoQuorum as error:
             self._log.warning("lease not given back, it runs out by itself", why=error.why)
         self._change(lease=0)
+
+    def _gate_since(self, version: int) -> GateFile | None:
+        """The gate's word, if it has read lease.json of that version."""
+        gate = files.read(self._run / GATE_FILE, GateFile.from_json)
+        return gate if gate and gate.boot == self._boot and gate.version_seen >= version else None
+
+    def _give_words(self, written: LeaseFile) -> None:
+        """Say in etcd that our gate is shut for what a run holds, once the gate itself says so."""
+        waiting = list(self._holds)
+        for _ in range(int(GATE_SECONDS / WORD_POLL_SECONDS)):
+            gate = self._gate_since(written.version)
+            for hold in [h for h in waiting if gate and h.system not in gate.open]:
+                waiting.remove(hold)
+                try:
+                    give_word(self._etcd, self._policy.site, hold, self._clock.now())
+                except NoQuorum as error:
+                    self._log.warning("word not given, the next pass gives it", system=hold.system, why=error.why)
+                self._log.info("held: our gate is shut for a system", system=hold.system, run=hold.run)
+            if not waiting:
+                return
+            self._wait(WORD_POLL_SECONDS)
+        self._log.warning("gate did not say that it is shut for what is held", systems=[h.system for h in waiting])
 
     def _tell(self, before: LeaseFile, now: LeaseFile) -> None:
         overslept = self._woke_ns - before.deadline_boottime_ns

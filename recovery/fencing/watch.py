@@ -1,4 +1,5 @@
-"""fence-watch: stops the postmasters of a site where its lease has run out and the gate does not say that it is shut.
+"""fence-watch: stops the postmasters of a site where its lease has run out and the gate does not say that it is shut,
+and each primary of a system that has its higher epoch elsewhere: the old one, when its site returns.
 
 It looks at two files and the clock. It acts on a primary only: a standby cannot take a write, and the other site may
 need it.
@@ -52,6 +53,15 @@ def judge(lease: LeaseFile | None, gate: GateFile | None, boot: str, zero_since_
     if gate.open:
         return Overdue(f"the lease has run out and the gate still lets {', '.join(gate.open)} pass")
     return None
+
+
+def elsewhere(lease: LeaseFile | None, boot: str, system: SystemId) -> Overdue | None:
+    """Why a primary of ``system`` must not run here at all: the third vote has it at another site. The gate refuses it
+    anyway; stopped, it keeps its files as they are for the list of what is stranded in them."""
+    standing = lease.systems.get(system) if lease is not None and lease.boot == boot else None
+    if lease is None or standing is None or standing.site == lease.site:
+        return None
+    return Overdue(f"epoch {standing.epoch} of it is at {standing.site}: this is an old primary")
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,7 @@ class FenceWatch:
         self._gate = Watched(run / GATE_FILE, GateFile.from_json)
         self._zero_since_ns = 0
         self._bad_looks = 0
+        self._old_looks: dict[SystemId, int] = {}
 
     def look(self) -> tuple[SystemId, ...]:
         """Look at both files; the systems whose postmaster was stopped."""
@@ -139,15 +150,27 @@ class FenceWatch:
             if self._bad_looks >= LOOKS:
                 self._log.info("all is well again: the lease is held or the gate is shut")
             self._bad_looks = 0
-            return ()
+            return self._look_for_old_primaries(lease)
         self._bad_looks += 1
-        return self._act(overdue) if self._bad_looks >= LOOKS else ()
-
-    def _act(self, overdue: Overdue) -> tuple[SystemId, ...]:
         if self._bad_looks == LOOKS:
             self._log.error(f"{overdue.sentence}: stopping this site's primaries")
-        stopped = []
+        return self._stop(self._clusters, overdue) if self._bad_looks >= LOOKS else ()
+
+    def _look_for_old_primaries(self, lease: LeaseFile | None) -> tuple[SystemId, ...]:
+        stopped: list[SystemId] = []
         for cluster in self._clusters:
+            old = elsewhere(lease, self._boot, cluster.system)
+            if old is None or is_standby(cluster.directory):
+                self._old_looks.pop(cluster.system, None)
+                continue
+            self._old_looks[cluster.system] = self._old_looks.get(cluster.system, 0) + 1
+            if self._old_looks[cluster.system] >= LOOKS:
+                stopped += self._stop((cluster,), old)
+        return tuple(stopped)
+
+    def _stop(self, clusters: Sequence[Cluster], overdue: Overdue) -> tuple[SystemId, ...]:
+        stopped = []
+        for cluster in clusters:
             if is_standby(cluster.directory):
                 continue
             postmaster = find_postmaster(cluster.directory)

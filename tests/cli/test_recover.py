@@ -28,7 +28,7 @@ from ncia.core.base.ids import SystemId
 from ncia.core.journal.entries import RunSworn
 from ncia.core.requests.accounts import Accounts
 from ncia.core.state import State
-from tests.recovery.scene import LOST, ROOT, SURVIVOR, Scene, estate, keys, scene
+from tests.recovery.scene import LOST, ROOT, SURVIVOR, Scene, estate, keys, return_scene, scene
 
 WIDE = {"COLUMNS": "120", "NO_COLOR": "1"}
 
@@ -57,7 +57,16 @@ class Night:
 
 @pytest.fixture
 def night(tmp_path: Path) -> Iterator[Night]:
-    stage = scene()
+    yield from opened(scene(), tmp_path)
+
+
+@pytest.fixture
+def morning(tmp_path: Path) -> Iterator[Night]:
+    """The lost site is back."""
+    yield from opened(return_scene(), tmp_path)
+
+
+def opened(stage: Scene, tmp_path: Path) -> Iterator[Night]:
     stage.world.began += datetime.now(UTC) - stage.world.now()  # people sign on machines of their own
     for person, key in keys().items():
         (tmp_path / person).write_bytes(key)
@@ -119,6 +128,24 @@ def test_two_people_approve_with_their_keys_and_the_run_is_carried_out(night: Ni
     assert told.count(" served ") >= 9
     assert night.run("watch", run).exit_code == 0
     assert run in night.told("status")
+
+
+def test_a_returned_site_is_planned_approved_and_brought_home_by_the_same_commands(morning: Night) -> None:
+    told = morning.told("plan", "--runbook", "site_failback", LOST)
+    assert "9 systems of gwangju to daejeon in 3 waves" in told
+    assert "share 1 nothing" in told
+    assert "is listed, with its rows, before anything is rewound" in told
+    assert "each system's citizens wait about" in told
+    run = morning.stage.desk.runs()[0]["run"]
+    morning.approve(run, "kim")
+    assert "all 9 systems moved from gwangju are served from daejeon" in morning.approve(run, "lee").stdout
+    assert f"{run} succeeded" in morning.told("status", run)
+
+
+def test_a_planned_move_accepts_no_loss(morning: Night) -> None:
+    result = morning.run("plan", "--runbook", "site_failback", LOST, "--accept-loss", "share=never mind")
+    assert isinstance(result.exception, Refusal)
+    assert "a planned move loses nothing, or is refused" in str(result.exception)
 
 
 def test_a_key_of_nobody_signs_nothing(night: Night) -> None:

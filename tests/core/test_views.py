@@ -176,6 +176,17 @@ def test_with_the_copy_behind_a_receiver_that_keeps_every_commit_loses_nothing()
     assert view(kept, behind).systems[0].predicted_loss_seconds == 0.0
 
 
+def test_once_a_partner_is_required_again_commits_wait_whatever_the_epoch() -> None:
+    story = all_up().say(2, SOUTH, PlanMade(run="r1", runbook="b", plan_hash="h", plan=PLAN, by="ann"))
+    story.say(3, SOUTH, StepIntended(run="r1", step="tax/claim_epoch", attempt=1), ended("tax/claim_epoch", "done"))
+    story.say(4, NORTH, PlanMade(run="r2", runbook="site_failback", plan_hash="h", plan=PLAN, by="ann"))
+    again = StepEnded(run="r2", step="tax/make_synchronous", attempt=1, outcome="done", evidence="", measured={})
+    story.say(5, NORTH, StepIntended(run="r2", step="tax/make_synchronous", attempt=1), again)
+    live = Live(ALL_SPEAK, measured("replica:tax@north", 0.4))
+    tax = view(story.look(6, NORTH, "up", "replica:tax@north"), live, MOVED).systems[0]
+    assert (tax.commits_wait, tax.predicted_loss_seconds, tax.without_partner_since) == (True, 0.0, None)
+
+
 def test_without_an_epoch_a_system_is_shown_at_home_and_the_epoch_is_not_known() -> None:
     tax = view(all_up(), active={}).systems[0]
     assert (tax.active_site, tax.epoch) == ("north", None)

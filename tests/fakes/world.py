@@ -19,23 +19,22 @@ from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Dataset, Replication
 from recovery.fencing.claims import Claims
-from recovery.fencing.keys import EPOCHS, RUNS, Sync, SyncMode, epoch_of, site_key
+from recovery.fencing.files import Standing
+from recovery.fencing.holds import give_word, held, unanswered
+from recovery.fencing.keys import EPOCHS, HOLDS, RUNS, WORDS, Sync, SyncMode, epoch_of, site_key
 from recovery.perform import Waiting
 from recovery.ports import Answer, Outage, Permits, Position, Received, Replica, World
 from recovery.receiving.term import Held
 from recovery.receiving.wal import lsn_text
 from recovery.step import Halted
 from tests.fakes.etcd import FakeEtcd
+from tests.fakes.pair import LawBroken, PairSide, lsn
 
 BEGINNING = datetime(2026, 9, 26, 20, 15, tzinfo=UTC)
 SECOND_NS = 1_000_000_000
 MARGIN_NS = SECOND_NS // 2
 PROMOTION_NS = 8_000_000
 RENEW_NS = 2 * SECOND_NS
-
-
-class LawBroken(AssertionError):
-    """An invariant of the two sites does not hold any more."""
 
 
 class Killed(BaseException):
@@ -54,6 +53,12 @@ class Server:
     replayed: int = 0x3000000
     detached: bool = False
     reads_handed: bool = True  # its restore_command works
+    standby: bool = False
+    branch: int = 0
+    length: int = 1
+    clean: bool = False
+    checkpoint: int = 0
+    rewound_by: str = ""
 
 
 @dataclass
@@ -79,6 +84,8 @@ class SiteSide:
     renewed_ns: int = 0
     seen_revision: int = 0
     known: dict[SystemId, tuple[int, SiteId]] = field(default_factory=dict)
+    held: dict[SystemId, str] = field(default_factory=dict)
+    gives_words: bool = True
 
 
 class KnownElsewhere:
@@ -113,12 +120,14 @@ class FakeWorld:
         self.broken_applications: set[SystemId] = set()
         self.given_up: set[SystemId] = set()  # what their receivers hold may be lost: a person said so
         self.receivers: dict[SystemId, FakeReceiver] = {}
+        self.pair = PairSide(self)
         for system in estate.systems.values():
             self.claims.birth(system.id, system.home)
             waits = system.postgres.replication is Replication.SYNCHRONOUS
             for site in estate.centres:
                 names = f"FIRST 1 ({estate.peer_of(system.home)})" if waits else ""
-                self.servers[system.id, site] = Server(site != system.home, names, self.now())
+                copy = site != system.home
+                self.servers[system.id, site] = Server(copy, names, self.now(), standby=copy)
             self.positions[system.id] = Position(system.home, 1)
             if waits:
                 self.receivers[system.id] = FakeReceiver(newest_at=self.now())
@@ -169,6 +178,7 @@ class FakeWorld:
             self._fence(side)
             return
         side.known = {e.system: (e.epoch, e.site) for e in map(epoch_of, self.etcd.prefix(EPOCHS))}
+        self._obey_holds(site, side)
         if not due:
             return
         ttl = int(self.estate.settings.lease_ttl_seconds)
@@ -177,6 +187,15 @@ class FakeWorld:
             self.etcd.put(site_key(site), '{"warden": "fake", "since": ""}', side.lease)
         side.renewed_ns = self.now_ns
         side.deadline_ns = self.now_ns + ttl * SECOND_NS - MARGIN_NS
+
+    def _obey_holds(self, site: SiteId, side: SiteSide) -> None:
+        """The real rules of the warden: what is held does not pass, and the site gives its word for it."""
+        holds, words = self.etcd.prefix(HOLDS), self.etcd.prefix(WORDS)
+        standings = held({s: Standing(epoch, at) for s, (epoch, at) in side.known.items()}, holds)
+        side.held = {system: standing.held_by for system, standing in standings.items() if standing.held_by}
+        if side.gives_words:
+            for hold in unanswered(site, standings, holds, words):
+                give_word(self.etcd, site, hold, self.now())
 
     def _fence(self, side: SiteSide) -> None:
         side.deadline_ns = 0
@@ -198,6 +217,8 @@ class FakeWorld:
         side, server = self.sides[site], self.servers[system, site]
         epoch, where = side.known.get(system, (0, site))
         if not server.alive or server.in_recovery or where != site or self.now_ns >= side.deadline_ns:
+            return 0
+        if system in side.held:
             return 0
         return epoch
 
@@ -221,6 +242,7 @@ class FakeWorld:
     def _let_time_work(self) -> None:
         for site in self.estate.centres:
             self._renew(site)
+        self.pair.write()
         self.demand_laws()
 
     def call(self, what: str) -> None:
@@ -237,12 +259,13 @@ class FakeWorld:
         return World(
             claims=_Claims(self),
             warden=_Warden(self),
-            databases=_Databases(self),
+            databases=_Databases(self, self.own),
             applications=_Applications(self),
             traffic=_Traffic(self),
             receivers=_Receivers(self),
             permits=self.permits,
             marks=_Marks(self),
+            pair=self.pair.ports(_Databases(self, self.other)),
         )
 
     def outage(self, system: SystemId) -> Outage:
@@ -295,7 +318,10 @@ class _Warden:
             "last_confirmation_boottime_ns": self._side.last_confirmation_ns,
             "deadline_boottime_ns": self._side.deadline_ns,
             "reason": "lease held",
-            "systems": {s: {"epoch": e, "site": at} for s, (e, at) in self._side.known.items()},
+            "systems": {
+                s: {"epoch": e, "site": at, "held_by": self._side.held.get(s, "")}
+                for s, (e, at) in self._side.known.items()
+            },
         }
 
     def refresh(self) -> Mapping[str, Any]:
@@ -317,16 +343,17 @@ class _Warden:
 
 
 class _Databases:
-    def __init__(self, world: FakeWorld) -> None:
+    def __init__(self, world: FakeWorld, site: SiteId) -> None:
         self._world = world
+        self._site = site
 
     def _server(self, system: SystemId, what: str) -> Server:
         self._world.call(f"databases.{what}({system})")
-        server = self._world.servers[system, self._world.own]
+        server = self._world.servers[system, self._site]
         if not server.alive:
             raise Unreachable("recovery.no-server", f"reach {system}'s server", "connection refused")
         if server.primary_from_ns and self._world.now_ns >= server.primary_from_ns:
-            server.in_recovery = False
+            self._world.pair.promoted(server)
             self._world.demand_laws()
         return server
 
@@ -342,12 +369,14 @@ class _Databases:
         epoch = self._world.claims.epochs()[system]
         if epoch.site != self._world.own:
             raise LawBroken(f"{system} is promoted at {self._world.own}, but epoch {epoch.epoch} is at {epoch.site}")
+        if self._world.sides[self._world.other].alive:
+            self._world.pair.demand_kept(system, server)
         if self._world.writable(system, self._world.other):
             raise LawBroken(f"{system} is promoted while {self._world.other} can still write")
         receiver = self._world.receivers.get(system)
         if receiver is not None and server.replayed <= receiver.last and system not in self._world.given_up:
             raise LawBroken(f"{system} is promoted without what its receiver holds")
-        if not server.primary_from_ns:
+        if server.in_recovery and not server.primary_from_ns:
             server.primary_from_ns = self._world.now_ns + PROMOTION_NS
         self._world.done(f"databases.promote({system})")
 
@@ -356,6 +385,8 @@ class _Databases:
 
     def replayed_lsn(self, system: SystemId) -> str:
         server = self._server(system, "replayed_lsn")
+        if self._world.pair.planned:
+            return lsn(server.length)
         receiver = self._world.receivers.get(system)
         if server.detached and server.reads_handed and receiver is not None and receiver.handed_over:
             server.replayed = max(server.replayed, receiver.last + 0x100)
@@ -372,6 +403,17 @@ class _Databases:
     def clear_synchronous(self, system: SystemId) -> None:
         self._server(system, "clear_synchronous").waits_for = ""
         self._world.done(f"databases.clear_synchronous({system})")
+
+    def set_synchronous(self, system: SystemId, names: str) -> None:
+        self._server(system, "set_synchronous").waits_for = names
+        self._world.done(f"databases.set_synchronous({system})")
+
+    def written_lsn(self, system: SystemId) -> str:
+        return lsn(self._server(system, "written_lsn").length)
+
+    def streams_to(self, system: SystemId, standby: SiteId) -> bool:
+        self._server(system, "streams_to")
+        return self._world.pair.streams(system, standby)
 
 
 class _Receivers:
@@ -419,7 +461,8 @@ class _Applications:
             return Answer(500, epoch, own, "broken")
         if not epoch:
             return Answer(503, 0, own, "not writable here")
-        if self._world.servers[system, own].waits_for:
+        waits, peer = self._world.servers[system, own].waits_for, self._world.other
+        if waits and not self._world.pair.streams(system, peer):
             return Answer(503, epoch, own, "commits wait for a partner that is gone")
         for needed in self._world.estate.systems[system].depends_on:
             if not any(self._world.writable(needed, site) for site in self._world.estate.centres):

@@ -69,6 +69,9 @@ class Scene:
     def plan(self, **accept_loss: str) -> dict[str, Any]:
         return self.desk.plan("site_failover", LOST, "kim", accept_loss)
 
+    def plan_return(self) -> dict[str, Any]:
+        return self.desk.plan("site_failback", LOST, "kim", {})
+
     def approve(self, plan: dict[str, Any], person: str, **changed: Any) -> dict[str, Any]:
         return self.desk.approve(**approval(plan, person, self.world.now(), **changed))
 
@@ -102,11 +105,29 @@ def scene(seed: int = 0, *, burnt: bool = True, change: Callable[[Estate], Estat
     return Scene(world, journal, desk_of(world, journal))
 
 
+def return_scene(seed: int = 0, *, change: Callable[[Estate], Estate] = lambda e: e) -> Scene:
+    """The lost site is back and alive; the other one has its systems, and its old primaries hold two stranded acts."""
+    world = FakeWorld(change(estate()), LOST, seed)
+    world.pair.planned = True
+    world.pair.take_over(SURVIVOR)
+    journal = FakeJournal(LOST, world.now)
+    return Scene(world, journal, desk_of(world, journal))
+
+
+def move_scene(*, change: Callable[[Estate], Estate] = lambda e: e) -> Scene:
+    """Both sites live and everything is at home; the desk is at the site that does not have the systems."""
+    world = FakeWorld(change(estate()), SURVIVOR)
+    world.pair.planned = True
+    journal = FakeJournal(SURVIVOR, world.now)
+    return Scene(world, journal, desk_of(world, journal))
+
+
 def desk_of(world: FakeWorld, journal: FakeJournal) -> RecoveryDesk:
     journal.on_append = lambda when: world.moment(f"{when} an append")
     numbers = count(len(journal.written))
+    world.pair.journalled = lambda: (entry.body for entry in journal.merged())
     around = Surroundings(
-        site=SURVIVOR,
+        site=world.own,
         estate=world.estate,
         runbooks=RUNBOOKS,
         journal=journal,

@@ -12,13 +12,15 @@ from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
 from ncia.core.base.ids import RunId, SystemId
 from recovery.fencing.keys import SyncMode
 from recovery.ports import Position
+from recovery.runbook import load_runbook
 from recovery.step import Target
 from recovery.steps import KINDS
 from tests.fakes.world import FakePatience, FakeWorld
-from tests.recovery.scene import LOST, SURVIVOR, estate
+from tests.recovery.scene import LOST, RUNBOOKS, SURVIVOR, estate
 
 SHARE = SystemId("share")
-IN_ORDER = [kind for kind in KINDS if kind != "close_run"]
+RUNBOOK = load_runbook(RUNBOOKS, "site_failover")
+IN_ORDER = [step.kind for step in (*RUNBOOK.before, *RUNBOOK.each_system)]
 TTL_SECONDS = 10.0
 
 

@@ -2,9 +2,9 @@
 
 A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
 ``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
-them at once), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>`` and ``program:<dataset>``. The edges
-follow from the estate; some also need a word of evidence: a system is explained by a dependency only where it names it,
-or hangs.
+them at once), ``home:<site>`` (systems away from it), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>``
+and ``program:<dataset>``. The edges follow from the estate; some also need a word of evidence: a system is explained by
+a dependency only where it names it, or hangs.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Graph:
         self._links = {each.id: (each.a, each.b) for each in estate.links}
         self._table: dict[str, Callable[[str, str], Iterator[str]]] = {
             "site": self._of_nothing,
+            "home": self._at_site,
             "link": self._of_link,
             "quorum": self._of_quorum,
             "etcd": self._of_etcd,
@@ -146,6 +147,12 @@ class Graph:
         copy = self._estate.systems[SystemId(name)].postgres.copies.get(SiteId(site))
         if copy is not None:
             yield f"host:{copy.host}"
+        yield from self._away(name, site)
+
+    def _away(self, name: str, site: str) -> Iterator[str]:
+        """The copy at a system's home while it is active elsewhere: an old primary until it is brought home."""
+        if site == self._estate.systems[SystemId(name)].home != self._active_at(name):
+            yield f"home:{site}"
 
     def _of_canary(self, name: str, site: str) -> Iterator[str]:
         yield from (f"db:{name}@{site}", f"lease:{site}", f"site:{site}", QUORUM)
@@ -159,6 +166,7 @@ class Graph:
         yield f"canary:{name}@{active}"
         yield link(active, site)
         yield f"site:{self._estate.systems[SystemId(name)].home}"
+        yield from self._away(name, site)
 
     def _of_receiver(self, name: str, site: str) -> Iterator[str]:
         if not site:

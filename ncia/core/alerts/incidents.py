@@ -14,6 +14,7 @@ from functools import cache
 from typing import Literal
 
 from ncia.core.alerts import intrusions
+from ncia.core.alerts.away import away, away_from, is_back, unfollowed
 from ncia.core.alerts.evidence import Evidence
 from ncia.core.alerts.graph import QUORUM, Graph, link, parts, public_site
 from ncia.core.alerts.reach import Fault, first_of, fresh, front, no_quorum, saying, unreachable
@@ -109,6 +110,8 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
         return not intrusions.of(evidence.findings, root)
     if kind in ("backup", "proof", "program"):
         return True
+    if kind == "home":
+        return not (away_from(estate, evidence, SiteId(name)) and is_back(evidence, SiteId(name), now))
     if kind == "link":
         ends = next(({each.a, each.b} for each in estate.links if each.id == name), set[SiteId]())
         public = public_site(estate)
@@ -165,6 +168,7 @@ def _faults(estate: Estate, evidence: Evidence, now: datetime) -> Iterator[Fault
     if quorum is not None:
         yield quorum
     yield from unreachable(estate, evidence, now)
+    yield from away(estate, evidence, now)
 
 
 def _seen(evidence: Evidence, subject: str, now: datetime) -> Fault | None:
@@ -279,6 +283,8 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
         return "critical"
     if fault.cause in ("missed-run", "etcd-member-down"):
         return "minor"
+    if fault.cause == "away-from-home":  # where its copy follows, nothing is in danger
+        return "major" if unfollowed(estate, evidence, SiteId(parts(fault.root)[1])) else "minor"
     if any(estate.systems[system].grade <= 2 for system in systems):
         return "critical"
     if fault.cause == "system-down" and not systems:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ncia.core.alerts import intrusions
+from ncia.core.alerts.away import away_from, unfollowed
 from ncia.core.alerts.evidence import Evidence
 from ncia.core.alerts.graph import parts
 from ncia.core.alerts.reach import Fault, saying
@@ -14,6 +15,7 @@ from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.estate.model import Estate, SiteKind
 
 EVIDENCE_LENGTH_MAX = 200
+NAMES_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,18 @@ def mirror_behind(scene: Scene) -> Told:
     return f"{what} ({_why(scene)}).", "ncia status"
 
 
+def away_from_home(scene: Scene) -> Told:
+    site = SiteId(scene.name)
+    moved = away_from(scene.estate, scene.evidence, site)
+    alone = unfollowed(scene.estate, scene.evidence, site)
+    there = _and(sorted({scene.place(scene.evidence.active[s.id]) for s in moved}))
+    names = f" ({', '.join(s.id for s in moved)})" if len(moved) <= NAMES_MAX else ""
+    what = f"{len(moved)} of its systems{names} are" if len(moved) != 1 else f"its system {moved[0].id} is"
+    copies = "their copies there follow" if not alone else f"{len(alone)} of them without a copy there that follows"
+    told = f"{scene.place(site)} is back, but {what} away from home, active at {there}; {copies}."
+    return told, f"ncia recover plan --runbook site_failback {site}"
+
+
 TABLE: dict[str, Callable[[Scene], Told]] = {
     "site-lost": site_lost,
     "isolated": isolated,
@@ -235,6 +249,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "canary-stopped": canary_stopped,
     "replica-behind": replica_behind,
     "receiver-gone": receiver_gone,
+    "away-from-home": away_from_home,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
     "program-drift": program_drift,

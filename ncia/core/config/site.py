@@ -28,7 +28,9 @@ class LogFiles:
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """``site.yaml`` with every path absolute. ``data_root`` and ``store`` are paths on the site's hosts."""
+    """``site.yaml`` with every path absolute. ``data_root`` and ``store`` are paths on the site's hosts, and so is
+    ``host_pgpass``, the password file of the databases' own user there. The ``peer_…`` ones are paths on the hosts of
+    the other centre, the same as here unless told."""
 
     file: Path
     site: SiteId
@@ -40,6 +42,10 @@ class SiteSettings:
     store: Path
     postgresql_tools: Path
     data_root: Path
+    host_pgpass: Path
+    peer_postgresql_tools: Path
+    peer_data_root: Path
+    peer_host_pgpass: Path
     journal_url: str
     jobs_url: str
     logs: tuple[LogFiles, ...] = ()
@@ -63,6 +69,8 @@ def load_settings(path: str | Path | None = None) -> SiteSettings:
         return Path(os.path.normpath(file.parent / told))
 
     state = under("state", "state")
+    tools, data_root = under("postgresql_tools", "/usr/bin"), under("data_root", "pg")
+    host_pgpass = under("host_pgpass", f"{under('secrets', 'secrets')}/pgpass")
     settings = SiteSettings(
         file=file,
         site=SiteId(record.text("site", pattern=WORD)),
@@ -72,8 +80,12 @@ def load_settings(path: str | Path | None = None) -> SiteSettings:
         secrets=under("secrets", "secrets"),
         log=under("log", "log"),
         store=under("store", "store"),
-        postgresql_tools=under("postgresql_tools", "/usr/bin"),
-        data_root=under("data_root", "pg"),
+        postgresql_tools=tools,
+        data_root=data_root,
+        host_pgpass=host_pgpass,
+        peer_postgresql_tools=under("peer_postgresql_tools", str(tools)),
+        peer_data_root=under("peer_data_root", str(data_root)),
+        peer_host_pgpass=under("peer_host_pgpass", str(host_pgpass)),
         journal_url=record.text("journal_url", f"sqlite:///{state}/journal.db", pattern=URL),
         jobs_url=record.text("jobs_url", f"sqlite:///{state}/jobs.db", pattern=URL),
         logs=_logs(record, file.parent),

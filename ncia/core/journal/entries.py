@@ -548,6 +548,39 @@ class CertificateRevoked(Body):
     reason: str
 
 
+# --- returning ---------------------------------------------------------------------------------------------------
+
+
+class StrandedTable(BaseModel):
+    """Rows of one table written by stranded transactions. ``only_here``: the new primary has no row of that key;
+    ``differs``: it has another content under it. Rows that it has just so (sent anew by a citizen) are neither."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: str
+    only_here: int
+    differs: int
+
+
+class DivergenceListed(Body):
+    """What an old primary holds beyond the point at which the new timeline began, listed before anything is rewound.
+
+    ``timeline`` 0: there was no old primary, so nothing was to list. ``evidence``: the file with the rows themselves,
+    relative to the site's state folder, and its SHA-256 (hex); it is there also where nothing was stranded."""
+
+    KIND = "divergence.listed"
+    run: str
+    system: str
+    site: str  # where the old primary is
+    new_site: str  # where the system is active
+    timeline: int
+    fork_lsn: str
+    transactions: int  # committed there beyond the fork
+    rows: int  # only_here and differs of all tables
+    tables: tuple[StrandedTable, ...]
+    evidence: str
+    sha256: str
+
+
 BODIES: tuple[type[Body], ...] = (
     ControllerStarted,
     EstateLoaded,
@@ -595,6 +628,7 @@ BODIES: tuple[type[Body], ...] = (
     AccountSuspended,
     AccountRestored,
     CertificateRevoked,
+    DivergenceListed,
 )
 
 VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

@@ -20,6 +20,7 @@ from ncia.core.state import Run, State, Step
 Active = Mapping[SystemId, tuple[SiteId, int]]  # where each system is active, and under which epoch
 
 CLAIM, OUTSIDE = "claim_epoch", "verify_outside"  # the steps that begin the time alone, and that end an outage
+RESTORES = ("make_synchronous", "require_partner")  # the steps after which commits have a partner again
 BIRTH_EPOCH = 1
 IN_SYNC_SECONDS = 15.0  # a synchronous copy whose newest canary is older is not known to be in sync
 
@@ -55,6 +56,9 @@ def protection_of(system: System, estate: Estate, state: State, looks: Looks, ac
     claimed = claimed_at(system.id, state)
     alone = claimed if claimed and not _follows_since(claimed, replica.verdict, since) else None
     moved = claimed is not None or (epoch or BIRTH_EPOCH) > BIRTH_EPOCH  # a promotion clears the requirement
+    restored = last_step(system.id, state, RESTORES)
+    if restored is not None and (claimed is None or restored > claimed):
+        moved = False  # a partner is required again, or was all the time: a planned move
     synchronous = system.postgres.replication is Replication.SYNCHRONOUS
     change = state.syncs.get(system.id) if synchronous else None
     if change is not None and claimed is not None and change.at <= claimed:
@@ -83,11 +87,17 @@ def keeps_rpo(system: System, protection: Protection) -> bool | None:
 
 
 def claimed_at(system: SystemId, state: State) -> datetime | None:
-    """When a run last took the system's epoch; from then on it had no partner, and its commits wait for nobody."""
+    """When a run last took the system's epoch from a lost site: from then on it had no partner."""
+    return last_step(system, state, (CLAIM,))
+
+
+def last_step(system: SystemId, state: State, kinds: tuple[str, ...]) -> datetime | None:
+    """When a step of one of these kinds last ended well for the system."""
     moments = [
         step.ended_at
         for run in state.runs.values()
-        if (step := step_of(run, system, CLAIM)) and step.finished and step.ended_at
+        for kind in kinds
+        if (step := step_of(run, system, kind)) and step.finished and step.ended_at
     ]
     return max(moments, default=None)
 

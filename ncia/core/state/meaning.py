@@ -20,6 +20,7 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     ControllerStarted,
+    DivergenceListed,
     EstateLoaded,
     FindingChanged,
     FindingClosed,
@@ -312,6 +313,10 @@ def mirror_changed(state: State, entry: Entry, body: MirrorChanged) -> None:
     state.mirrors = {**state.mirrors, key: MirrorState(entry.at, body)}
 
 
+def divergence_listed(state: State, entry: Entry, body: DivergenceListed) -> None:
+    state.divergences = {**state.divergences, body.system: body}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
@@ -350,6 +355,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     LossListed.KIND: loss_listed,
     SyncDegraded.KIND: sync_degraded,
     SyncRestored.KIND: sync_restored,
+    DivergenceListed.KIND: divergence_listed,
     **accounts.MEANING,
 }
 

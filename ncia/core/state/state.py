@@ -18,6 +18,7 @@ from ncia.core.journal.entries import (
     ApprovalGiven,
     CertificateRevoked,
     ControllerStarted,
+    DivergenceListed,
     EstateLoaded,
     JournalSworn,
     PlanMade,
@@ -66,6 +67,7 @@ class State:
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     runs: Mapping[str, Run] = field(default_factory=dict)
+    divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list
     sessions: Mapping[str, Session] = field(default_factory=dict)  # by SHA-256 of its secret: those that hold
     tokens: Mapping[str, Token] = field(default_factory=dict)  # by SHA-256 of its secret
     suspended: Mapping[str, AccountSuspended] = field(default_factory=dict)  # by person

@@ -33,11 +33,14 @@ CHAIN = Shape(
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
+    """Every system at home: being away is an incident of its own, with the old copy's faults as its members."""
     count = draw(st.integers(2, 7))
-    site = st.sampled_from(CENTRES)
+    homes = tuple(draw(st.lists(st.sampled_from(CENTRES), min_size=count, max_size=count)))
     return Shape(
         tuple(draw(st.frozensets(st.integers(0, n - 1), max_size=3)) if n else frozenset() for n in range(count)),
-        *(tuple(draw(st.lists(kind, min_size=count, max_size=count))) for kind in (site, site, st.integers(1, 4))),
+        homes,
+        homes,
+        tuple(draw(st.lists(st.integers(1, 4), min_size=count, max_size=count))),
         tuple(draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))),
     )
 

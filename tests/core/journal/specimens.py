@@ -20,6 +20,7 @@ from ncia.core.journal.entries import (
     Body,
     CertificateRevoked,
     ControllerStarted,
+    DivergenceListed,
     EstateLoaded,
     FindingChanged,
     FindingClosed,
@@ -53,6 +54,7 @@ from ncia.core.journal.entries import (
     StepEnded,
     StepIntended,
     StepUndone,
+    StrandedTable,
     SyncDegraded,
     SyncRestored,
     TableSum,
@@ -228,6 +230,19 @@ SPECIMENS: tuple[Body, ...] = (
     AccountSuspended(person="park", by="jung", reason="on leave"),
     AccountRestored(person="park", by="jung", reason="back"),
     CertificateRevoked(serial="1f00", by="jung", reason="the host was lost"),
+    DivergenceListed(
+        run="run-2",
+        system="tax",
+        site="east",
+        new_site="west",
+        timeline=1,
+        fork_lsn="0/3000060",
+        transactions=2,
+        rows=3,
+        tables=(StrandedTable(table="app.acts", only_here=2, differs=1),),
+        evidence="evidence/run-2/tax.json",
+        sha256="00ff",
+    ),
 )
 
 

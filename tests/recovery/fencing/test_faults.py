@@ -12,12 +12,13 @@ import psycopg
 import pytest
 
 from ncia.app.single import only_one
-from ncia.core.base.errors import NciaError
+from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId
+from recovery.fencing.holds import Holds
 from recovery.fencing.watch import find_postmaster
 from tests.recovery.fencing import postgres
 from tests.recovery.fencing.served import TTL, Served
-from tests.recovery.fencing.world import EAST, TAX, WEST, now_ns, until
+from tests.recovery.fencing.world import EAST, LAND, TAX, WEST, now_ns, until
 
 SLACK_NS = 250_000_000  # between the gate's check and the moment at which a busy test client has read the answer
 
@@ -302,3 +303,38 @@ def test_a_second_one_of_a_kind_does_not_start_beside_a_frozen_one(tmp_path: Pat
         with pytest.raises(NciaError, match=f"another {name} holds"):
             with only_one(tmp_path, name):
                 pass
+
+
+def test_a_held_system_is_shut_on_its_wardens_word_and_claimed_while_its_site_keeps_its_lease(mortal: Served) -> None:
+    holds = Holds(mortal.world.client)
+    citizen = Citizen(mortal)
+    until(lambda: citizen.acked, "a first act")
+    epoch = mortal.claims.epochs()[TAX]
+    with pytest.raises(Refusal, match="it is not held"):
+        holds.claim(TAX, WEST, epoch.mod_revision, RunId("run-1"))
+    holds.lay(TAX, RunId("run-1"), WEST, epoch.mod_revision)
+    word = until(lambda: holds.word_of(TAX), "east gives its word")
+    shut = now_ns()
+    assert word.site == EAST
+    gate = mortal.east.gate()
+    assert gate is not None
+    assert LAND in gate.open
+    claimed = holds.claim(TAX, WEST, epoch.mod_revision, RunId("run-1"))
+    assert (claimed.epoch, claimed.site) == (2, WEST)
+    assert mortal.claims.lease_state(EAST).held
+    until(lambda: any("active at west" in error for error in citizen.errors), "the refusal names where it is")
+    citizen.end()
+    assert citizen.none_between(shut + SLACK_NS, now_ns())
+    assert set(citizen.acked) <= stored(mortal.database)
+    assert holds.word_of(TAX) is None
+
+
+def test_a_hold_that_is_released_gives_the_system_back(mortal: Served) -> None:
+    holds = Holds(mortal.world.client)
+    epoch = mortal.claims.epochs()[TAX]
+    holds.lay(TAX, RunId("run-1"), WEST, epoch.mod_revision)
+    until(lambda: holds.word_of(TAX), "east gives its word")
+    holds.release(TAX, RunId("run-1"))
+    citizen = Citizen(mortal)
+    until(lambda: citizen.acked, "an act passes again")
+    citizen.end()

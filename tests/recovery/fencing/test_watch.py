@@ -15,7 +15,7 @@ from ncia.app.fence_watch import ended_within
 from ncia.core.base.ids import SiteId, SystemId
 from recovery.fencing import files
 from recovery.fencing.files import GATE_FILE, LEASE_FILE, GateFile, LeaseFile, Standing
-from recovery.fencing.watch import LOOKS, Cluster, FenceWatch, Overdue, find_postmaster, judge
+from recovery.fencing.watch import LOOKS, Cluster, FenceWatch, Overdue, elsewhere, find_postmaster, judge
 from tests.recovery.fencing import postgres
 from tests.recovery.fencing.cluster import free_ports
 
@@ -138,6 +138,35 @@ def test_a_frozen_postmaster_is_killed_with_its_children(tmp_path: Path, cluster
     assert watched.looks(LOOKS)[-1] == (TAX,)
     with pytest.raises(psycopg.OperationalError):
         backend.execute("select 1")
+
+
+MOVED = replace(LEASE, systems={TAX: Standing(2, SiteId("west"))})
+
+
+def test_an_old_primary_is_one_whose_system_has_its_epoch_elsewhere() -> None:
+    found = elsewhere(MOVED, "boot", TAX)
+    assert found == Overdue("epoch 2 of it is at west: this is an old primary")
+    assert elsewhere(LEASE, "boot", TAX) is None
+    assert elsewhere(MOVED, "another boot", TAX) is None
+    assert elsewhere(MOVED, "boot", SystemId("land")) is None
+    assert elsewhere(None, "boot", TAX) is None
+
+
+def test_an_old_primary_is_stopped_though_lease_and_gate_are_well(tmp_path: Path, cluster: postgres.Cluster) -> None:
+    watched = Watched(tmp_path, cluster)
+    watched.write(MOVED, replace(OPEN, open=()))
+    watched.ns = 90 * SECOND
+    assert watched.looks(LOOKS) == [()] * (LOOKS - 1) + [(TAX,)]
+    assert find_postmaster(cluster.directory) is None
+
+
+def test_a_standby_of_what_is_active_elsewhere_is_left_alone(tmp_path: Path, cluster: postgres.Cluster) -> None:
+    (cluster.directory / "standby.signal").touch()
+    watched = Watched(tmp_path, cluster)
+    watched.write(MOVED, replace(OPEN, open=()))
+    watched.ns = 90 * SECOND
+    assert watched.looks(LOOKS + 1)[-1] == ()
+    cluster.connect().close()
 
 
 def test_a_standby_is_left_alone(tmp_path: Path, cluster: postgres.Cluster) -> None:

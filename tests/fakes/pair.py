@@ -1,0 +1,217 @@
+"""What planned moves need of the world in memory: histories that fork, hosts that obey, citizens writing on.
+
+A server's history is a branch and a length. A promotion begins a branch; a copy follows a primary only where its
+history is a part of the primary's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.journal.entries import Body, DivergenceListed, StrandedTable
+from recovery.fencing.holds import Holds
+from recovery.fencing.keys import Epoch, epoch_key
+from recovery.ports import CopyFacts, Pair, Stranded
+from recovery.sync import standby_names
+
+if TYPE_CHECKING:
+    from tests.fakes.world import FakeWorld, Server
+
+
+class LawBroken(AssertionError):
+    """An invariant of the two sites does not hold any more."""
+
+
+@dataclass
+class Histories:
+    """``parents[branch]`` is where a branch began: the branch it left, and how long that was then."""
+
+    parents: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def fork(self, server: Server) -> None:
+        branch = len(self.parents) + 1
+        self.parents[branch] = (server.branch, server.length)
+        server.branch, server.length = branch, server.length + 1
+
+    def shared(self, branch: int, server: Server) -> int:
+        """How much of ``branch`` is in the history of ``server``."""
+        at, length = server.branch, server.length
+        while at != branch:
+            if at not in self.parents:
+                return 0
+            at, length = self.parents[at]
+        return length
+
+    def holds(self, server: Server, branch: int, length: int) -> bool:
+        return length <= self.shared(branch, server)
+
+
+class PairSide:
+    """The planned half of :class:`tests.fakes.world.FakeWorld`."""
+
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
+        self.histories = Histories()
+        self.holds = Holds(world.etcd)
+        self.acked: dict[SystemId, tuple[int, int]] = {}
+        self.planned = False  # positions are those of the histories here
+        self.listed: dict[tuple[SystemId, RunId], Stranded] = {}
+        self.journalled: Callable[[], Iterable[Body]] = lambda: ()
+
+    def take_over(self, by: SiteId, stranded: int = 2) -> None:
+        """As after a blackout: ``by`` has every system of the other site, whose old primaries lie there, stopped."""
+        world, lost = self.world, self.world.estate.peer_of(by)
+        for system in world.estate.at_home(lost):
+            world.etcd.put(epoch_key(system.id), Epoch(system.id, 2, by, "run-of-the-loss", 0).value())
+            old, new = world.servers[system.id, lost], world.servers[system.id, by]
+            new.length = old.length
+            old.length += stranded
+            old.alive, old.waits_for, new.waits_for = False, standby_names(by), ""
+            self.promoted(new)
+            self.acked[system.id] = (new.branch, new.length)
+            world.positions[system.id] = type(world.positions[system.id])(by, 2)
+        world.live(3)
+
+    def promoted(self, server: Server) -> None:
+        server.in_recovery = server.standby = False
+        server.primary_from_ns = 0
+        self.histories.fork(server)
+
+    def streams(self, system: SystemId, standby: SiteId) -> bool:
+        world = self.world
+        copy, primary = world.servers[system, standby], world.servers[system, world.estate.peer_of(standby)]
+        if not (copy.alive and primary.alive and copy.in_recovery and not primary.in_recovery):
+            return False
+        return self.histories.holds(primary, copy.branch, copy.length)
+
+    def write(self) -> None:
+        """Every system that can be written is; a copy that streams gets it, an asynchronous one a little later."""
+        world = self.world
+        for system in world.estate.systems:
+            for site in world.estate.centres:
+                if not world.writable(system, site):
+                    continue
+                server, peer = world.servers[system, site], world.estate.peer_of(site)
+                streams = self.streams(system, peer)
+                if server.waits_for and not streams:
+                    continue  # the commit waits
+                server.length += 1
+                self.acked[system] = (server.branch, server.length)
+                if streams:
+                    self.ship(system, peer, server.length - (0 if server.waits_for else 1))
+
+    def ship(self, system: SystemId, standby: SiteId, length: int) -> None:
+        copy, primary = (self.world.servers[system, s] for s in (standby, self.world.estate.peer_of(standby)))
+        copy.branch, copy.length = primary.branch, max(length, copy.length)
+
+    def demand_kept(self, system: SystemId, server: Server) -> None:
+        """What was acknowledged is in the history of whoever is to serve."""
+        if system in self.acked and not self.histories.holds(server, *self.acked[system]):
+            raise LawBroken(f"{system}: acknowledged {self.acked[system]}, lost at {server.branch}, {server.length}")
+
+    def ports(self, there: Any) -> Pair:
+        return Pair(holds=_Holds(self), there=there, copies=_Copies(self))
+
+
+class _Holds:
+    """The real holds on the fake etcd, with a place to be killed before and after each."""
+
+    def __init__(self, side: PairSide) -> None:
+        self._side = side
+
+    def __getattr__(self, name: str) -> Any:
+        real, world = getattr(self._side.holds, name), self._side.world
+
+        def called(*arguments: Any) -> Any:
+            told = f"holds.{name}({', '.join(map(str, arguments))})"
+            world.call(told)
+            found = real(*arguments)
+            world.done(told)
+            return found
+
+        return called
+
+
+class _Copies:
+    def __init__(self, side: PairSide) -> None:
+        self._side = side
+        self._world = side.world
+
+    def _server(self, what: str, system: SystemId, site: SiteId) -> Server:
+        self._world.call(f"copies.{what}({system}@{site})")
+        if not self._world.sides[site].alive:
+            raise Unreachable("remote.unreachable", f"reach the host at {site}", "it is silent")
+        return self._world.servers[system, site]
+
+    def facts(self, system: SystemId, site: SiteId) -> CopyFacts:
+        server = self._server("facts", system, site)
+        return CopyFacts(True, server.alive, server.standby, server.clean, lsn(server.checkpoint), server.rewound_by)
+
+    def stop(self, system: SystemId, site: SiteId) -> None:
+        server = self._server("stop", system, site)
+        if self._world.writable(system, site):
+            raise LawBroken(f"{system} is stopped at {site} while citizens write there")
+        if server.alive:
+            server.length += 1  # its last checkpoint
+            server.checkpoint = server.length - 1
+            peer = self._world.estate.peer_of(site)
+            if self._side.streams(system, peer):
+                self._side.ship(system, peer, server.length)
+            server.alive, server.clean = False, True
+        self._world.done(f"copies.stop({system})")
+
+    def start(self, system: SystemId, site: SiteId) -> None:
+        server = self._server("start", system, site)
+        if not server.standby and self._world.claims.epochs()[system].site != site:
+            raise LawBroken(f"{system}: a primary is started at {site}, where it is not active")
+        server.alive, server.clean, server.in_recovery = True, False, server.standby
+        self._world.done(f"copies.start({system})")
+
+    def follow(self, system: SystemId, site: SiteId, primary: SiteId) -> None:
+        server = self._server("follow", system, site)
+        if server.alive:
+            raise LawBroken(f"{system}: a running server is told to follow")
+        server.standby = True
+        self._world.done(f"copies.follow({system})")
+
+    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
+        self._server("forget", system, site)
+        self._world.done(f"copies.forget({system})")
+
+    def rewind(self, system: SystemId, site: SiteId, source: SiteId, run: RunId) -> str:
+        server = self._server("rewind", system, site)
+        written = [b for b in self._side.journalled() if isinstance(b, DivergenceListed)]
+        if not any((body.run, body.system, body.site) == (run, system, site) for body in written):
+            raise LawBroken(f"{system} is rewound at {site} before the journal holds what is stranded there")
+        if server.alive or self._world.claims.epochs()[system].site != source:
+            raise LawBroken(f"{system} is rewound at {site}: it runs, or {source} does not have it")
+        primary = self._world.servers[system, source]
+        server.branch, server.length, server.rewound_by = primary.branch, primary.length - 1, run
+        server.waits_for = primary.waits_for
+        self._world.done(f"copies.rewind({system})")
+        return "pg_rewind"
+
+    def list_stranded(self, system: SystemId, site: SiteId, active: SiteId, run: RunId) -> Stranded:
+        server = self._server("list_stranded", system, site)
+        if server.alive and not server.standby:
+            raise NciaError("recovery.host", f"list {system}", "the old server runs")
+        rows = 0
+        if not server.standby:
+            rows = server.length - self._side.histories.shared(server.branch, self._world.servers[system, active])
+        tables = (StrandedTable(table="app.acts", only_here=rows, differs=0),) if rows else ()
+        found = Stranded(0 if server.standby else 1, "0/1", rows, tables, f"evidence/{run}/{system}.json", "00ff")
+        self._side.listed[system, run] = found
+        self._world.done(f"copies.list_stranded({system})")
+        return found
+
+    def stranded_listed(self, system: SystemId, run: RunId) -> Stranded | None:
+        self._world.call(f"copies.stranded_listed({system})")
+        return self._side.listed.get((system, run))
+
+
+def lsn(length: int) -> str:
+    return f"0/{length * 256:X}"

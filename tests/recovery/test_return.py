@@ -1,0 +1,344 @@
+"""A lost site's return and planned moves on the world in memory: nothing acknowledged is lost, nothing stranded unseen,
+whatever is interrupted. The world itself raises :class:`tests.fakes.pair.LawBroken` where a law is broken."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
+from ncia.core.base.ids import SystemId
+from ncia.core.estate import Estate
+from ncia.core.journal.entries import DivergenceListed, RunEnded, StepEnded, StepIntended, StepUndone
+from recovery.sync import standby_names
+from tests.fakes.world import FakeWorld, Killed
+from tests.recovery.scene import LOST, SURVIVOR, Scene, move_scene, return_scene, scene
+
+FEW = ("share", "hometax", "onnara")
+CRASHES_MAX = 2000
+SHARE, HOMETAX, ONNARA = (SystemId(name) for name in FEW)
+
+
+def few(of: Estate) -> Estate:
+    """A system, one that depends on it, and one that stays where it is."""
+    return replace(of, systems={SystemId(s): of.systems[SystemId(s)] for s in FEW})
+
+
+def one_move(of: Estate) -> Estate:
+    return replace(few(of), settings=replace(of.settings, step_timeout_seconds=0.5))
+
+
+def carry_on(stage: Scene, planning: Callable[[Scene], dict[str, Any]] = Scene.plan_return) -> None:
+    """What people and the scheduler do, from wherever things stand."""
+    stage.desk.tick()
+    runs = stage.desk.runs()
+    plan = runs[0] if runs else planning(stage)
+    for person in ("kim", "lee"):
+        found = stage.desk.run(plan["run"])
+        if found["state"] == "planned" and person not in {a["person"] for a in found["approved_by"]}:
+            stage.approve(plan, person)
+    stage.desk.tick()
+
+
+def killed_at(stage: Scene, moment: int) -> bool:
+    stage.world.kill_at = stage.world.moments + moment
+    try:
+        carry_on(stage)
+    except Killed:
+        stage.restart()
+        return True
+    return False
+
+
+def demand_home(stage: Scene) -> None:
+    """All at home under the next epoch, protected by the other site, nothing lost, everything stranded listed once."""
+    world, run = stage.world, stage.desk.runs()[0]
+    assert run["outcome"] == "succeeded", run["sentence"]
+    assert len(stage.journal.bodies(RunEnded)) == 1
+    for system in world.estate.at_home(LOST):
+        assert world.writable(system.id, LOST) == 3
+        assert world.positions[system.id].site == LOST
+        assert world.pair.streams(system.id, SURVIVOR)
+        world.pair.demand_kept(system.id, world.servers[system.id, LOST])
+        waits = world.servers[system.id, LOST].waits_for
+        assert waits == (standby_names(SURVIVOR) if system.postgres.replication == "synchronous" else "")
+        assert world.claims.epochs()[system.id].site == LOST
+    assert world.etcd.prefix("/ncia/holds/") == world.etcd.prefix("/ncia/words/") == ()
+    listed = [(body.system, body.rows) for body in stage.journal.bodies(DivergenceListed)]
+    assert sorted(listed) == sorted((s.id, 2) for s in world.estate.at_home(LOST))
+    finished: set[str] = set()
+    for entry in stage.journal.merged():
+        if isinstance(entry.body, StepIntended):
+            assert entry.body.step not in finished, f"{entry.body.step} was done again"
+        if isinstance(entry.body, StepEnded) and entry.body.outcome in ("done", "already"):
+            finished.add(entry.body.step)
+        if isinstance(entry.body, StepUndone):  # what came after it in its row is looked at again
+            row = entry.body.step.partition("/")[0]
+            finished = {step for step in finished if step.partition("/")[0] != row}
+
+
+def test_a_returned_sites_systems_go_home_and_what_was_stranded_is_listed_before_it_is_rewound() -> None:
+    stage = return_scene()
+    carry_on(stage)
+    demand_home(stage)
+    steps = [body.step for body in stage.journal.bodies(StepEnded)]
+    assert steps.index("share/verify_outside") < steps.index("hometax/hold")
+
+
+def test_the_plan_of_a_return_says_what_will_happen_and_that_nothing_is_lost() -> None:
+    told = return_scene().plan_return()
+    assert told["to_site"] == LOST
+    assert {m["loss"]["how"] for m in told["plan"]["moves"]} == {"planned"}
+    assert {m["loss"]["seconds"] for m in told["plan"]["moves"]} == {0.0}
+    assert any("is listed, with its rows, before anything is rewound" in note for note in told["plan"]["notes"])
+    assert any("citizens wait about" in note for note in told["plan"]["notes"])
+    assert told["plan"]["expected_seconds"] > 0
+
+
+def test_killed_at_every_moment_a_return_is_carried_on_to_its_end() -> None:
+    for moment in count():
+        assert moment < CRASHES_MAX
+        stage = return_scene(change=few)
+        if not killed_at(stage, moment):
+            break
+        carry_on(stage)
+        demand_home(stage)
+    assert moment > 150  # every call and every write of the run, before and after
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_again_and_again_from_a_seed_a_return_comes_to_its_end(seed: int) -> None:
+    stage, chance = return_scene(seed), random.Random(seed)
+    deaths = 0
+    while killed_at(stage, chance.randrange(1, 160)):
+        deaths += 1
+        assert deaths < 200
+    demand_home(stage)
+    assert deaths > 2
+
+
+class Once:
+    """Makes the numbered call fail as if the other side had not answered, once."""
+
+    def __init__(self, stage: Scene, number: int) -> None:
+        self.left = number
+        self.hit = ""
+        stage.world.watchers.append(self)
+
+    def __call__(self, what: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.hit = what
+            raise Unreachable("test.fault", what, "it did not answer")
+
+
+def test_every_call_of_a_return_may_fail_once_and_it_still_succeeds() -> None:
+    for number in count(1):
+        stage = return_scene(change=few)
+        plan = stage.plan_return()
+        stage.approve(plan, "kim")
+        fault = Once(stage, number)
+        stage.approve(plan, "lee")
+        if not fault.hit:
+            break
+        demand_home(stage)
+    assert number > 60
+
+
+# --- what stops a move, and what is taken back ------------------------------------------------------------------------
+
+
+def served_at(world: FakeWorld, system: SystemId) -> list[str]:
+    return [site for site in world.estate.centres if world.writable(system, site)]
+
+
+def stopped_at(stage: Scene, what: str) -> dict[str, Any]:
+    """The run with every call of ``what`` failing; it must end stopped."""
+
+    def fail(call: str) -> None:
+        if call.startswith(what):
+            raise NciaError("test.fault", call, "it is broken")
+
+    stage.world.watchers.append(fail)
+    plan = stage.plan_return()
+    stage.approve(plan, "kim")
+    told = stage.approve(plan, "lee")
+    assert told["state"] == "stopped", told["sentence"]
+    stage.world.watchers.remove(fail)
+    return told
+
+
+@pytest.mark.parametrize(
+    "what", ["holds.lay(share", "copies.stop(share", "databases.replayed_lsn(share", "holds.claim(share"]
+)
+def test_a_move_that_cannot_be_claimed_is_taken_back_and_its_citizens_are_served_where_they_were(what: str) -> None:
+    stage = return_scene(change=few)
+    stopped_at(stage, what)
+    claimed = what.startswith("holds.claim")
+    if not claimed:  # a claim with an unknown outcome counts as made
+        assert served_at(stage.world, SHARE) == [SURVIVOR]
+        assert stage.world.etcd.prefix("/ncia/holds/") == ()
+    run = stage.desk.runs()[0]["run"]
+    stage.world.live(1)
+    stage.desk.resume(run, "kim")
+    demand_home(stage)
+
+
+def test_after_something_was_taken_back_what_had_been_seen_is_looked_at_again() -> None:
+    """The copy had everything; then the old side was served again, so that is seen anew before the claim."""
+    stage = return_scene(change=few)
+    fail_after: list[str] = []
+
+    def stop_there(call: str) -> None:
+        if call.startswith("holds.claim(share") and not fail_after:
+            fail_after.append(call)
+            raise Refusal("test.fault", call, "not now")
+
+    stage.world.watchers.append(stop_there)
+    plan = stage.plan_return()
+    stage.approve(plan, "kim")
+    told = stage.approve(plan, "lee")
+    assert told["state"] == "stopped"
+    assert [b.step for b in stage.journal.bodies(StepUndone) if b.step.startswith("share/")] == [
+        "share/stop_old",
+        "share/hold",
+    ]
+    stage.world.live(2)
+    assert served_at(stage.world, SHARE) == [SURVIVOR]
+    stage.desk.resume(plan["run"], "kim")
+    assert stage.desk.run(plan["run"])["outcome"] == "succeeded"
+    drained = [
+        b for b in stage.journal.bodies(StepEnded) if b.step == "share/drain" and b.outcome in ("done", "already")
+    ]
+    assert len(drained) == 2
+    stage.world.pair.demand_kept(SHARE, stage.world.servers[SHARE, LOST])
+
+
+def test_a_site_that_does_not_give_its_word_keeps_the_system() -> None:
+    stage = return_scene(change=few)
+    stage.world.sides[SURVIVOR].gives_words = False
+    plan = stage.plan_return()
+    stage.approve(plan, "kim")
+    told = stage.approve(plan, "lee")
+    assert "has not given its word that its gate is shut" in told["sentence"]
+    assert stage.world.claims.epochs()[SHARE].site == SURVIVOR
+    stage.world.live(1)
+    assert served_at(stage.world, SHARE) == [SURVIVOR]
+
+
+def test_a_hold_whose_layer_died_lapses_and_the_system_is_served_where_it_is() -> None:
+    stage = return_scene(change=few)
+    epoch = stage.world.claims.epochs()[SHARE]
+    stage.world.pair.holds.lay(SHARE, "run-dead", LOST, epoch.mod_revision)
+    stage.world.live(3)
+    assert served_at(stage.world, SHARE) == []
+    stage.world.live(125)
+    assert served_at(stage.world, SHARE) == [SURVIVOR]
+
+
+# --- who may not ------------------------------------------------------------------------------------------------------
+
+
+def refusal(of: Callable[[], object]) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        of()
+    return caught.value
+
+
+def test_a_return_is_refused_where_nothing_is_away_at_the_wrong_side_and_while_a_run_is_open() -> None:
+    stage = move_scene(change=few)
+    assert refusal(lambda: stage.desk.plan("site_failback", LOST, "kim", {})).code == "recovery.wrong-side"
+    assert refusal(lambda: stage.desk.plan("site_failback", SURVIVOR, "kim", {})).code == "recovery.nothing-moves"
+    assert refusal(lambda: stage.desk.plan("site_failback", "witness", "kim", {})).code == "recovery.no-such-site"
+    back = return_scene(change=few)
+    back.world.claims.open_run(LOST, "run-x", SURVIVOR)
+    assert refusal(back.plan_return).code == "recovery.run-open"
+    assert refusal(lambda: back.desk.plan("site_failback", LOST, "kim", {"share": "why"})).code == (
+        "recovery.nothing-to-accept"
+    )
+
+
+def test_a_return_is_refused_while_the_returned_site_holds_no_lease() -> None:
+    stage = return_scene(change=few)
+    side = stage.world.sides[LOST]
+    side.sees_etcd = False
+    stage.world.live(20)
+    found = refusal(stage.plan_return)
+    assert (found.code, found.why) == ("recovery.not-alive", f"{LOST} holds no lease")
+
+
+def test_a_return_whose_active_server_does_not_answer_is_refused_by_name() -> None:
+    stage = return_scene(change=few)
+    stage.world.servers[SHARE, SURVIVOR].alive = False
+    assert "share: its server at gwangju does not answer" in refusal(stage.plan_return).why
+
+
+# --- one system ------------------------------------------------------------------------------------------------------
+
+
+def move(stage: Scene, system: SystemId) -> dict[str, Any]:
+    plan = stage.desk.plan("system_failover", system, "kim", {})
+    stage.approve(plan, "kim")
+    return stage.approve(plan, "lee")
+
+
+def test_one_system_moves_while_both_sites_live_and_is_protected_all_the_time() -> None:
+    stage = move_scene(change=few)
+    told = move(stage, HOMETAX)
+    assert told["outcome"] == "succeeded"
+    assert (served_at(stage.world, HOMETAX), served_at(stage.world, SHARE)) == ([SURVIVOR], [LOST])
+    assert stage.world.pair.streams(HOMETAX, LOST)
+    assert stage.world.servers[HOMETAX, SURVIVOR].waits_for == standby_names(LOST)
+    stage.world.pair.demand_kept(HOMETAX, stage.world.servers[HOMETAX, SURVIVOR])
+    assert 0 < told["systems"][0]["pause_seconds"] < 10
+
+
+def test_a_system_that_was_moved_goes_home_without_a_rewind() -> None:
+    stage = move_scene(change=few)
+    assert move(stage, HOMETAX)["outcome"] == "succeeded"
+    stage.world.own, stage.world.other = LOST, SURVIVOR
+    stage.restart()
+    plan = stage.plan_return()
+    stage.approve(plan, "kim")
+    assert stage.approve(plan, "lee")["outcome"] == "succeeded"
+    assert served_at(stage.world, HOMETAX) == [LOST]
+    assert not [call for call in stage.world.calls if call.startswith("copies.rewind")]
+    assert [body.timeline for body in stage.journal.bodies(DivergenceListed)] == [0]
+
+
+def test_a_system_whose_copy_is_behind_is_not_moved() -> None:
+    stage = move_scene(change=few)
+    server = stage.world.servers[HOMETAX, SURVIVOR]
+    server.branch, server.length = 0, 10_000
+    found = refusal(lambda: stage.desk.plan("system_failover", HOMETAX, "kim", {}))
+    assert "hometax: its copy at gwangju does not stream, so it would be behind" in found.why
+
+
+def test_the_plan_of_one_system_names_what_will_be_called_over_the_wan() -> None:
+    notes = move_scene().desk.plan("system_failover", HOMETAX, "kim", {})["plan"]["notes"]
+    assert notes[0] == "it calls share wherever they are active, over the WAN where that is not gwangju"
+    assert "g2b" in notes[1]
+    assert "over the WAN from daejeon" in notes[1]
+
+
+def test_an_unknown_system_is_told_with_those_there_are() -> None:
+    with pytest.raises(NciaError, match="not in the estate"):
+        move_scene().desk.plan("system_failover", "nothing", "kim", {})
+
+
+def test_a_loss_is_recovered_though_a_planned_move_was_left_unfinished() -> None:
+    stage = scene(change=few, burnt=False)
+    plan = stage.desk.plan("system_failover", HOMETAX, "kim", {})
+    stage.approve(plan, "kim")
+    stage.world.sides[LOST].gives_words = False
+    stage.approve(plan, "lee")
+    stage.world.burn(LOST)
+    stage.world.live(1)
+    failover = stage.plan()
+    stage.approve(failover, "kim")
+    assert stage.approve(failover, "lee")["outcome"] == "succeeded"
