@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from backup.ledger import JournalLedger
 from backup.ledger_http import HttpLedger
 from backup.ports import Ledger
-from ncia.api.doors import TCP, UNIX, WIRE, Door
-from ncia.api.guard import Guard
-from ncia.api.jobs import jobs
-from ncia.api.problems import register
-from ncia.app.jobs import JobDesk, Queue
+from ncia.api.doors import TCP, UNIX, WIRE
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries import BackupFailed, BackupStarted, EstateLoaded, PointDeleted
 from ncia.core.state import StateStore
-from ncia.core.work.executor import JobQueue
 from ncia.core.work.jobs import Fenced, Limits
 from ncia.core.work.rows import JobRows
+from tests.backup.served import served
 from tests.backup.test_plan import backup
 from tests.backup.world import DATASET, EAST, WEST
 from tests.core.journal.sites import journal_of, sqlite_url
@@ -59,38 +50,12 @@ def controller(tmp_path: Path) -> Iterator[Controller]:
     here.journal.close()
 
 
-@contextmanager
-def served(controller: Controller, folder: Path, door: str) -> Iterator[str]:
-    """The job routes of the API on a unix socket, as if requests had come in by ``door``; yields their address."""
-    desk = JobDesk(Queue(controller.rows, JobQueue(controller.rows)), controller.ledger)
-    application = FastAPI()
-    application.include_router(jobs(desk))
-    application.add_middleware(Guard, platform=SimpleNamespace(accounts=None))
-    register(application)
-    path = folder / "api.sock"
-    server = uvicorn.Server(uvicorn.Config(Door(application, door), uds=str(path), log_config=None, lifespan="off"))
-    up = threading.Event()
-    startup = server.startup
-
-    async def told(*arguments: object, **more: object) -> None:
-        await startup(*arguments, **more)  # type: ignore[arg-type]
-        up.set()
-
-    server.startup = told  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert up.wait(30)
-    yield f"unix:{path}"
-    server.should_exit = True
-    thread.join(30)
-
-
 @pytest.fixture(params=["in the controller", "from a worker"])
 def ledger(request: pytest.FixtureRequest, controller: Controller, tmp_path: Path) -> Iterator[Ledger]:
     if request.param == "in the controller":
         yield controller.ledger
         return
-    with served(controller, tmp_path, UNIX) as address:
+    with served(controller.rows, controller.ledger, tmp_path, UNIX) as address:
         over_http = HttpLedger(address)
         yield over_http
         over_http.close()
@@ -134,7 +99,7 @@ def test_nothing_is_retired_while_nothing_is_proven(ledger: Ledger, controller: 
 
 
 def test_nobody_writes_from_elsewhere_without_a_certificate(controller: Controller, tmp_path: Path) -> None:
-    with served(controller, tmp_path, WIRE) as address:
+    with served(controller.rows, controller.ledger, tmp_path, WIRE) as address:
         with pytest.raises(NciaError, match="nobody is signed in"):
             HttpLedger(address).append("backup-1", 1, BEGUN, "kim")
     assert controller.kinds() == []
@@ -145,7 +110,7 @@ def test_the_queue_is_looked_at_and_changed_on_the_controllers_host_and_by_nobod
 ) -> None:
     asked = {"job": "backup-1", "by": "kim"}
     for door, status, cancelled_by in ((TCP, 401, ""), (UNIX, 200, "kim")):
-        with served(controller, tmp_path, door) as address:
+        with served(controller.rows, controller.ledger, tmp_path, door) as address:
             transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
             with httpx.Client(transport=transport, base_url="http://ncia") as client:
                 listed = client.get("/v1/jobs")

@@ -48,7 +48,11 @@ class DurableEngine:
             inherited = self._inherited(job)
             with SetWorkflowID(key):
                 told = workflow(key, inherited)
-        except (error.DBOSWorkflowCancelledError, error.DBOSWorkflowConflictIDError) as stopped:
+        except (
+            error.DBOSAwaitedWorkflowCancelledError,  # what DBOS makes of the two others: it looks for an outcome first
+            error.DBOSWorkflowCancelledError,
+            error.DBOSWorkflowConflictIDError,
+        ) as stopped:
             self._rows.check(job.id, job.fence)  # the reason, in our words: another executor has it
             raise StepFailed(f"its attempt {key} was ended from outside: {stopped}") from stopped
         finally:

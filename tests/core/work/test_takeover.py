@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,20 @@ BEAT, DEAD = "0.2", "2.0"
 
 
 class Process:
-    """An executor in a process of its own, and what it has said so far."""
+    """A module of the tests in a process of its own, and what it has said so far; killed where it has not ended."""
 
-    def __init__(self, url: str, name: str) -> None:
-        command = [sys.executable, "-m", "tests.core.work.executor_process", url, name, BEAT, DEAD]
+    def __init__(self, module: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", module, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.said: list[str] = []
         self.hear("started")
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def hear(self, words: str) -> str:
         """Read on until a line holds ``words``; pytest's own time-out ends what never comes."""
@@ -47,14 +54,8 @@ class Process:
         return [line.removeprefix("act ") for line in self.said if line.startswith("act ")]
 
 
-@contextmanager
-def executor(url: str, name: str) -> Iterator[Process]:
-    made = Process(url, name)
-    try:
-        yield made
-    finally:
-        made.process.send_signal(signal.SIGKILL)
-        made.process.communicate()
+def executor(url: str, name: str) -> Process:
+    return Process("tests.core.work.executor_process", url, name, BEAT, DEAD)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
