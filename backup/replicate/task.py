@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -103,7 +103,12 @@ class Follower:
         pause = 0.0
         while not self._stop.wait(pause):
             began = self._parts.clock.boottime_ns()
-            self.turn()
+            try:
+                self.turn()
+            except (RuntimeError, CancelledError):  # of the pool, when it is closed under us
+                if not self._stop.is_set():
+                    raise
+                return
             spent = (self._parts.clock.boottime_ns() - began) / 1e9
             pause = max(TURN_SECONDS - spent, spent * REST_SHARE)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import paramiko
-from paramiko.sftp import CMD_EXTENDED, CMD_EXTENDED_REPLY
+from paramiko.sftp import CMD_EXTENDED, CMD_EXTENDED_REPLY, SFTPError
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.estate.model import Address
@@ -70,7 +70,7 @@ class SftpHost:
         transport, client = self._take(what)
         try:
             yield client
-        except (TimeoutError, EOFError, paramiko.SSHException, ConnectionError) as error:
+        except (TimeoutError, EOFError, paramiko.SSHException, SFTPError, ConnectionError) as error:
             self._drop(transport)
             raise self._silent(what, error) from error
         except OSError as error:
