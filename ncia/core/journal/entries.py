@@ -7,19 +7,14 @@ Times in bodies are RFC 3339 text (``ncia.core.base.clock.to_text``), durations 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ncia.core.journal import entries_people
+from ncia.core.journal.body import Body as Body
+
 Verdict = Literal["up", "degraded", "down", "unknown"]
-
-
-class Body(BaseModel):
-    """Base of all entry bodies: frozen, closed, no silent coercion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-    KIND: ClassVar[str]
-    VERSION: ClassVar[int] = 1
 
 
 # --- the platform itself -----------------------------------------------------------------------------------------
@@ -467,87 +462,6 @@ class SyncRestored(Body):
     unprotected_seconds: float
 
 
-# --- people ------------------------------------------------------------------------------------------------------
-# Secrets are never written: of a session or token the SHA-256 (hex) of what its holder shows stands here.
-
-
-class RequestMade(Body):
-    """What was asked and allowed, written before it is done. ``by`` is who proved to be so; over the unix socket it
-    is who the caller says. ``credential``: the session or token, empty over the unix socket."""
-
-    KIND = "request.made"
-    request: str  # method and path
-    by: str
-    role: str
-    door: Literal["unix", "tcp"]
-    credential: str
-    why: str
-
-
-class SessionOpened(Body):
-    KIND = "session.opened"
-    session: str
-    person: str
-    sha256: str
-    expires_at: str
-    key_fingerprint: str  # of the key that signed in; it ends with that key
-    how: Literal["key", "link"]
-
-
-class SessionClosed(Body):
-    KIND = "session.closed"
-    session: str
-    by: str
-    reason: str
-
-
-class SignInRefused(Body):
-    KIND = "sign-in.refused"
-    source: str  # a network address, or "unix"
-    reason: str
-
-
-class TokenIssued(Body):
-    KIND = "token.issued"
-    token: str
-    name: str
-    role: str
-    agencies: tuple[str, ...]
-    sha256: str
-    expires_at: str
-    by: str
-
-
-class TokenRevoked(Body):
-    KIND = "token.revoked"
-    token: str
-    by: str
-    reason: str
-
-
-class AccountSuspended(Body):
-    KIND = "account.suspended"
-    person: str
-    by: str
-    reason: str
-
-
-class AccountRestored(Body):
-    KIND = "account.restored"
-    person: str
-    by: str
-    reason: str
-
-
-class CertificateRevoked(Body):
-    """Before its time; ``serial`` is hexadecimal."""
-
-    KIND = "certificate.revoked"
-    serial: str
-    by: str
-    reason: str
-
-
 BODIES: tuple[type[Body], ...] = (
     ControllerStarted,
     EstateLoaded,
@@ -586,15 +500,7 @@ BODIES: tuple[type[Body], ...] = (
     LossListed,
     SyncDegraded,
     SyncRestored,
-    RequestMade,
-    SessionOpened,
-    SessionClosed,
-    SignInRefused,
-    TokenIssued,
-    TokenRevoked,
-    AccountSuspended,
-    AccountRestored,
-    CertificateRevoked,
+    *entries_people.BODIES,
 )
 
 VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

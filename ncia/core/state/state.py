@@ -13,15 +13,17 @@ from datetime import datetime
 
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.entries import (
-    AccountSuspended,
     AlertAcked,
     ApprovalGiven,
-    CertificateRevoked,
     ControllerStarted,
     EstateLoaded,
     JournalSworn,
     PlanMade,
     VerdictChange,
+)
+from ncia.core.journal.entries_people import (
+    AccountSuspended,
+    CertificateRevoked,
 )
 from ncia.core.journal.entry import Entry
 from ncia.core.state.accounts import Session, Token

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ncia.core.journal import entry_to_wire
 from ncia.core.journal.entries import (
-    AccountRestored,
-    AccountSuspended,
     AlertAcked,
     ApprovalGiven,
     ApprovalRefused,
@@ -18,7 +16,6 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     Body,
-    CertificateRevoked,
     ControllerStarted,
     EstateLoaded,
     FindingChanged,
@@ -40,26 +37,31 @@ from ncia.core.journal.entries import (
     ProofFailed,
     ProofFinished,
     ProofStarted,
-    RequestMade,
     RunEnded,
     RunMissed,
     RunResumed,
     RunStarted,
     RunStopped,
     RunSworn,
-    SessionClosed,
-    SessionOpened,
-    SignInRefused,
     StepEnded,
     StepIntended,
     StepUndone,
     SyncDegraded,
     SyncRestored,
     TableSum,
-    TokenIssued,
-    TokenRevoked,
     VerdictChange,
     VerdictsChanged,
+)
+from ncia.core.journal.entries_people import (
+    AccountRestored,
+    AccountSuspended,
+    CertificateRevoked,
+    RequestMade,
+    SessionClosed,
+    SessionOpened,
+    SignInRefused,
+    TokenIssued,
+    TokenRevoked,
 )
 from ncia.core.journal.entry import make_entry
 from tests.core.journal.sites import EAST, EPOCH
