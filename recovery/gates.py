@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.estate.model import Estate, Person
-from ncia.core.journal.entries import ApprovalGiven
+from ncia.core.journal.entries_recovery import ApprovalGiven
 from ncia.core.requests.approval import Approval, verify
 from recovery.planned import plan_hash
 from recovery.run import Run, RunState

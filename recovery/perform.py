@@ -20,7 +20,14 @@ import structlog
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SystemId
-from ncia.core.journal.entries import Body, RunEnded, RunStopped, StepEnded, StepIntended, StepUndone
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
+    RunEnded,
+    RunStopped,
+    StepEnded,
+    StepIntended,
+    StepUndone,
+)
 from recovery.engine import Actions, Begin, next_actions, served_systems, to_undo
 from recovery.ports import World
 from recovery.run import Run, RunState

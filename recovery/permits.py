@@ -14,7 +14,13 @@ import structlog
 
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId
-from ncia.core.journal.entries import ApprovalGiven, PlanMade, RunResumed, RunStarted, RunSworn
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    PlanMade,
+    RunResumed,
+    RunStarted,
+    RunSworn,
+)
 from recovery.ports import Journal, Recorded
 
 PERMITS = (PlanMade, ApprovalGiven, RunStarted, RunResumed)

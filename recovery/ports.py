@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate.model import Dataset
-from ncia.core.journal.entries import Body, StrandedTable
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import StrandedTable
 from recovery.fencing.claims import LeaseState
 from recovery.fencing.keys import Epoch, HeldWord, Hold, OpenRun, Sync
 from recovery.receiving.term import Held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal
-from ncia.core.journal.entries import DivergenceListed
+from ncia.core.journal.entries_recovery import DivergenceListed
 from recovery.pair_steps import LOOK_SECONDS, lsn
 from recovery.ports import Patience, Stranded, World
 from recovery.step import Done, Target, until

@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from ncia.core.base.ids import RunId, SiteId
-from ncia.core.journal.entries import (
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
     ApprovalGiven,
     ApprovalRefused,
-    Body,
     PlanMade,
     RunEnded,
     RunResumed,

@@ -21,10 +21,10 @@ from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId, new_id
 from ncia.core.estate.model import Dataset, Estate, System
-from ncia.core.journal.entries import (
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
     ApprovalGiven,
     ApprovalRefused,
-    Body,
     PlanMade,
     RunResumed,
     RunStarted,

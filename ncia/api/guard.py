@@ -19,7 +19,9 @@ from ncia.api.doors import CERTIFICATE, DOOR, RECEIPTS, UNIX, WIRE
 from ncia.api.policy import Rule, methods_of, rule_of
 from ncia.api.ports import Admission
 from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.journal.entries import RequestMade
+from ncia.core.journal.entries_people import (
+    RequestMade,
+)
 from ncia.core.requests.caller import ANONYMOUS, FRONT_DOOR, LOCAL, NOBODY, OWNER, Caller
 from ncia.core.requests.certificates import shown_by
 

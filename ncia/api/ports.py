@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ncia.core.base.ids import AgencyId, SiteId, SystemId
-from ncia.core.journal.entries import RequestMade
+from ncia.core.journal.entries_people import (
+    RequestMade,
+)
 from ncia.core.requests.accounts import Opened
 from ncia.core.requests.caller import Caller
 from ncia.core.requests.certificates import ProcessName

@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId
-from ncia.core.journal.entries import StrandedTable
+from ncia.core.journal.entries_recovery import StrandedTable
 from recovery.actions.dialling import Dialler
 from recovery.ports import Stranded
 

@@ -13,7 +13,8 @@ from ncia.core.base.clock import Clock, from_text, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import AgencyId, SiteId, SystemId
 from ncia.core.estate import Estate
-from ncia.core.journal.entries import Body, LossListed
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import LossListed
 from ncia.core.journal.entry import Entry
 from ncia.core.reports.loss import (
     Compared,

@@ -14,9 +14,8 @@ import uvicorn
 from ncia.api.doors import TCP, Door
 from ncia.core.base.clock import SystemClock
 from tests.api.world import World
-from tests.browser.test_console import WAIT_MS, browser
+from tests.browser.test_console import WAIT_MS
 
-__all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 

@@ -9,7 +9,18 @@ from ncia.core.base.errors import NciaError
 
 def test_every_process_has_a_command() -> None:
     names = {command.name or command.callback.__name__ for command in processes.app.registered_commands}  # type: ignore[union-attr]
-    assert names == {"serve", "warden", "gate", "fence-watch", "agent", "worker", "witness", "fence", "unfence"}
+    assert names == {
+        "serve",
+        "warden",
+        "gate",
+        "fence-watch",
+        "agent",
+        "worker",
+        "receiver",
+        "witness",
+        "fence",
+        "unfence",
+    }
 
 
 @pytest.mark.parametrize("command", ["warden", "gate", "fence-watch", "worker"])

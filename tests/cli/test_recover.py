@@ -25,7 +25,7 @@ from ncia.app.web import unix_socket
 from ncia.cli.recover import app
 from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import SystemId
-from ncia.core.journal.entries import RunSworn
+from ncia.core.journal.entries_recovery import RunSworn
 from ncia.core.requests.accounts import Accounts
 from ncia.core.state import State
 from tests.recovery.scene import LOST, ROOT, SURVIVOR, Scene, estate, keys, return_scene, scene

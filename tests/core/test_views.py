@@ -6,20 +6,22 @@ from datetime import datetime
 from ncia.core.base.ids import SystemId
 from ncia.core.journal.entries import (
     AlertAcked,
-    ApprovalGiven,
     IncidentOpened,
-    PlanMade,
     ProofFailed,
     ProofFinished,
-    RunEnded,
     RunMissed,
+    TableSum,
+)
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    PlanMade,
+    RunEnded,
     RunStarted,
     RunStopped,
     StepEnded,
     StepIntended,
     SyncDegraded,
     SyncRestored,
-    TableSum,
 )
 from ncia.core.views import Active, Live, StatusView, status_view
 from tests.core.story import NORTH, SOUTH, THIRD, Story, at, sample_estate, text

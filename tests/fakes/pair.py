@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import RunId, SiteId, SystemId
-from ncia.core.journal.entries import Body, DivergenceListed, StrandedTable
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
+    DivergenceListed,
+    StrandedTable,
+)
 from recovery.fencing.holds import Holds
 from recovery.fencing.keys import Epoch, epoch_key
 from recovery.ports import CopyFacts, Pair, Stranded

@@ -14,7 +14,11 @@ import pytest
 from ncia.core.base.errors import Unreachable
 from ncia.core.base.ids import SystemId
 from ncia.core.estate import Estate
-from ncia.core.journal.entries import RunEnded, StepEnded, StepIntended
+from ncia.core.journal.entries_recovery import (
+    RunEnded,
+    StepEnded,
+    StepIntended,
+)
 from tests.fakes.world import Killed
 from tests.recovery.scene import LOST, SURVIVOR, Scene, scene
 

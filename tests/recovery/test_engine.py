@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncia.core.base.ids import RunId
-from ncia.core.journal.entries import Body, RunResumed, RunStarted, RunStopped, StepEnded, StepIntended
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    StepEnded,
+    StepIntended,
+)
 from recovery.engine import ATTEMPTS_MAX, BACKOFF_SECONDS, next_actions, to_undo
 from recovery.planned import Plan
 from recovery.run import Run, StepState

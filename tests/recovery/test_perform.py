@@ -16,7 +16,11 @@ from structlog.testing import capture_logs
 
 from ncia.core.base.ids import SystemId
 from ncia.core.journal import Journal, Signer, open_journal
-from ncia.core.journal.entries import RunResumed, RunStopped, StepEnded
+from ncia.core.journal.entries_recovery import (
+    RunResumed,
+    RunStopped,
+    StepEnded,
+)
 from recovery.ports import World
 from recovery.task import RecoveryDesk, Surroundings
 from tests.fakes.world import FakeWorld

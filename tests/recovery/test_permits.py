@@ -11,7 +11,11 @@ import pytest
 
 from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import RunId
-from ncia.core.journal.entries import RunStarted, RunSworn, StepEnded
+from ncia.core.journal.entries_recovery import (
+    RunStarted,
+    RunSworn,
+    StepEnded,
+)
 from recovery.permits import RunPermits
 from tests.fakes.journal import FakeJournal
 from tests.recovery.scene import SURVIVOR, Scene, desk_of, scene

@@ -14,7 +14,13 @@ import pytest
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SystemId
 from ncia.core.estate import Estate
-from ncia.core.journal.entries import DivergenceListed, RunEnded, StepEnded, StepIntended, StepUndone
+from ncia.core.journal.entries_recovery import (
+    DivergenceListed,
+    RunEnded,
+    StepEnded,
+    StepIntended,
+    StepUndone,
+)
 from recovery.sync import standby_names
 from tests.fakes.world import FakeWorld, Killed
 from tests.recovery.scene import LOST, SURVIVOR, Scene, move_scene, return_scene, scene

@@ -11,7 +11,11 @@ import pytest
 from ncia.core.base.errors import Unreachable
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate.model import WithoutPartner
-from ncia.core.journal.entries import Body, SyncDegraded, SyncRestored
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
+    SyncDegraded,
+    SyncRestored,
+)
 from recovery.fencing.claims import Claims
 from recovery.fencing.keys import Sync, SyncMode, site_key
 from recovery.sync import Keeper, Seen, standby_names

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from ncia.core.base.ids import RunId
-from ncia.core.journal.entries import RunResumed, RunStarted
+from ncia.core.journal.entries_recovery import (
+    RunResumed,
+    RunStarted,
+)
 from ncia.core.journal.entry import make_entry
 from recovery.fencing.keys import OpenRun, run_key
 from tests.fakes.journal import FakeJournal

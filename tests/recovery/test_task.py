@@ -10,7 +10,14 @@ import pytest
 from ncia.core.base.errors import NoQuorum, Refusal
 from ncia.core.base.ids import SystemId
 from ncia.core.estate import Estate
-from ncia.core.journal.entries import ApprovalGiven, ApprovalRefused, PlanMade, RunStarted, StepEnded, StepIntended
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    ApprovalRefused,
+    PlanMade,
+    RunStarted,
+    StepEnded,
+    StepIntended,
+)
 from recovery.plan import PlanRefused
 from tests.recovery.scene import LOST, SURVIVOR, Scene, approval, desk_of, keys, scene
 

@@ -15,10 +15,12 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.checkpoint import Checkpoint, Signature
 from ncia.core.journal.entries import (
-    ApprovalGiven,
     JournalSworn,
-    PlanMade,
     PointDeleted,
+)
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    PlanMade,
     RunResumed,
     RunStarted,
     RunSworn,

@@ -22,9 +22,11 @@ from ncia.core.base.ids import AgencyId, PersonId, SiteId, new_id
 from ncia.core.estate.keys import SshKey
 from ncia.core.estate.model import Estate, Person, Role
 from ncia.core.journal.entries import (
+    Body,
+)
+from ncia.core.journal.entries_people import (
     AccountRestored,
     AccountSuspended,
-    Body,
     CertificateRevoked,
     SessionClosed,
     SessionOpened,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import to_text
-from ncia.core.journal.entries import (
+from ncia.core.journal.entries_people import (
     AccountRestored,
     AccountSuspended,
     CertificateRevoked,

@@ -8,8 +8,6 @@ from datetime import datetime
 
 from ncia.core.journal.entries import (
     AlertAcked,
-    ApprovalGiven,
-    ApprovalRefused,
     BackupFailed,
     BackupFinished,
     BackupStarted,
@@ -18,15 +16,19 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentOpened,
     MirrorChanged,
-    PlanMade,
     PointRehashed,
     ProgramCaptured,
     ProgramCompared,
     ProofFailed,
     ProofFinished,
     ProofStarted,
-    RunEnded,
     RunMissed,
+)
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    ApprovalRefused,
+    PlanMade,
+    RunEnded,
     RunResumed,
     RunStarted,
     RunStopped,

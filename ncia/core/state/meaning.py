@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ncia.core.base.clock import from_text, to_text
 from ncia.core.journal.entries import (
     AlertAcked,
-    ApprovalGiven,
-    ApprovalRefused,
     BackupFailed,
     BackupFinished,
     BackupStarted,
     ControllerStarted,
-    DivergenceListed,
     EstateLoaded,
     FindingChanged,
     FindingClosed,
@@ -29,9 +26,7 @@ from ncia.core.journal.entries import (
     IncidentClosed,
     IncidentOpened,
     JournalSworn,
-    LossListed,
     MirrorChanged,
-    PlanMade,
     PointDeleted,
     PointRehashed,
     ProgramCaptured,
@@ -39,8 +34,16 @@ from ncia.core.journal.entries import (
     ProofFailed,
     ProofFinished,
     ProofStarted,
-    RunEnded,
     RunMissed,
+    VerdictsChanged,
+)
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    ApprovalRefused,
+    DivergenceListed,
+    LossListed,
+    PlanMade,
+    RunEnded,
     RunResumed,
     RunStarted,
     RunStopped,
@@ -50,7 +53,6 @@ from ncia.core.journal.entries import (
     StepUndone,
     SyncDegraded,
     SyncRestored,
-    VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry
 from ncia.core.state import accounts

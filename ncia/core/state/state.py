@@ -13,16 +13,20 @@ from datetime import datetime
 
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.entries import (
-    AccountSuspended,
     AlertAcked,
-    ApprovalGiven,
-    CertificateRevoked,
     ControllerStarted,
-    DivergenceListed,
     EstateLoaded,
     JournalSworn,
-    PlanMade,
     VerdictChange,
+)
+from ncia.core.journal.entries_people import (
+    AccountSuspended,
+    CertificateRevoked,
+)
+from ncia.core.journal.entries_recovery import (
+    ApprovalGiven,
+    DivergenceListed,
+    PlanMade,
 )
 from ncia.core.journal.entry import Entry
 from ncia.core.state.accounts import Session, Token

@@ -14,7 +14,7 @@ from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.journal import Entry, Journal, checkpoint_from_note
 from ncia.core.journal.durable import SECOND_PLACE_SECONDS_MAX, TwoOfThree
-from ncia.core.journal.entries import RunStarted
+from ncia.core.journal.entries_recovery import RunStarted
 from ncia.core.journal.entry import entry_from_text
 from ncia.core.journal.kept import AT_ONCE_MAX, KeepAsk, Keeper, Proven, keep_text, read_keep
 from ncia.core.journal.peers import PeerLink

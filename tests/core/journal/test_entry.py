@@ -8,7 +8,8 @@ import pytest
 from ncia.core.base.errors import NciaError
 from ncia.core.journal import entry_from_wire, entry_to_wire
 from ncia.core.journal.canonical import canonical
-from ncia.core.journal.entries import VOCABULARY, PlanMade
+from ncia.core.journal.entries import VOCABULARY
+from ncia.core.journal.entries_recovery import PlanMade
 from ncia.core.journal.entry import Entry, entry_from_text, make_entry
 from ncia.core.journal.tree import leaf_hash
 from tests.core.journal.sites import EAST, EPOCH, said

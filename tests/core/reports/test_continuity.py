@@ -6,13 +6,15 @@ import pytest
 
 from ncia.core.base.ids import SystemId
 from ncia.core.journal.entries import (
-    PlanMade,
     ProofFailed,
     ProofFinished,
+    TableSum,
+)
+from ncia.core.journal.entries_recovery import (
+    PlanMade,
     RunStarted,
     StepEnded,
     StepIntended,
-    TableSum,
 )
 from ncia.core.reports.continuity import ContinuityReport, SystemContinuity, continuity
 from ncia.core.reports.looks import Live

@@ -13,15 +13,17 @@ from ncia.core.journal.entries import (
     AlertAcked,
     Body,
     IncidentClosed,
-    PlanMade,
     ProofFailed,
+    VerdictChange,
+    VerdictsChanged,
+)
+from ncia.core.journal.entries_recovery import (
+    PlanMade,
     RunResumed,
     RunStopped,
     StepEnded,
     StepIntended,
     StepUndone,
-    VerdictChange,
-    VerdictsChanged,
 )
 from ncia.core.journal.entry import Entry, make_entry
 from ncia.core.state import State, fold

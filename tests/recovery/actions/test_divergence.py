@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ncia.core.base.errors import Refusal
-from ncia.core.journal.entries import StrandedTable
+from ncia.core.journal.entries_recovery import StrandedTable
 from recovery.actions.divergence import (
     DIFFERS,
     ONLY_HERE,

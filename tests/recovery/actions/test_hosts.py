@@ -19,7 +19,7 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address
-from ncia.core.journal.entries import StrandedTable
+from ncia.core.journal.entries_recovery import StrandedTable
 from ncia.lab.postgres import DATABASE, ROLES, statements
 from recovery.actions.dialling import Dialler
 from recovery.actions.hosts import HostedCopies, Place

@@ -10,7 +10,13 @@ import pytest
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SiteId, SystemId
-from ncia.core.journal.entries import LossListed, PlanMade, RunStarted, StepEnded, StepIntended
+from ncia.core.journal.entries_recovery import (
+    LossListed,
+    PlanMade,
+    RunStarted,
+    StepEnded,
+    StepIntended,
+)
 from ncia.core.journal.entry import Entry, make_entry
 from ncia.core.state import State
 from recovery.loss.desk import LossDesk, Parts

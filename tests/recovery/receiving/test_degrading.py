@@ -10,7 +10,11 @@ import pytest
 
 from ncia.core.base.clock import SystemClock
 from ncia.core.estate.model import WithoutPartner
-from ncia.core.journal.entries import Body, SyncDegraded, SyncRestored
+from ncia.core.journal.entries import Body
+from ncia.core.journal.entries_recovery import (
+    SyncDegraded,
+    SyncRestored,
+)
 from recovery.actions.postgresql import PostgresDatabases
 from recovery.fencing.claims import Claims
 from recovery.fencing.keys import SyncMode, site_key
