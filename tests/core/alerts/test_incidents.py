@@ -299,7 +299,7 @@ def test_a_mirror_that_its_controller_cannot_carry_on_is_one_incident_with_the_r
 def test_a_mirror_that_failed_before_its_system_moved_here_is_no_fault() -> None:
     moved = replace(CHAIN, active=(SOUTH, *CHAIN.active[1:]))
     evidence = replace(world(moved).evidence(SOUTH), lacks=(Lack("mirror", "s0/papers@south", BROKE, "x"),))
-    assert diagnose(estate_of(moved), evidence, NOW) == ()
+    assert [(d.root, d.members) for d in diagnose(estate_of(moved), evidence, NOW)] == [("home:north", ())]
 
 
 def test_a_store_that_is_down_explains_its_marks_and_its_mirrors() -> None:
