@@ -393,7 +393,7 @@ def test_a_dataset_of_no_estate_and_one_of_the_other_sites_charge_are_told_apart
 
 def test_the_desk_tells_points_proofs_and_jobs_as_json(bench: Bench) -> None:
     desk = Desk(bench.task)
-    asked = desk.prove(None)["jobs"]
+    asked = desk.prove(None, "kim")["jobs"]
     assert [(job["dataset"], job["verb"]) for job in asked] == [
         ("tax/rows", "protect"),
         ("tax1/rows", "protect"),
@@ -407,4 +407,4 @@ def test_the_desk_tells_points_proofs_and_jobs_as_json(bench: Bench) -> None:
     )
     assert [each["state"] for each in told["jobs"]] == ["succeeded"] * 3
     assert told["datasets"][0]["source_site"] == EAST
-    assert desk.run(DATASET)["jobs"][0]["verb"] == "protect"
+    assert desk.run(DATASET, "kim")["jobs"][0]["verb"] == "protect"
