@@ -299,7 +299,10 @@ def _settled(estate: Estate, evidence: Evidence, fault: Fault, behind: frozenset
     hesitant = {site for site in evidence.vantages if site not in vouching}
     kind, name, _ = parts(fault.root)
     if kind == "site" and fault.cause == "site-lost":
-        # whoever could still contradict has to have made up its mind; the lost site itself is not asked
+        # Whoever could still contradict has to have made up its mind; the lost site itself is not asked. Who hears
+        # nobody but itself is more likely cut off, which etcd's silence shows a little later.
+        if vouching <= {evidence.site}:
+            return False
         others = [v for v in evidence.vantages if v != name]
         return not any(fault.root in evidence.vantages[v].doubts for v in others) and not (hesitant - {SiteId(name)})
     age = SILENCE_SETTLES_SECONDS if fault.cause == "agent-silent" else SETTLE_SECONDS
