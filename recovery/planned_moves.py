@@ -188,7 +188,8 @@ def _notes(
     told: dict[bool, Callable[[], list[str]]] = {
         True: lambda: [
             f"what the old primaries at {wanted.site} committed and {giving} never had is listed, with its rows, "
-            "before anything is rewound; then it is thrown away there",
+            "before anything is rewound; then it is thrown away there; "
+            f"documents that only {wanted.site} holds are listed too, and stay",
             f"every system is protected by {wanted.site} again before it moves",
         ],
         False: lambda: _far(estate, moves[0], wanted.site, giving),

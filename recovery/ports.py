@@ -20,6 +20,7 @@ from ncia.core.journal.entries_recovery import StrandedTable
 from recovery.fencing.claims import LeaseState
 from recovery.fencing.keys import Epoch, HeldWord, Hold, OpenRun, Sync
 from recovery.receiving.term import Held
+from recovery.stranded_documents import DocumentLists
 
 
 class Recorded(Protocol):
@@ -343,11 +344,13 @@ class Copies(Protocol):
 
 @dataclass(frozen=True)
 class Pair:
-    """What a planned move needs, for which both sites must live. ``there``: the other site's servers."""
+    """What a planned move needs, for which both sites must live. ``there``: the other site's servers; ``documents``:
+    lists of those that only one site holds."""
 
     holds: Holds
     there: Databases
     copies: Copies
+    documents: DocumentLists
 
 
 @dataclass(frozen=True)

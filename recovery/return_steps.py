@@ -4,31 +4,39 @@ from __future__ import annotations
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal
-from ncia.core.journal.entries_recovery import DivergenceListed
+from ncia.core.journal.entries_recovery import DivergenceListed, DocumentsStranded
+from recovery.fencing.keys import Epoch
 from recovery.pair_steps import LOOK_SECONDS, lsn
 from recovery.ports import Patience, Stranded, World
 from recovery.step import Done, Target, until
+from recovery.stranded_documents import StrandedDocuments
 from recovery.sync import NOBODY, standby_names
 from recovery.system_steps import demand_permit
 
 
 def is_listed(world: World, target: Target, patience: Patience) -> Done | None:
-    found = world.both.copies.stranded_listed(target.system, target.run)
-    return None if found is None else _listed(target, found)
+    rows = world.both.copies.stranded_listed(target.system, target.run)
+    documents = world.both.documents.stranded_listed(target.system, target.run)
+    return None if rows is None or documents is None else _listed(target, rows, documents)
 
 
 def list_stranded(world: World, target: Target, patience: Patience) -> Done:
-    """What the old primary committed beyond the fork, acknowledged or not, before anything touches its files."""
-    demand_elsewhere(world, target, f"list what is stranded of {target.system} at {target.site}")
+    """What the old primary committed beyond the fork, acknowledged or not, before anything touches its files; and the
+    documents that only the stores here hold. Rows that this run has listed are not listed again."""
+    now = demand_elsewhere(world, target, f"list what is stranded of {target.system} at {target.site}")
     copies = world.both.copies
     old = copies.facts(target.system, target.site)
     if old.running and not old.standby:
         copies.stop(target.system, target.site)  # a primary that nobody may use; its files must stand still
-    return _listed(target, copies.list_stranded(target.system, target.site, target.lost_site, target.run))
+    rows = copies.stranded_listed(target.system, target.run)
+    if rows is None:
+        rows = copies.list_stranded(target.system, target.site, target.lost_site, target.run)
+    stranded = world.both.documents.list_stranded
+    return _listed(target, rows, stranded(target.system, target.site, target.lost_site, target.run, now.run))
 
 
-def _listed(target: Target, found: Stranded) -> Done:
-    entry = DivergenceListed(
+def _listed(target: Target, found: Stranded, documents: StrandedDocuments) -> Done:
+    rows_listed = DivergenceListed(
         run=target.run,
         system=target.system,
         site=target.site,
@@ -41,11 +49,30 @@ def _listed(target: Target, found: Stranded) -> Done:
         evidence=found.evidence,
         sha256=found.sha256,
     )
+    span = documents.span
+    documents_listed = DocumentsStranded(
+        run=target.run,
+        system=target.system,
+        site=target.site,
+        new_site=target.lost_site,
+        since=to_text(span.since) if span.since else "",
+        until=to_text(span.until) if span.until else "",
+        documents=documents.documents,
+        size_bytes=documents.size_bytes,
+        evidence=documents.evidence,
+        sha256=documents.sha256,
+    )
     if not found.timeline:
-        told = "no old primary here: nothing can be stranded"
+        told = "no old primary here: no rows can be stranded"
     else:
         told = f"{found.rows} rows of {found.transactions} transactions beyond {found.fork_lsn} stand only here"
-    return Done(told, {"stranded_rows": found.rows, "transactions": found.transactions}, (entry,))
+    measured = {
+        "stranded_rows": found.rows,
+        "transactions": found.transactions,
+        "stranded_documents": documents.documents,
+    }
+    told += f"; {documents.documents} documents stand only here"
+    return Done(told, measured, (rows_listed, documents_listed))
 
 
 def is_rewound(world: World, target: Target, patience: Patience) -> Done | None:
@@ -59,7 +86,7 @@ def rewind(world: World, target: Target, patience: Patience) -> Done:
     """Irreversible: only what is listed, and only while the majority says that the other site has the system."""
     what = f"rewind {target.system} at {target.site}"
     demand_elsewhere(world, target, what)
-    if world.both.copies.stranded_listed(target.system, target.run) is None:
+    if is_listed(world, target, patience) is None:
         raise Refusal("recovery.not-listed", what, "what is stranded there is not listed", "make a new plan")
     right = demand_permit(world, target, what)
     how = world.both.copies.rewind(target.system, target.site, target.lost_site, target.run)
@@ -135,7 +162,7 @@ def make_synchronous(world: World, target: Target, patience: Patience) -> Done:
     return until(look, lambda: "the reload has not come through", what, target, patience, LOOK_SECONDS)
 
 
-def demand_elsewhere(world: World, target: Target, what: str) -> None:
+def demand_elsewhere(world: World, target: Target, what: str) -> Epoch:
     """The precondition of touching an old primary: the majority says, now, that the other site has the system."""
     found = world.claims.epochs().get(target.system)
     if found is None or (found.site, found.epoch) != (target.lost_site, target.epoch - 1):
@@ -143,3 +170,4 @@ def demand_elsewhere(world: World, target: Target, what: str) -> None:
         planned = f"{target.epoch - 1} at {target.lost_site}"
         why = f"it is not where it was when the plan was made: {where}, planned was {planned}"
         raise Refusal("recovery.epoch-moved", what, why, "make a new plan")
+    return found

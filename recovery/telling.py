@@ -124,6 +124,7 @@ def _system_json(run: Run, system: str, served: bool) -> dict[str, Any]:
         "unprotected_since": run.step(f"{system}/clear_synchronous").measured.get("unprotected_since"),
         "protected_since": run.step(f"{system}/make_synchronous").measured.get("protected_since"),
         "stranded_rows": run.step(f"{system}/list_stranded").measured.get("stranded_rows"),
+        "stranded_documents": run.step(f"{system}/list_stranded").measured.get("stranded_documents"),
         "pause_seconds": _pause_seconds(run, system),
     }
 

@@ -396,6 +396,8 @@ def recovery_desk(
     from recovery.task import RecoveryDesk, Surroundings
 
     site = settings.site
+    stores = DocumentStores(estate, site, settings.secrets)
+    closing.callback(stores.close)
     permits = RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site)
     journal.subscribe(permits.foresee)
     world = World(
@@ -406,8 +408,8 @@ def recovery_desk(
         traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
         receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
         permits=permits,
-        marks=DocumentMarks(site, DocumentStores(estate, site, settings.secrets).of),
-        pair=pair_of(settings, estate, closing),
+        marks=DocumentMarks(site, stores.of),
+        pair=pair_of(settings, estate, stores, state, closing),
     )
     runbooks = Path(str(resources.files("runbooks")))
     watching = EntryOutages(site, lambda: state.snapshot().verdicts)

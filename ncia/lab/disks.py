@@ -1,10 +1,11 @@
-"""The disks of a dark site, read by the lab's own means: what every database there held when the power went."""
+"""The disks of a dark site, read by the lab's own means: what databases and stores there held when the power went."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import System
+from ncia.core.work.documents import is_own
 from ncia.lab.apps.definition import CONTENT, SCHEMA
 from ncia.lab.lab import Lab
+from ncia.lab.layout import Layout
 from ncia.lab.namespaces import as_database_user
 from ncia.lab.segments import POSTMASTER_PID
 
@@ -39,6 +42,28 @@ def acts_at(lab: Lab, estate: Estate, site: SiteId, place: Path) -> dict[str, Ma
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = pool.map(lambda system: _acts(system, site, place, tools), systems)
     return {system.id: acts for system, acts in zip(systems, found, strict=True)}
+
+
+def documents_only_at(layout: Layout, estate: Estate, site: SiteId) -> dict[str, dict[str, str]]:
+    """By system at home at ``site``: the name and SHA-256 (hex) of every document that lies there and not, or with
+    other bytes, at the other site. True of a moment at which neither side is mirrored into the other."""
+    found: dict[str, dict[str, str]] = {}
+    for system in estate.at_home(site):
+        found[system.id] = {}
+        for dataset in system.documents:
+            here, there = (layout.documents(dataset.documents[each]) for each in (site, estate.peer_of(site)))
+            found[system.id].update(_only_in(here, there))
+    return found
+
+
+def _only_in(here: Path, there: Path) -> Iterator[tuple[str, str]]:
+    for file in here.rglob("*"):
+        name = str(file.relative_to(here))
+        if is_own(name) or not file.is_file():
+            continue
+        content, other = file.read_bytes(), there / name
+        if not other.is_file() or other.read_bytes() != content:
+            yield name, hashlib.sha256(content).hexdigest()
 
 
 def _acts(system: System, site: SiteId, place: Path, tools: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Nothing may be lost in either direction, and everything stranded must be listed. What is stranded is found a second time
 by other means: the lab keeps a copy of the dark site's disks, starts each database of it alone, and looks for every act
-in it that the final rows do not have.
+in it that the final rows do not have, and for every document on it that the other site does not have.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ncia.cli.client import Api
@@ -44,10 +44,10 @@ BACKUPS = ("missed-run", "proof-failed")  # what a dark site did not back up is 
 
 @dataclass(frozen=True)
 class HomecomingOutcome(Outcome):
-    """``stranded_listed``: rows that the platform listed before it rewound; ``stranded_acts``: acts that the lab found
-    on the dark site's disks and not in the final rows. ``protected_again_seconds``: from the return of the site until
-    every system was home, with a copy that follows and waits where it is promised. ``pause_seconds``: per system,
-    between the last act acknowledged away and the first at home."""
+    """``stranded_listed``: rows and documents that the platform listed before it rewound; ``stranded_acts``: acts that
+    the lab found on the dark site's disks and not in the final rows. ``protected_again_seconds``: from the return of
+    the site until every system was home, with a copy that follows and waits where it is promised. ``pause_seconds``:
+    per system, between the last act acknowledged away and the first at home."""
 
     stranded_listed: int = 0
     stranded_acts: int = 0
@@ -71,11 +71,28 @@ class Away:
 
 @dataclass(frozen=True)
 class Home:
-    """``returned`` is of the monotonic clock; ``kept`` are the disks as they were when the power went."""
+    """``returned`` is of the monotonic clock; ``kept`` are the disks as they were when the power went, ``documents`` by
+    system what only they held (name to SHA-256)."""
 
     returned: float
     protected_seconds: float | None
     kept: Path
+    documents: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the platform listed of one system. ``ids``: whatever stands in a listed row, an act's id among it;
+    ``documents``: path and SHA-256."""
+
+    rows: int = 0
+    ids: frozenset[str] = frozenset()
+    documents: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def acts_of_documents(self) -> frozenset[str]:
+        """The hosted systems call a document by its act."""
+        return frozenset(PurePosixPath(path).stem for path, _ in self.documents)
 
 
 class Homecoming(Exercise):
@@ -91,6 +108,7 @@ class Homecoming(Exercise):
         away = self._judge_away(estate, recovered)
         kept = self.lab.home / "dark-disks"
         disks.keep(self.lab.layout.site(self.lost), kept)
+        documents = disks.documents_only_at(self.lab.layout, estate, self.lost)
         try:
             self._begin_load()
             returned = time.monotonic()
@@ -99,7 +117,7 @@ class Homecoming(Exercise):
             linger(time.monotonic() + LOAD_AFTER_SECONDS)
             self.lab.stop(CITIZENS, "load")
             self._cli(self.lost, "report", "continuity")
-            return self._home_outcome(estate, recovered, away, run, Home(returned, protected, kept))
+            return self._home_outcome(estate, recovered, away, run, Home(returned, protected, kept, documents))
         finally:
             shutil.rmtree(kept, ignore_errors=True)
 
@@ -170,10 +188,12 @@ class Homecoming(Exercise):
         dsns = databases_at(estate, active, passfiles)
         listed, truth = self._listed(), disks.acts_at(self.lab, estate, self.lost, home.kept)
         stranded = {s: missing(truth[s], surviving(dsns[s], list(truth[s]))) for s in truth}
-        self._demand_listed(stranded, away, listed)
+        self._demand_listed(stranded, home.documents, away, listed)
         lost_home = sum(self._lost_on_the_way(s, acts, surviving(dsns[s], ids(acts, s)), away) for s in active)
-        count = sum(entry["rows"] for entry in listed.values())
-        self.tell(f"{count} stranded rows listed; the disks hold {sum(map(len, stranded.values()))} stranded acts")
+        count = sum(each.rows + len(each.documents) for each in listed.values())
+        acts_there, documents_there = (sum(map(len, of.values())) for of in (stranded, home.documents))
+        told = f"the disks hold {acts_there} stranded acts and {documents_there} documents that only they hold"
+        self.tell(f"{count} stranded rows and documents listed; {told}")
         journals = [str(self.lab.settings(site).state / "journal.db") for site in estate.centres]
         verified = [self._cli(self.lost, "journal", "verify", journal) for journal in journals]
         moved = [s.id for s in estate.at_home(self.lost)]
@@ -186,7 +206,7 @@ class Homecoming(Exercise):
             wall_seconds=round(time.monotonic() - self.began, 1),
             failures=tuple(self.failures),
             stranded_listed=count,
-            stranded_acts=sum(map(len, stranded.values())),
+            stranded_acts=acts_there,
             protected_again_seconds=home.protected_seconds,
             failback_seconds=run_seconds(run),
             failback_lost_acked=lost_home,
@@ -212,14 +232,19 @@ class Homecoming(Exercise):
         away = self.lab.estate().peer_of(self.lost)
         return rto_seconds(sorted(acked, key=lambda a: a.known_monotonic or a.sent_monotonic), away)
 
-    def _listed(self) -> dict[str, dict[str, Any]]:
-        """By system: the journal's list, with the ids in the rows of its evidence."""
-        settings = self.lab.settings(self.lost)
-        found: dict[str, dict[str, Any]] = {}
+    def _listed(self) -> dict[str, Listed]:
+        """By system: the journal's lists, with what stands in their evidence."""
+        state = self.lab.settings(self.lost).state
+        found: dict[str, Listed] = {}
         for entry in self._entries("divergence.listed"):
             body = entry["body"]
-            rows = json.loads((settings.state / body["evidence"]).read_text())["rows"]
-            found[body["system"]] = {**body, "ids": {str(value) for row in rows for value in row["row"].values()}}
+            rows = json.loads((state / body["evidence"]).read_text())["rows"]
+            found[body["system"]] = Listed(body["rows"], frozenset(str(v) for row in rows for v in row["row"].values()))
+        for entry in self._entries("documents.stranded"):
+            body = entry["body"]
+            told = json.loads((state / body["evidence"]).read_text())["documents"]
+            documents = frozenset((each["path"], each["sha256"]) for each in told)
+            found[body["system"]] = replace(found.get(body["system"], Listed()), documents=documents)
         return found
 
     def _entries(self, kind: str) -> list[Mapping[str, Any]]:
@@ -230,19 +255,31 @@ class Homecoming(Exercise):
         return found
 
     def _demand_listed(
-        self, stranded: Mapping[str, set[str]], away: Away, listed: Mapping[str, Mapping[str, Any]]
+        self,
+        stranded: Mapping[str, set[str]],
+        documents: Mapping[str, Mapping[str, str]],
+        away: Away,
+        listed: Mapping[str, Listed],
     ) -> None:
-        """Every act that the dark disks hold and the final rows do not is in the platform's list, and so is every
-        acknowledged one that the loss cost."""
         for system, found in stranded.items():
             if system not in listed:
                 self.failures.append(f"{system}: nothing was listed before it was rewound")
-            unseen = found - listed.get(system, {}).get("ids", set())
-            if unseen:
-                self.failures.append(f"{system}: {len(unseen)} stranded acts are on its old disks and not in the list")
-            lost = away.lost.get(system, frozenset()) - listed.get(system, {}).get("ids", set())
-            if lost:
-                self.failures.append(f"{system}: {len(lost)} acts that the loss cost are not listed as stranded")
+            lost = away.lost.get(system, frozenset())
+            self.failures += unlisted(system, found, documents[system], lost, listed.get(system, Listed()))
+
+
+def unlisted(
+    system: str, acts: Set[str], documents: Mapping[str, str], lost: Set[str], listed: Listed
+) -> tuple[str, ...]:
+    """Why a list is not whole. Every act that the dark disks hold and the final rows do not is in it, with its rows;
+    every document that only those disks held is in it; and so is every acknowledged act that the loss cost, by its rows
+    or by its document: an act may have lost only one of the two."""
+    told = {
+        "stranded acts are on its old disks and not in the list": acts - listed.ids,
+        "documents are on its old disks alone and not in the list": set(documents.items()) - listed.documents,
+        "acts that the loss cost are not listed as stranded": lost - listed.ids - listed.acts_of_documents,
+    }
+    return tuple(f"{system}: {len(unseen)} {sentence}" for sentence, unseen in told.items() if unseen)
 
 
 def ids(acts: Sequence[Act], system: str) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.journal.entries_recovery import StrandedTable
 from recovery.actions.dialling import Dialler
+from recovery.actions.evidence import keep_durably
 from recovery.ports import Stranded
 
 FOLDER = "evidence"
@@ -158,19 +158,9 @@ class Divergence:
     def keep(self, system: SystemId, run: RunId, found: Stranded, rows: Sequence[Mapping[str, Any]] = ()) -> Stranded:
         """Durable when it returns; the file is whole or is not there."""
         path = self._path(system, run)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = {**asdict(found), "tables": [t.model_dump() for t in found.tables], "run": run, "system": system}
         text = json.dumps({**told, "rows": list(rows)}, ensure_ascii=False, indent=1, sort_keys=True)
-        fresh = path.with_suffix(".new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        keep_durably(path, text.encode())
         return self._sealed(path, found)
 
     def kept(self, system: SystemId, run: RunId) -> Stranded | None:

@@ -15,11 +15,13 @@ from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.journal.entries import Body
 from ncia.core.journal.entries_recovery import (
     DivergenceListed,
+    DocumentsStranded,
     StrandedTable,
 )
 from recovery.fencing.holds import Holds
 from recovery.fencing.keys import Epoch, epoch_key
 from recovery.ports import CopyFacts, Pair, Stranded
+from recovery.stranded_documents import Span, StrandedDocuments
 from recovery.sync import standby_names
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class PairSide:
         self.acked: dict[SystemId, tuple[int, int]] = {}
         self.planned = False  # positions are those of the histories here
         self.listed: dict[tuple[SystemId, RunId], Stranded] = {}
+        self.listed_documents: dict[tuple[SystemId, RunId], StrandedDocuments] = {}
         self.journalled: Callable[[], Iterable[Body]] = lambda: ()
 
     def take_over(self, by: SiteId, stranded: int = 2) -> None:
@@ -118,7 +121,7 @@ class PairSide:
             raise LawBroken(f"{system}: acknowledged {self.acked[system]}, lost at {server.branch}, {server.length}")
 
     def ports(self, there: Any) -> Pair:
-        return Pair(holds=_Holds(self), there=there, copies=_Copies(self))
+        return Pair(holds=_Holds(self), there=there, copies=_Copies(self), documents=_Documents(self))
 
 
 class _Holds:
@@ -188,8 +191,13 @@ class _Copies:
 
     def rewind(self, system: SystemId, site: SiteId, source: SiteId, run: RunId) -> str:
         server = self._server("rewind", system, site)
-        written = [b for b in self._side.journalled() if isinstance(b, DivergenceListed)]
-        if not any((body.run, body.system, body.site) == (run, system, site) for body in written):
+        written = {
+            type(body)
+            for body in self._side.journalled()
+            if isinstance(body, DivergenceListed | DocumentsStranded)
+            and (body.run, body.system, body.site) == (run, system, site)
+        }
+        if written != {DivergenceListed, DocumentsStranded}:
             raise LawBroken(f"{system} is rewound at {site} before the journal holds what is stranded there")
         if server.alive or self._world.claims.epochs()[system].site != source:
             raise LawBroken(f"{system} is rewound at {site}: it runs, or {source} does not have it")
@@ -215,6 +223,30 @@ class _Copies:
     def stranded_listed(self, system: SystemId, run: RunId) -> Stranded | None:
         self._world.call(f"copies.stranded_listed({system})")
         return self._side.listed.get((system, run))
+
+
+class _Documents:
+    """Lists as the stores' adapter makes them, of one document a system."""
+
+    def __init__(self, side: PairSide) -> None:
+        self._side = side
+        self._world = side.world
+
+    def list_stranded(
+        self, system: SystemId, site: SiteId, active: SiteId, run: RunId, taken_by: str
+    ) -> StrandedDocuments:
+        self._world.call(f"documents.list_stranded({system}@{site} since {taken_by})")
+        for each in (site, active):
+            if not self._world.sides[each].alive:
+                raise Unreachable("documents.unreachable", f"list {system}", f"the store at {each} is silent")
+        found = StrandedDocuments(Span(), 1, 2048, f"evidence/{run}/{system}.documents.json", "00ff")
+        self._side.listed_documents[system, run] = found
+        self._world.done(f"documents.list_stranded({system})")
+        return found
+
+    def stranded_listed(self, system: SystemId, run: RunId) -> StrandedDocuments | None:
+        self._world.call(f"documents.stranded_listed({system})")
+        return self._side.listed_documents.get((system, run))
 
 
 def lsn(length: int) -> str:

@@ -16,6 +16,7 @@ from ncia.core.base.ids import SystemId
 from ncia.core.estate import Estate
 from ncia.core.journal.entries_recovery import (
     DivergenceListed,
+    DocumentsStranded,
     RunEnded,
     StepEnded,
     StepIntended,
@@ -77,6 +78,8 @@ def demand_home(stage: Scene) -> None:
     assert world.etcd.prefix("/ncia/holds/") == world.etcd.prefix("/ncia/words/") == ()
     listed = [(body.system, body.rows) for body in stage.journal.bodies(DivergenceListed)]
     assert sorted(listed) == sorted((s.id, 2) for s in world.estate.at_home(LOST))
+    documents = [(body.system, body.documents) for body in stage.journal.bodies(DocumentsStranded)]
+    assert sorted(documents) == sorted((s.id, 1) for s in world.estate.at_home(LOST))
     finished: set[str] = set()
     for entry in stage.journal.merged():
         if isinstance(entry.body, StepIntended):
@@ -102,6 +105,7 @@ def test_the_plan_of_a_return_says_what_will_happen_and_that_nothing_is_lost() -
     assert {m["loss"]["how"] for m in told["plan"]["moves"]} == {"planned"}
     assert {m["loss"]["seconds"] for m in told["plan"]["moves"]} == {0.0}
     assert any("is listed, with its rows, before anything is rewound" in note for note in told["plan"]["notes"])
+    assert any(f"documents that only {LOST} holds are listed too, and stay" in note for note in told["plan"]["notes"])
     assert any("citizens wait about" in note for note in told["plan"]["notes"])
     assert told["plan"]["expected_seconds"] > 0
 
@@ -245,6 +249,25 @@ def test_a_hold_whose_layer_died_lapses_and_the_system_is_served_where_it_is() -
     assert served_at(stage.world, SHARE) == []
     stage.world.live(125)
     assert served_at(stage.world, SHARE) == [SURVIVOR]
+
+
+def test_a_store_of_documents_that_is_silent_stops_the_return_before_the_rewind_and_the_rows_are_listed_once() -> None:
+    stage = return_scene(change=few)
+    told = stopped_at(stage, "documents.list_stranded(share")
+    assert [s["system"] for s in told["systems"] if s["state"] == "failed"] == ["share"]
+    assert not [call for call in stage.world.calls if call.startswith("copies.rewind(share")]
+    assert not [b for b in stage.journal.bodies(DocumentsStranded) if b.system == SHARE]
+    stage.desk.resume(told["run"], "kim")
+    demand_home(stage)
+    assert len([call for call in stage.world.calls if call.startswith("copies.list_stranded(share")]) == 1
+
+
+def test_documents_are_compared_since_the_run_by_which_the_other_site_has_the_system() -> None:
+    stage = return_scene(change=few)
+    carry_on(stage)
+    asked = {call for call in stage.world.calls if call.startswith("documents.list_stranded")}
+    assert asked == {f"documents.list_stranded({s}@{LOST} since run-of-the-loss)" for s in (SHARE, HOMETAX)}
+    assert {s["stranded_documents"] for s in stage.desk.runs()[0]["systems"]} == {1}
 
 
 # --- who may not ------------------------------------------------------------------------------------------------------

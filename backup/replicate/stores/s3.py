@@ -123,7 +123,7 @@ class S3Bucket:
             for page in self._pages(prefix):
                 for each in page.get("Contents", ()):
                     name = str(each["Key"])
-                    if is_own(name):
+                    if is_own(name.removeprefix(prefix)):
                         continue
                     if fault_of(name):
                         refused.append(name)
@@ -132,7 +132,7 @@ class S3Bucket:
                     documents.append(Seen(name, int(each["Size"]), moment, _tag(each.get("ETag"))))
                 for each in page.get("CommonPrefixes", ()):
                     name = str(each["Prefix"]).rstrip("/")
-                    if not is_own(name):
+                    if not is_own(name.removeprefix(prefix)):
                         (refused if fault_of(name) else folders).append(name)
         return Folder(tuple(documents), tuple(sorted(folders)), tuple(sorted(refused)))
 

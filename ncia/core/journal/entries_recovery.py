@@ -182,6 +182,25 @@ class DivergenceListed(Body):
     sha256: str
 
 
+class DocumentsStranded(Body):
+    """The documents that a returned site holds and the active one lacks, or has with other bytes, listed before
+    anything is rewound. ``since`` and ``until`` bound when they can have come to be; empty: without that bound.
+    ``evidence``: the file with paths, sizes and hashes, relative to the site's state folder, and its SHA-256 (hex);
+    it is there also where there are none."""
+
+    KIND = "documents.stranded"
+    run: str
+    system: str
+    site: str  # the returned one
+    new_site: str  # where the system is active
+    since: str
+    until: str
+    documents: int
+    size_bytes: int
+    evidence: str
+    sha256: str
+
+
 BODIES: tuple[type[Body], ...] = (
     PlanMade,
     ApprovalGiven,
@@ -198,4 +217,5 @@ BODIES: tuple[type[Body], ...] = (
     SyncDegraded,
     SyncRestored,
     DivergenceListed,
+    DocumentsStranded,
 )

@@ -41,6 +41,7 @@ from ncia.core.journal.entries_recovery import (
     ApprovalGiven,
     ApprovalRefused,
     DivergenceListed,
+    DocumentsStranded,
     LossListed,
     PlanMade,
     RunEnded,
@@ -319,6 +320,10 @@ def divergence_listed(state: State, entry: Entry, body: DivergenceListed) -> Non
     state.divergences = {**state.divergences, body.system: body}
 
 
+def documents_stranded(state: State, entry: Entry, body: DocumentsStranded) -> None:
+    state.stranded_documents = {**state.stranded_documents, body.system: body}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ControllerStarted.KIND: controller_started,
     EstateLoaded.KIND: estate_loaded,
@@ -358,6 +363,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     SyncDegraded.KIND: sync_degraded,
     SyncRestored.KIND: sync_restored,
     DivergenceListed.KIND: divergence_listed,
+    DocumentsStranded.KIND: documents_stranded,
     **accounts.MEANING,
 }
 

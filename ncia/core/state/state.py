@@ -26,6 +26,7 @@ from ncia.core.journal.entries_people import (
 from ncia.core.journal.entries_recovery import (
     ApprovalGiven,
     DivergenceListed,
+    DocumentsStranded,
     PlanMade,
 )
 from ncia.core.journal.entry import Entry
@@ -72,6 +73,7 @@ class State:
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     runs: Mapping[str, Run] = field(default_factory=dict)
     divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list
+    stranded_documents: Mapping[str, DocumentsStranded] = field(default_factory=dict)  # by system: the newest list
     sessions: Mapping[str, Session] = field(default_factory=dict)  # by SHA-256 of its secret: those that hold
     tokens: Mapping[str, Token] = field(default_factory=dict)  # by SHA-256 of its secret
     suspended: Mapping[str, AccountSuspended] = field(default_factory=dict)  # by person

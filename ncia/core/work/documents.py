@@ -71,7 +71,7 @@ class Documents(Protocol):
 
     def look(self, folder: str) -> Folder:
         """What lies directly in ``folder`` (empty: the root); an empty folder where there is none. Names with a part
-        that begins with a dot are the store's or the platform's own, and left out."""
+        below ``folder`` that begins with a dot are the store's or the platform's own, and left out."""
         ...
 
     def close(self) -> None: ...

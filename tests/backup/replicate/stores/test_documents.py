@@ -70,6 +70,15 @@ def test_a_folder_shows_its_documents_and_folders_and_nothing_of_the_platforms_o
     assert "shelf" in stand.store.look("").folders
 
 
+def test_the_platforms_own_folder_is_shown_to_whoever_asks_for_it_by_name(stand: Stand) -> None:
+    for name in ("own/.ncia/aside/1/a/b", "own/.ncia/canary", "own/.ncia/.half"):
+        stand.store.put(name, b"x")
+    seen = stand.store.look("own/.ncia")
+    assert [each.name for each in seen.documents] == ["own/.ncia/canary"]
+    assert seen.folders == ("own/.ncia/aside",)
+    assert stand.store.look("own/.ncia/aside").folders == ("own/.ncia/aside/1",)
+
+
 def test_names_in_hangul_are_names(stand: Stand) -> None:
     stand.store.put("문서/민원 1.txt", b"hangul")
     assert stand.store.get("문서/민원 1.txt") == b"hangul"
