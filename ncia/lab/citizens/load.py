@@ -136,8 +136,10 @@ async def run(estate: Estate, file: Path, rate_scale: float, seed: int) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     ledger = Ledger(file)
     durable = asyncio.create_task(ledger.keep_durable())
+    # Whoever comes back acts anew: an act sent again is refused, and no citizen sends the same one twice.
+    life = file.stat().st_size
     crowd = [
-        Citizens(system, rate_of(system) * rate_scale, ledger, random.Random(f"{seed}/{system.id}"))
+        Citizens(system, rate_of(system) * rate_scale, ledger, random.Random(f"{seed}/{life}/{system.id}"))
         for system in estate.systems.values()
     ]
     try:
