@@ -105,17 +105,38 @@ class _Line:
         self._client: paramiko.SSHClient | None = None
 
     def open(self) -> paramiko.Channel:
-        """A session, on the kept connection or on a new one; raises :class:`Unreachable`."""
-        with self._lock:
-            transport = self._client.get_transport() if self._client is not None else None
-            if transport is None or not transport.is_active():
-                self._hang_up()
-                transport = self._connect()
+        """A session, on the kept connection or on a new one; raises :class:`Unreachable`.
+
+        A kept connection may turn out to be dead only now. Nothing has been asked of the host yet, so that costs one
+        more try."""
+        transport, kept = self._transport()
         try:
             return transport.open_session(timeout=CONNECT_SECONDS)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            self.drop()
+            self._drop_if(transport)
+            if not kept:
+                raise _silent(self.host, "a session", error) from error
+        transport, _ = self._transport()
+        try:
+            return transport.open_session(timeout=CONNECT_SECONDS)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            self._drop_if(transport)
             raise _silent(self.host, "a session", error) from error
+
+    def _transport(self) -> tuple[paramiko.Transport, bool]:
+        """The connection, and whether it was kept from before."""
+        with self._lock:
+            transport = self._client.get_transport() if self._client is not None else None
+            if transport is not None and transport.is_active():
+                return transport, True
+            self._hang_up()
+            return self._connect(), False
+
+    def _drop_if(self, transport: paramiko.Transport) -> None:
+        """Unless another thread has a new connection by now."""
+        with self._lock:
+            if self._client is not None and self._client.get_transport() is transport:
+                self._hang_up()
 
     def drop(self) -> None:
         with self._lock:

@@ -205,6 +205,7 @@ def test_a_frozen_machine_acknowledges_nothing_on_waking_and_its_database_is_sto
     warden.thaw()
     assert flight.result().startswith("error:")
     assert watch.said("the lease has run out and the gate has not spoken")
+    until(lambda: watch.said("stopped a postmaster"), "fence-watch says so, which it does after the act")
     stopped = [event for event in watch.events() if event["event"] == "stopped a postmaster"]
     assert [(event["system"], event["how"]) for event in stopped] == [(TAX, "quit")]
 
