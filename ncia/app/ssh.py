@@ -24,6 +24,7 @@ KEEPALIVE_SECONDS = 10
 COMMANDS_AT_ONCE_MAX = 8  # a host's sshd allows 10 sessions on a connection by default
 TIMED_OUT = (124, 137)  # what timeout(1) ends with
 CHUNK_BYTES = 64 * 1024
+WAKE_SECONDS = 0.25  # paramiko tells of two streams through one pipe, and may lose a word when both come at once
 
 
 class SshRemote:
@@ -223,7 +224,7 @@ def _converse(
             left = deadline - time.monotonic()
             if ended or left <= 0:
                 break
-            selector.select(left)
+            selector.select(min(left, WAKE_SECONDS))
     channel.status_event.wait(max(left, 0.0))
     status = channel.exit_status
     return None if status < 0 else Outcome(status, bytes(out), bytes(err))
