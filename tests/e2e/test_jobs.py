@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from ncia.lab.exercise import wait_until
 from tests.e2e.scene import GWANGJU, PROVEN_SECONDS_MAX, SOON, Scene
 
@@ -18,6 +20,7 @@ def states(scene: Scene, asked: frozenset[str]) -> Counter[str]:
     return Counter(job["state"] for job in jobs_of(scene, asked).values())
 
 
+@pytest.mark.long
 def test_a_controller_that_is_killed_in_the_middle_of_backups_goes_on_with_them(scene: Scene) -> None:
     scene.wait_until_proven()
     before = scene.mark()

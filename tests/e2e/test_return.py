@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from ncia.lab.exercise import wait_until
 from ncia.lab.homecoming import Homecoming
 from tests.e2e.scene import DAEJEON, SOON, Scene
@@ -30,6 +32,7 @@ class Killer:
         self._scene.lab.start(DAEJEON, "serve")
 
 
+@pytest.mark.long
 def test_a_dark_site_returns_and_its_systems_come_home_though_its_controller_is_killed(scene: Scene) -> None:
     scene.wait_until_proven()
     since = scene.mark()
