@@ -112,12 +112,14 @@ class _Line:
         more try."""
         transport, kept = self._transport()
         try:
-            return transport.open_session(timeout=CONNECT_SECONDS)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            self._drop_if(transport)
+            return self._session(transport)
+        except Unreachable:
             if not kept:
-                raise _silent(self.host, "a session", error) from error
+                raise
         transport, _ = self._transport()
+        return self._session(transport)
+
+    def _session(self, transport: paramiko.Transport) -> paramiko.Channel:
         try:
             return transport.open_session(timeout=CONNECT_SECONDS)
         except (paramiko.SSHException, EOFError, OSError) as error:
