@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ncia.core.base.errors import NciaError
 from ncia.lab import proc, segments
 from ncia.lab.lab import Lab
 from tests.demand import demand
@@ -27,6 +28,8 @@ settings.load_profile("ncia")
 
 KEPT = "NCIA_TEST_LAB"
 LAB_TEST_SECONDS_MAX = 600  # bringing it up counts for whoever asks first
+
+_unmendable: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,6 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def turn(item: pytest.Item) -> int:
     marker = item.get_closest_marker("lab")
     return 0 if marker is None else 1 + bool(marker.kwargs.get("last"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure in the lab is told when it happens: the run goes on for minutes, and may be cut off before its end."""
+    report = yield
+    if report.failed and item.get_closest_marker("lab") is not None:
+        reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\n{report.when} of {item.nodeid} failed:\n{report.longreprtext}", red=True)
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +82,15 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def scene(lab: Lab) -> Iterator[Scene]:
+def scene(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """The lab for one test: whole when the test begins, and made whole again after it, however it ended."""
+    if _unmendable:
+        pytest.fail(f"the lab could not be made whole after {_unmendable[0]}", pytrace=False)
     found = Scene(lab)
-    found.wait_until_whole()
-    yield found
-    found.make_whole()
+    try:
+        found.wait_until_whole()
+        yield found
+        found.make_whole()
+    except NciaError:
+        _unmendable.append(request.node.nodeid)  # those that follow need not wait minutes each to find the same
+        raise

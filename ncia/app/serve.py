@@ -299,8 +299,8 @@ def vouchings(settings: SiteSettings, estate: Estate, journal: Journal, identity
     from ncia.core.journal.vouching import by_peer, by_witness
 
     witness = witness_source(settings, estate)
-    found = (by_peer(journal, peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS)),)
-    return (*found, by_witness(journal, witness)) if witness else found
+    peer = by_peer(journal, peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS))
+    return (peer, by_witness(journal, witness, peer)) if witness else (peer,)
 
 
 def two_of_three(settings: SiteSettings, estate: Estate, journal: Journal, peer: Vouching) -> TwoOfThree:

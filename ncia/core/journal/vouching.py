@@ -2,13 +2,16 @@
 
 The peer cosigns what it pulled (``log.accept_peer``), so its line says that it holds every entry under that head; the
 witness' line says that it saw no other history. Both are kept with the head that they are for.
+
+While the peer follows, the witness is asked for what the peer holds and for no more: it vouches for heads only, and what
+it vouches for must be there to be given back to a site that lost its tail.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -21,6 +24,7 @@ from ncia.core.journal.tail import Held
 from ncia.core.journal.witness import Ask, Conflict
 
 ASKS_MAX = 2  # the second begins from the size that the witness named
+FOLLOW_SECONDS_MAX = 30.0  # a peer that answers and takes nothing new for so long does not follow
 
 _log = structlog.get_logger()
 
@@ -51,6 +55,8 @@ class Vouching:
     def __init__(self, journal: Journal, site: SiteId, ask: Callable[[Journal], Checkpoint | None]) -> None:
         self.site = site
         self.fault: NciaError | None = None
+        self.follows = True  # it answers, and vouches for all that there is or for more than a while ago
+        self._behind: tuple[int, datetime] | None = None  # at which size since when
         self._journal = journal
         self._ask = ask
         self._asking = threading.Lock()
@@ -80,15 +86,34 @@ class Vouching:
         except NciaError as error:
             if before is None or before.code != error.code:
                 _log.error("journal.not-vouched", voucher=self.site, **error.as_problem())
-            self.fault = error
+            self.fault, self.follows = error, False
             return
+        self.follows = self._is_following(size, now)
         if before is not None:
             _log.info("journal.vouched-again", voucher=self.site, size=size)
         self.fault = None
 
+    def _is_following(self, size: int, now: datetime) -> bool:
+        if size >= self._journal.size(self._journal.site):
+            self._behind = None
+        elif self._behind is None or self._behind[0] != size:
+            self._behind = (size, now)
+        return self._behind is None or now - self._behind[1] < timedelta(seconds=FOLLOW_SECONDS_MAX)
 
-def by_witness(journal: Journal, witness: WitnessSource) -> Vouching:
-    return Vouching(journal, witness.site, lambda journal: cosigned_by(journal, witness))
+
+def by_witness(journal: Journal, witness: WitnessSource, peer: Vouching | None = None) -> Vouching:
+    """``peer``: who else vouches; while it follows, the witness is asked for what it holds."""
+
+    def ask(journal: Journal) -> Checkpoint | None:
+        head = None
+        if peer is not None and peer.follows:
+            head = journal.held_head(journal.site, peer.size())
+            known = journal.vouched().get(witness.site)
+            if known and known.size >= peer.size():
+                return None
+        return asked_with(journal, witness.site, head or journal.checkpoint(), witness.add)
+
+    return Vouching(journal, witness.site, ask)
 
 
 def by_peer(journal: Journal, peer: HeldSource) -> Vouching:
@@ -98,11 +123,6 @@ def by_peer(journal: Journal, peer: HeldSource) -> Vouching:
         return None if head is None or not head.cosignatures or (known and known.size >= head.size) else head
 
     return Vouching(journal, peer.site, ask)
-
-
-def cosigned_by(journal: Journal, witness: WitnessSource) -> Checkpoint:
-    """The own head with the witness' line."""
-    return asked_with(journal, witness.site, journal.checkpoint(), witness.add)
 
 
 def asked_with(journal: Journal, site: SiteId, head: Checkpoint, ask: Callable[[Ask], Signature]) -> Checkpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from ncia.core.base.errors import NciaError, Unreachable
@@ -12,7 +14,7 @@ from ncia.core.journal.log import open_journal
 from ncia.core.journal.peers import PeerLink
 from ncia.core.journal.reader import WireReader
 from ncia.core.journal.tail import Held
-from ncia.core.journal.vouching import by_peer, by_witness
+from ncia.core.journal.vouching import FOLLOW_SECONDS_MAX, by_peer, by_witness
 from ncia.core.journal.witness import Ask, Witness
 from tests.core.journal.conftest import Databases
 from tests.core.journal.sites import (
@@ -137,6 +139,38 @@ def test_a_witness_that_saw_more_than_there_is_says_that_the_tail_is_lost(
     with pytest.raises(NciaError) as refused:
         by_witness(shorter, third).ask()
     assert refused.value.code == "journal.lost-tail"
+
+
+def test_while_the_peer_follows_the_witness_vouches_for_nothing_that_nobody_could_give_back(
+    east: Journal, west: Journal, third: Third
+) -> None:
+    now = SetClock().now()
+    peer = by_peer(east, West(west))
+    witness = by_witness(east, third, peer)
+    write(east, 5)
+    PeerLink(west, JournalSource(east), SetClock()).pull()
+    write(east, 2)  # and the peer has not pulled these when the witness is asked
+    peer.tick(now)
+    assert (witness.ask(), witness.ask(), third.asked) == (5, 5, [(0, 5)])
+    PeerLink(west, JournalSource(east), SetClock()).pull()
+    peer.tick(now)
+    assert (witness.ask(), third.asked) == (7, [(0, 5), (5, 7)])
+
+
+def test_a_log_that_the_peer_does_not_follow_is_vouched_for_by_the_witness_all_the_same(
+    east: Journal, west: Journal, third: Third
+) -> None:
+    now = SetClock().now()
+    peer = by_peer(east, West(west))
+    witness = by_witness(east, third, peer)
+    write(east, 1)
+    PeerLink(west, JournalSource(east), SetClock()).pull()
+    write(east, 2)
+    for seconds in (0, FOLLOW_SECONDS_MAX - 1):
+        peer.tick(now + timedelta(seconds=seconds))
+        assert witness.ask() == 1
+    peer.tick(now + timedelta(seconds=FOLLOW_SECONDS_MAX))  # it answers, and takes nothing new
+    assert witness.ask() == 3
 
 
 def test_a_cosignature_of_another_history_is_told_as_a_fork(east: Journal, west: Journal, databases: Databases) -> None:
