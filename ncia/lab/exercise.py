@@ -88,7 +88,7 @@ class Exercise:
         """From a lab that is up to a site that was lost and whose systems the other one serves."""
         survivor = estate.peer_of(self.lost)
         api, other = self._api(survivor), self._api(self.lost)
-        wait_until("every system is green", lambda: all_green(api.get("/v1/status")), GREEN_SECONDS_MAX)
+        wait_until("every system is green", lambda: demand_green(api.get("/v1/status")), GREEN_SECONDS_MAX)
         self.tell("all systems are green; citizens begin to act")
         loaded = self._begin_load()
         proven = self._protect(estate, api, other)
@@ -257,6 +257,19 @@ def all_green(status: Mapping[str, Any]) -> bool:
     """Every system up at its active site, with a replica whose lag is known."""
     systems = status["systems"]
     return all(s["verdict"] == "up" and s["replica_verdict"] == "up" for s in systems) and not status["incidents"]
+
+
+def demand_green(status: Mapping[str, Any]) -> bool:
+    """True where all is green; raises with what is not, so that whoever waits in vain can say it."""
+    if all_green(status):
+        return True
+    not_up = [
+        f"{s['id']} is {s['verdict']}, its replica {s['replica_verdict']}"
+        for s in status["systems"]
+        if (s["verdict"], s["replica_verdict"]) != ("up", "up")
+    ]
+    told = [str(incident["sentence"]) for incident in status["incidents"]]
+    raise NciaError("lab.not-green", "see all green", "; ".join(not_up + told), "ncia status")
 
 
 def proven_datasets(status: Mapping[str, Any]) -> set[str]:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ncia.lab.exercise import all_green, wait_until
+from ncia.lab.exercise import demand_green, wait_until
 from ncia.lab.lab import Lab
 from tests.benchmarks.burn import ROOT
 from tests.benchmarks.result import Bar, Result
@@ -41,7 +41,7 @@ def start_seconds(clone: Path, home: Path) -> float:
         scene = Scene(Lab(home))
         try:
             wait_until("the sites answer", lambda: scene.lab.is_up, GREEN_SECONDS_MAX)
-            wait_until("all is green", lambda: all_green(scene.status(DAEJEON)), GREEN_SECONDS_MAX)
+            wait_until("all is green", lambda: demand_green(scene.status(DAEJEON)), GREEN_SECONDS_MAX)
             return time.monotonic() - began
         finally:
             scene.lab.down()

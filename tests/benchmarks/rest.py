@@ -23,10 +23,10 @@ SETTLE_SECONDS = 10.0
 
 def measure() -> Result:
     with tempfile.TemporaryDirectory(prefix="ncia-rest-") as home:
-        began = time.monotonic()
-        lab(home, "up")
-        start_seconds = time.monotonic() - began
         try:
+            began = time.monotonic()
+            lab(home, "up")
+            start_seconds = time.monotonic() - began
             time.sleep(SETTLE_SECONDS)
             folder = Path(home) / "lab"
             before = processor_seconds(folder)

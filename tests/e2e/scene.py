@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from ncia.cli.client import Api
@@ -16,7 +17,7 @@ from ncia.lab.citizens import ledger
 from ncia.lab.citizens.ledger import Act
 from ncia.lab.citizens.load import LEDGER
 from ncia.lab.citizens.referee import Judgement, databases_at, documents_at, referee
-from ncia.lab.exercise import all_green, incident_of, proven_datasets, wait_until
+from ncia.lab.exercise import demand_green, incident_of, proven_datasets, wait_until
 from ncia.lab.lab import Lab, tell
 
 DAEJEON, GWANGJU, WITNESS, CITIZENS = (SiteId(name) for name in ("daejeon", "gwangju", "witness", "citizens"))
@@ -61,7 +62,11 @@ class Scene:
         """Green as both sites see it."""
         for site in CENTRES:
             if site not in self.lab.lost:
-                wait_until(f"{site} sees all green", lambda site=site: all_green(self.status(site)), WHOLE_SECONDS_MAX)
+                look = partial(self._green, site)
+                wait_until(f"{site} sees all green", look, WHOLE_SECONDS_MAX)
+
+    def _green(self, site: SiteId) -> bool:
+        return demand_green(self.status(site))
 
     def make_whole(self) -> None:
         """Heal what is cut, start what ended, and wait for green; what burnt stays so."""

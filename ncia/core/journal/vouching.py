@@ -3,8 +3,8 @@
 The peer cosigns what it pulled (``log.accept_peer``), so its line says that it holds every entry under that head; the
 witness' line says that it saw no other history. Both are kept with the head that they are for.
 
-While the peer follows, the witness is asked for what the peer holds and for no more: it vouches for heads only, and what
-it vouches for must be there to be given back to a site that lost its tail.
+While the peer follows, the witness is asked for what the peer holds and for no more: it vouches for heads only, and
+what it vouches for must be there to be given back to a site that lost its tail.
 """
 
 from __future__ import annotations
