@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from monitors.intake import Intake
+from monitors.moves import being_moved, system_of
 from ncia.core.alerts.acks import holds, withdrawn
 from ncia.core.alerts.evidence import Evidence, Lack
 from ncia.core.alerts.incidents import RANK, Diagnosis, cleared, diagnose
@@ -58,6 +59,7 @@ class WatchTask:
         self._held: dict[str, datetime] = {}  # by root: since when it has been diagnosed and not opened
         self._over: dict[str, datetime] = {}  # by root of an incident: when it was seen to be over
         self._explained: dict[str, datetime] = {}  # by root: when an open incident last explained it
+        self._moved: dict[str, datetime] = {}  # by system: when a run was last seen to move it
         self._changed: dict[str, datetime] = {}  # by incident: when it was last changed here
 
     def tick(self) -> None:
@@ -97,6 +99,8 @@ class WatchTask:
         limit = timedelta(seconds=AFTERMATH_SECONDS)
         explained = {member: now for d in diagnoses if d.root in standing for member in d.members}
         self._explained = {r: at for r, at in self._explained.items() if now - at < limit} | explained
+        moved = dict.fromkeys(being_moved(state, now), now)
+        self._moved = {system: at for system, at in self._moved.items() if now - at < limit} | moved
         yield from self._close(standing, roots, evidence, now)
         for diagnosis in diagnoses:
             incident = standing.get(diagnosis.root)
@@ -116,6 +120,8 @@ class WatchTask:
             return False
         if diagnosis.behind & self._over.keys():
             return False
+        if system_of(self._estate, diagnosis.root) in self._moved:
+            return False  # the run's doing; what is left of it a moment after the run is a fault
         explained = self._explained.get(diagnosis.root)
         if explained is not None and diagnosis.since <= explained:
             return False  # a chain of causes recovers from the middle too: the same fault, a moment longer

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from monitors.moves import SILENT_SECONDS_MAX
 from monitors.task import AFTERMATH_SECONDS, HOLD_SECONDS_MAX
 from ncia.core.alerts.acks import acknowledge, holds
 from ncia.core.base.clock import to_text
@@ -20,6 +21,7 @@ from ncia.core.journal.entries import (
     PointRehashed,
     RunMissed,
 )
+from ncia.core.journal.entries_recovery import PlanMade, RunStarted, StepEnded, StepIntended
 from tests.core.alerts.test_incidents import CHAIN
 from tests.core.alerts.world import NORTH, SOUTH, THIRD, World, active_of, estate_of
 from tests.monitors.centres import Centre, centre, report
@@ -70,6 +72,51 @@ def opened(site: Centre) -> list[str]:
 
 def closed(site: Centre) -> list[tuple[str, str]]:
     return [(body.incident, body.reason) for body in site.bodies(IncidentClosed) if isinstance(body, IncidentClosed)]
+
+
+def write_run(site: Centre, system: str) -> None:
+    """A run that has begun to move that system."""
+    steps = [{"id": f"{system}/{kind}", "system": system} for kind in ("hold", "promote")]
+    plan = {"steps": [*steps, {"id": "after", "system": ""}]}
+    site.journal.append(PlanMade(run="run-1", runbook="system_failover", plan_hash="h", plan=plan, by="kim"), by="kim")
+    site.journal.append(RunStarted(run="run-1", plan_hash="h", site=SOUTH), by="engine")
+    site.journal.append(intended(steps[0]["id"]), by="engine")
+
+
+def intended(step: str) -> StepIntended:
+    return StepIntended(run="run-1", step=step, attempt=1)
+
+
+def ended(step: str) -> StepEnded:
+    return StepEnded(run="run-1", step=step, attempt=1, outcome="done", evidence="", measured={})
+
+
+def test_what_a_run_moves_opens_nothing_while_it_goes_on_and_a_moment_after(south: Centre) -> None:
+    see(south, world())
+    write_run(south, "s3")
+    see(south, world("db:s3@south"))
+    assert opened(south) == []
+    south.journal.append_all([ended("s3/hold"), intended("s3/promote"), ended("s3/promote")], by="engine")
+    see(south, world("db:s3@south"), AFTERMATH_SECONDS - 2)
+    assert opened(south) == []
+    see(south, world("db:s3@south"))
+    assert opened(south) == ["db:s3@south"]
+
+
+def test_a_system_that_no_run_moves_is_told_while_another_is_moved(south: Centre) -> None:
+    see(south, world())
+    write_run(south, "s3")
+    see(south, world("db:s2@south"))
+    assert opened(south) == ["db:s2@south"]
+
+
+def test_a_run_that_stopped_or_fell_silent_explains_nothing(south: Centre) -> None:
+    see(south, world())
+    write_run(south, "s3")
+    see(south, world("db:s3@south"), SILENT_SECONDS_MAX - 5)
+    assert opened(south) == []
+    see(south, world("db:s3@south"), 5 + AFTERMATH_SECONDS + HOLD_SECONDS_MAX)
+    assert opened(south) == ["db:s3@south"]
 
 
 def test_a_fault_is_one_incident_that_stands_while_it_lasts_and_is_closed_when_it_is_over(south: Centre) -> None:
