@@ -210,6 +210,8 @@ class World:
     clock: SetClock = field(default_factory=SetClock)
     desk: Desk = field(default_factory=Desk)
     between_frames: Callable[[], object] = lambda: None
+    view: Mapping[str, Any] = field(default_factory=lambda: STATUS)
+    page: Callable[[Mapping[str, Any]], str] = lambda status: f"<!doctype html><title>ncia</title>{json.dumps(status)}"
 
     def __post_init__(self) -> None:
         self.journal: Journal = open_journal(
@@ -225,9 +227,9 @@ class World:
 
     def platform(self) -> Platform:
         async def events() -> AsyncIterator[str]:
-            yield json.dumps(STATUS)
+            yield json.dumps(self.view)
             self.between_frames()
-            yield json.dumps(STATUS)
+            yield json.dumps(self.view)
 
         return Platform(
             site=self.site,
@@ -243,12 +245,12 @@ class World:
             reports=self.desk,
             rehash=self.desk.rehash,
             report=lambda vantage, report: self.desk.asked.append(("report", vantage, report)),
-            status=lambda: STATUS,
+            status=lambda: self.view,
             incidents=lambda: STATUS["incidents"],
             acknowledge=lambda incident, by, comment, minutes: {"incident": incident, "by": by},
             continuity=lambda: CONTINUITY,
             metrics=lambda: b"up 1\n",
-            page=lambda status: f"<!doctype html><title>ncia</title>{json.dumps(status)}",
+            page=self.page,
             sign_in_page=lambda: sign_in_page(self.site),
             events=events,
             static=STATIC,
