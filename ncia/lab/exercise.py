@@ -168,8 +168,17 @@ class Exercise:
         self.tell(f"{len(proven & wanted)} of {len(wanted)} systems backed up, restored elsewhere and compared")
         return len(proven & wanted)
 
-    def _plan(self, api: Api, estate: Estate, runbook: str = "site_failover") -> Mapping[str, Any]:
-        asked = {"runbook": runbook, "site": self.lost, "by": approvers(estate)[0]}
+    def move(self, system: str, to: SiteId) -> Mapping[str, Any]:
+        """One system moves there while both sites live; the run as it ended. Two people approve it."""
+        estate, api = self.lab.estate(), self._api(to)
+        plan = self._plan(api, estate, "system_failover", system)
+        self._approve(api, estate, plan)
+        run = wait_until(f"{system} is at {to}", lambda: self._look_at_run(api, plan["run"]), RUN_SECONDS_MAX)
+        self.tell(run["sentence"])
+        return run
+
+    def _plan(self, api: Api, estate: Estate, runbook: str = "site_failover", subject: str = "") -> Mapping[str, Any]:
+        asked = {"runbook": runbook, "site": subject or self.lost, "by": approvers(estate)[0]}
         plan: Mapping[str, Any] = wait_until(
             "a plan can be made", lambda: api.post("/v1/recovery/plans", asked), INCIDENT_SECONDS_MAX
         )
