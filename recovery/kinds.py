@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from recovery.document_steps import (
+    catch_up_documents,
+    documents_are_here,
+    documents_are_near,
+    drain_documents,
+)
 from recovery.pair_steps import (
     attach_old,
     both_live,
@@ -98,6 +104,16 @@ PAIR_KINDS = (
         no_undo="it only looks",
     ),
     StepKind(
+        "catch_up_documents",
+        Scope.SYSTEM,
+        "Wait until the mirror here has nearly all documents of the old side, so that citizens will not wait long.",
+        0.1,
+        documents_are_near,
+        catch_up_documents,
+        no_undo="it only waits",
+        follows=("both_alive",),
+    ),
+    StepKind(
         "hold",
         Scope.SYSTEM,
         "The old side shuts its gate for the system, by its warden's own word; citizens wait from here.",
@@ -106,6 +122,16 @@ PAIR_KINDS = (
         hold,
         release,
         follows=("both_alive",),
+    ),
+    StepKind(
+        "drain_documents",
+        Scope.SYSTEM,
+        "Compare the documents at both sites while nothing is written, and bring here what only the old side has.",
+        0.3,
+        documents_are_here,
+        drain_documents,
+        no_undo="a document at both sites harms nobody",
+        follows=("hold",),
     ),
     StepKind(
         "stop_old",
@@ -135,7 +161,7 @@ PAIR_KINDS = (
         is_claimed,
         claim_held,
         no_undo="an epoch only rises; going back is another planned move, with a higher one",
-        follows=("both_alive", "hold", "stop_old", "drain"),
+        follows=("both_alive", "hold", "drain_documents", "stop_old", "drain"),
     ),
     StepKind(
         "require_partner",

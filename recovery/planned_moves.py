@@ -168,7 +168,7 @@ def _move(system: System, wanted: Wanted, giving: SiteId, waves: Mapping[SystemI
         epoch=epoch.epoch + 1,
         mod_revision=epoch.mod_revision,
         depends_on=tuple(d for d in system.depends_on if d in waves),
-        loss=Loss(0.0, "planned", "nothing: writes stop first, and the copy replays the last of them"),
+        loss=Loss(0.0, "planned", "nothing: writes stop first, then our copies get the last rows and documents"),
         lost_at="",
         promise_rpo_seconds=system.promise.rpo_seconds,
         promise_rto_seconds=system.promise.rto_seconds,

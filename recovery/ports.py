@@ -342,15 +342,46 @@ class Copies(Protocol):
         ...
 
 
+class Compared(Protocol):
+    """A system's documents at the other site against ours. ``looked_at``: of the time that can matter; ``lacking``:
+    those that we lack or have with other bytes; ``refused``: names there that nobody may copy."""
+
+    @property
+    def looked_at(self) -> int: ...
+    @property
+    def lacking(self) -> Sequence[str]: ...
+    @property
+    def refused(self) -> Sequence[str]: ...
+
+
+class DocumentDrain(Protocol):
+    """How a system's documents at the other site, which has it, come to be all here."""
+
+    def behind(self, system: SystemId) -> Mapping[str, float | None]:
+        """By dataset: by how many seconds our canary is older than the other site's; ``None`` where one of the two has
+        none."""
+        ...
+
+    def compare(self, system: SystemId) -> Compared:
+        """Changes nothing. :class:`NciaError` where a store did not answer or is not what it was; a system without
+        documents compares as the same at once."""
+        ...
+
+    def bring(self, system: SystemId, now: datetime) -> int:
+        """Copy what is lacking here, each read back and compared; how many there were. May be called again."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pair:
     """What a planned move needs, for which both sites must live. ``there``: the other site's servers; ``documents``:
-    lists of those that only one site holds."""
+    lists of those that only one site holds; ``drain``: how the last of them are brought."""
 
     holds: Holds
     there: Databases
     copies: Copies
     documents: DocumentLists
+    drain: DocumentDrain
 
 
 @dataclass(frozen=True)

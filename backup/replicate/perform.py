@@ -171,6 +171,10 @@ class Mirror:
                 copied += 1
         return Turned(copied, size, tuple(troubles), (), not troubles)
 
+    def differs(self, name: str) -> bool:
+        """Whether both stores hold other bytes under a name, by reading both."""
+        return self.source.get(name) != self.target.get(name)
+
     def copy(self, copy: Copy, now: datetime) -> int:
         """Bring one document over and read it back; answers its size. One that is gone again is no trouble."""
         name = copy.seen.name

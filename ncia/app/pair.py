@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import PurePosixPath
 
+from backup.replicate.drain import DocumentDrain
 from ncia.app.documents import DocumentStores
 from ncia.app.ssh import SshRemote
 from ncia.core.base.ids import SystemId
@@ -44,4 +45,5 @@ def pair_of(
         there=PostgresDatabases(estate, peer, passfile, viewer=site),
         copies=HostedCopies(remote, {site: own, peer: there}, dialler, evidence),
         documents=StoredDocuments(estate, stores.of, taken_in, evidence),
+        drain=DocumentDrain(estate, site, stores.of),
     )

@@ -23,7 +23,15 @@ from ncia.lab import disks
 from ncia.lab.citizens import ledger
 from ncia.lab.citizens.ledger import Act
 from ncia.lab.citizens.load import LEDGER
-from ncia.lab.citizens.referee import Survivor, databases_at, judge, rto_seconds, surviving
+from ncia.lab.citizens.referee import (
+    Survivor,
+    databases_at,
+    documents_at,
+    held_documents,
+    judge,
+    rto_seconds,
+    surviving,
+)
 from ncia.lab.exercise import (
     CITIZENS,
     INCIDENT_SECONDS_MAX,
@@ -47,13 +55,15 @@ class HomecomingOutcome(Outcome):
     """``stranded_listed``: rows and documents that the platform listed before it rewound; ``stranded_acts``: acts that
     the lab found on the dark site's disks and not in the final rows. ``protected_again_seconds``: from the return of
     the site until every system was home, with a copy that follows and waits where it is promised. ``pause_seconds``:
-    per system, between the last act acknowledged away and the first at home."""
+    per system, between the last act acknowledged away and the first at home. ``failback_lost_acked``: acts whose rows
+    or document did not come home; ``failback_documents``: how many documents were read and compared there."""
 
     stranded_listed: int = 0
     stranded_acts: int = 0
     protected_again_seconds: float | None = None
     failback_seconds: float | None = None
     failback_lost_acked: int = 0
+    failback_documents: int = 0
     pause_seconds: tuple[tuple[str, float | None], ...] = ()
 
     def as_json(self) -> str:
@@ -189,7 +199,8 @@ class Homecoming(Exercise):
         listed, truth = self._listed(), disks.acts_at(self.lab, estate, self.lost, home.kept)
         stranded = {s: missing(truth[s], surviving(dsns[s], list(truth[s]))) for s in truth}
         self._demand_listed(stranded, home.documents, away, listed)
-        lost_home = sum(self._lost_on_the_way(s, acts, surviving(dsns[s], ids(acts, s)), away) for s in active)
+        homes = documents_at(estate, active, self.lab.layout)
+        came = [self._came_home(s, acts, surviving(dsns[s], ids(acts, s)), homes.get(s), away) for s in active]
         count = sum(each.rows + len(each.documents) for each in listed.values())
         acts_there, documents_there = (sum(map(len, of.values())) for of in (stranded, home.documents))
         told = f"the disks hold {acts_there} stranded acts and {documents_there} documents that only they hold"
@@ -209,22 +220,29 @@ class Homecoming(Exercise):
             stranded_acts=acts_there,
             protected_again_seconds=home.protected_seconds,
             failback_seconds=run_seconds(run),
-            failback_lost_acked=lost_home,
+            failback_lost_acked=sum(lost for lost, _ in came),
+            failback_documents=sum(documents for _, documents in came),
             pause_seconds=tuple((s, self._pause(s, acts, home.returned)) for s in moved),
             **timing(recovered.moments, recovered.run),
         )
 
-    def _lost_on_the_way(self, system: str, acts: Sequence[Act], rows: Mapping[str, Survivor], away: Away) -> int:
-        """Acknowledged acts, of before and after the return, that were there and are not at home."""
-        found = judge(system, [a for a in acts if a.system == system], rows, None)
+    def _came_home(
+        self, system: str, acts: Sequence[Act], rows: Mapping[str, Survivor], documents: Path | None, away: Away
+    ) -> tuple[int, int]:
+        """Of the acknowledged acts of before and after the return: how many were there and are not at home, by their
+        rows or their document; and how many documents were compared."""
+        held = held_documents(documents, rows) if documents else None
+        found = judge(system, [a for a in acts if a.system == system], rows, None, held)
         lost = set(found.lost_acked) - away.lost.get(system, frozenset())
         if lost:
-            self.failures.append(f"{system}: {len(lost)} acknowledged acts were lost on the way home")
+            papers = len(lost & set(found.lost_documents))
+            told = f", {papers} of them for want of their document" if papers else ""
+            self.failures.append(f"{system}: {len(lost)} acknowledged acts were lost on the way home{told}")
         if found.altered:
             self.failures.append(f"{system}: {len(found.altered)} acknowledged acts are altered at home")
         if found.refused_found:
             self.failures.append(f"{system}: {len(found.refused_found)} refused acts are in the rows at home")
-        return len(lost)
+        return len(lost), found.documents
 
     def _pause(self, system: str, acts: Sequence[Act], returned: float) -> float | None:
         """What citizens felt of the way home: no act of theirs was acknowledged for so long."""

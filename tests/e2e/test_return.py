@@ -43,6 +43,7 @@ def test_a_dark_site_returns_and_its_systems_come_home_though_its_controller_is_
     estate = scene.lab.estate()
     assert {s.id: s.active_site for s in outcome.systems} == {s.id: s.home for s in estate.systems.values()}
     assert outcome.failback_lost_acked == 0
+    assert outcome.failback_documents > 0
     assert outcome.stranded_listed >= outcome.stranded_acts
     assert outcome.protected_again_seconds is not None
     ends = [e["body"] for e in scene.entries(DAEJEON, since, "step.ended")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.errors import NciaError, Unreachable
@@ -67,6 +68,9 @@ class PairSide:
         self.planned = False  # positions are those of the histories here
         self.listed: dict[tuple[SystemId, RunId], Stranded] = {}
         self.listed_documents: dict[tuple[SystemId, RunId], StrandedDocuments] = {}
+        self.documents = {(s, site): 0 for s in world.estate.systems for site in world.estate.centres}  # how many
+        self.acked_documents: dict[SystemId, int] = dict.fromkeys(world.estate.systems, 0)
+        self.documents_behind: dict[SystemId, float | None] = {}
         self.journalled: Callable[[], Iterable[Body]] = lambda: ()
 
     def take_over(self, by: SiteId, stranded: int = 2) -> None:
@@ -110,6 +114,17 @@ class PairSide:
                 self.acked[system] = (server.branch, server.length)
                 if streams:
                     self.ship(system, peer, server.length - (0 if server.waits_for else 1))
+                self._keep_documents(system, site)
+
+    def _keep_documents(self, system: SystemId, site: SiteId) -> None:
+        """One more with each act; the mirror of the other site, which pulls from the active one, is one behind."""
+        if not self.world.estate.systems[system].documents:
+            return
+        self.acked_documents[system] += 1
+        self.documents[system, site] = self.acked_documents[system]
+        peer = self.world.estate.peer_of(site)
+        if self.world.sides[peer].alive:
+            self.documents[system, peer] = max(self.documents[system, peer], self.acked_documents[system] - 1)
 
     def ship(self, system: SystemId, standby: SiteId, length: int) -> None:
         copy, primary = (self.world.servers[system, s] for s in (standby, self.world.estate.peer_of(standby)))
@@ -120,8 +135,14 @@ class PairSide:
         if system in self.acked and not self.histories.holds(server, *self.acked[system]):
             raise LawBroken(f"{system}: acknowledged {self.acked[system]}, lost at {server.branch}, {server.length}")
 
+    def demand_documents(self, system: SystemId, site: SiteId) -> None:
+        """Every acknowledged document is at the site that is to serve."""
+        acked, held = self.acked_documents[system], self.documents[system, site]
+        if held < acked:
+            raise LawBroken(f"{system}: {acked} documents are acknowledged and {site} holds {held}")
+
     def ports(self, there: Any) -> Pair:
-        return Pair(holds=_Holds(self), there=there, copies=_Copies(self), documents=_Documents(self))
+        return Pair(_Holds(self), there, copies=_Copies(self), documents=_Documents(self), drain=_Drain(self))
 
 
 class _Holds:
@@ -247,6 +268,38 @@ class _Documents:
     def stranded_listed(self, system: SystemId, run: RunId) -> StrandedDocuments | None:
         self._world.call(f"documents.stranded_listed({system})")
         return self._side.listed_documents.get((system, run))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    looked_at: int
+    lacking: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
+class _Drain:
+    """The stores' comparison, by counting; what the other site has and ours has not is brought."""
+
+    def __init__(self, side: PairSide) -> None:
+        self._side = side
+        self._world = side.world
+
+    def behind(self, system: SystemId) -> dict[str, float | None]:
+        self._world.call(f"drain.behind({system})")
+        datasets = self._world.estate.systems[system].documents
+        return {dataset.id: self._side.documents_behind.get(system, 1.0) for dataset in datasets}
+
+    def compare(self, system: SystemId) -> _Compared:
+        self._world.call(f"drain.compare({system})")
+        here, there = (self._side.documents[system, site] for site in (self._world.own, self._world.other))
+        return _Compared(there, tuple(f"{system}/documents: {number}" for number in range(here, there)))
+
+    def bring(self, system: SystemId, now: datetime) -> int:
+        self._world.call(f"drain.bring({system})")
+        here, there = (self._side.documents[system, site] for site in (self._world.own, self._world.other))
+        self._side.documents[system, self._world.own] = max(here, there)
+        self._world.done(f"drain.bring({system})")
+        return there - here
 
 
 def lsn(length: int) -> str:

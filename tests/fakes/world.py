@@ -371,6 +371,8 @@ class _Databases:
             raise LawBroken(f"{system} is promoted at {self._world.own}, but epoch {epoch.epoch} is at {epoch.site}")
         if self._world.sides[self._world.other].alive:
             self._world.pair.demand_kept(system, server)
+            if self._world.pair.planned:
+                self._world.pair.demand_documents(system, self._site)
         if self._world.writable(system, self._world.other):
             raise LawBroken(f"{system} is promoted while {self._world.other} can still write")
         receiver = self._world.receivers.get(system)

@@ -72,6 +72,7 @@ def demand_home(stage: Scene) -> None:
         assert world.positions[system.id].site == LOST
         assert world.pair.streams(system.id, SURVIVOR)
         world.pair.demand_kept(system.id, world.servers[system.id, LOST])
+        world.pair.demand_documents(system.id, LOST)
         waits = world.servers[system.id, LOST].waits_for
         assert waits == (standby_names(SURVIVOR) if system.postgres.replication == "synchronous" else "")
         assert world.claims.epochs()[system.id].site == LOST
@@ -184,7 +185,14 @@ def stopped_at(stage: Scene, what: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "what", ["holds.lay(share", "copies.stop(share", "databases.replayed_lsn(share", "holds.claim(share"]
+    "what",
+    [
+        "holds.lay(share",
+        "drain.compare(share",
+        "copies.stop(share",
+        "databases.replayed_lsn(share",
+        "holds.claim(share",
+    ],
 )
 def test_a_move_that_cannot_be_claimed_is_taken_back_and_its_citizens_are_served_where_they_were(what: str) -> None:
     stage = return_scene(change=few)
@@ -222,10 +230,9 @@ def test_after_something_was_taken_back_what_had_been_seen_is_looked_at_again() 
     assert served_at(stage.world, SHARE) == [SURVIVOR]
     stage.desk.resume(plan["run"], "kim")
     assert stage.desk.run(plan["run"])["outcome"] == "succeeded"
-    drained = [
-        b for b in stage.journal.bodies(StepEnded) if b.step == "share/drain" and b.outcome in ("done", "already")
-    ]
-    assert len(drained) == 2
+    for step in ("share/drain", "share/drain_documents"):
+        ends = [b for b in stage.journal.bodies(StepEnded) if b.step == step and b.outcome in ("done", "already")]
+        assert len(ends) == 2
     stage.world.pair.demand_kept(SHARE, stage.world.servers[SHARE, LOST])
 
 
@@ -260,6 +267,42 @@ def test_a_store_of_documents_that_is_silent_stops_the_return_before_the_rewind_
     stage.desk.resume(told["run"], "kim")
     demand_home(stage)
     assert len([call for call in stage.world.calls if call.startswith("copies.list_stranded(share")]) == 1
+
+
+def test_a_document_that_the_mirror_has_not_brought_at_the_hold_is_brought_before_the_claim() -> None:
+    stage = return_scene(change=few)
+    carry_on(stage)
+    demand_home(stage)
+    ends = {body.step: body for body in stage.journal.bodies(StepEnded)}
+    assert ends["hometax/drain_documents"].measured["documents_brought"] == 1
+    assert ends["share/drain_documents"].measured["documents_brought"] == 0  # it has none
+    steps = [body.step for body in stage.journal.bodies(StepEnded)]
+    assert steps.index("hometax/hold") < steps.index("hometax/drain_documents") < steps.index("hometax/claim_held")
+
+
+@pytest.mark.parametrize("call", ["drain.compare(hometax", "drain.bring(hometax"])
+def test_a_store_that_is_silent_after_the_hold_leaves_the_system_where_it_was_and_nothing_is_claimed(call: str) -> None:
+    stage = return_scene(change=few)
+    told = stopped_at(stage, call)
+    assert [s["system"] for s in told["systems"] if s["state"] == "failed"] == ["hometax"]
+    assert stage.world.claims.epochs()[HOMETAX].site == SURVIVOR
+    stage.world.live(1)
+    assert served_at(stage.world, HOMETAX) == [SURVIVOR]
+    assert stage.world.etcd.prefix("/ncia/holds/") == ()
+    stage.desk.resume(told["run"], "kim")
+    demand_home(stage)
+
+
+@pytest.mark.parametrize("behind", [None, 11.0])
+def test_citizens_do_not_wait_for_a_mirror_that_is_far_behind(behind: float | None) -> None:
+    stage = move_scene(change=few)
+    stage.world.pair.documents_behind[HOMETAX] = behind
+    told = move(stage, HOMETAX)
+    assert (told["state"], served_at(stage.world, HOMETAX)) == ("stopped", [LOST])
+    assert not [call for call in stage.world.calls if call.startswith("holds.lay")]
+    assert ("no canary" if behind is None else "11 s behind") in told["sentence"]
+    stage.world.pair.documents_behind[HOMETAX] = 9.0
+    assert stage.desk.resume(told["run"], "kim")["outcome"] == "succeeded"
 
 
 def test_documents_are_compared_since_the_run_by_which_the_other_site_has_the_system() -> None:
