@@ -3,8 +3,8 @@
 The peer cosigns what it pulled (``log.accept_peer``), so its line says that it holds every entry under that head; the
 witness' line says that it saw no other history. Both are kept with the head that they are for.
 
-While the peer follows, the witness is asked for what the peer holds and for no more: it vouches for heads only, and what
-it vouches for must be there to be given back to a site that lost its tail.
+While the peer follows, the witness is asked for what the peer holds and for no more: it vouches for heads only, and
+what it vouches for must be there to be given back to a site that lost its tail.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ class Vouching:
         found = self._journal.vouched().get(self.site)
         return found.size if found else 0
 
+    @property
+    def behind_since(self) -> datetime | None:
+        """Since when it vouches for no more than it does, while there is more; ``None`` where it has all."""
+        return self._behind[1] if self._behind else None
+
     def tick(self, now: datetime) -> None:
         """One ask whose fault is kept in ``fault`` instead of raised."""
         before = self.fault
@@ -86,6 +91,7 @@ class Vouching:
         except NciaError as error:
             if before is None or before.code != error.code:
                 _log.error("journal.not-vouched", voucher=self.site, **error.as_problem())
+            self._is_following(self.size(), now)
             self.fault, self.follows = error, False
             return
         self.follows = self._is_following(size, now)
