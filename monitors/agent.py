@@ -139,10 +139,9 @@ class Agent:
                     self._turns.add(task)
                     task.add_done_callback(self._turns.discard)
 
-    @staticmethod
-    async def _tell(outlet: Outlet, tick: int) -> None:
+    async def _tell(self, outlet: Outlet, tick: int) -> None:
         try:
-            await outlet.tell(tick)
+            await outlet.tell(tick, self._clock.now())
         finally:
             outlet.busy = False
 

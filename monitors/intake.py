@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from monitors.clocks import Pendulum
 from monitors.targets import vantages
-from ncia.core.alerts.evidence import Sight, Vantage
+from ncia.core.alerts.evidence import Sight, Skew, Vantage
 from ncia.core.alerts.words import SILENT
 from ncia.core.base.clock import Clock, from_text, to_text
 from ncia.core.base.errors import NciaError
@@ -45,6 +46,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     tick: int
+    at: str = ""  # the time of day by the agent's clock as it sends; none from an agent of an earlier release
     changes: tuple[VerdictChange, ...] = Field(max_length=CHANGES_MAX)
     measures: tuple[MeasureReport, ...] = Field(default=(), max_length=MEASURES_MAX)
 
@@ -57,6 +59,7 @@ class _Heard:
     silent: bool = False
     verdicts: dict[str, VerdictChange] = field(default_factory=dict)
     doubts: set[str] = field(default_factory=set)
+    clock: Pendulum = field(default_factory=Pendulum)
 
 
 class Intake:
@@ -91,6 +94,7 @@ class Intake:
         try:
             told = Report.model_validate(report)
             measures = [(m.subject, m.name, m.value, from_text(m.at)) for m in told.measures]
+            said = from_text(told.at) if told.at else None
             for change in told.changes:
                 from_text(change.since)
         except (ValidationError, ValueError) as error:
@@ -106,6 +110,8 @@ class Intake:
                 self._journal.append(VerdictsChanged(vantage=vantage, changes=changed), by=f"agent@{vantage}")
             heard.verdicts.update((change.subject, change) for change in changed)
             heard.at, heard.silent = now, False
+            if said is not None:
+                heard.clock.hear(said, now)
             for subject, name, value, at in measures:
                 if name == "doubted":
                     (heard.doubts.add if value else heard.doubts.discard)(subject)
@@ -158,6 +164,12 @@ class Intake:
                 for site, heard in self._heard.items()
                 if heard.at is not None and not self._is_silent(heard, now)
             }
+
+    def clocks(self) -> Mapping[SiteId, Skew]:
+        """Of every agent that was heard of late, how far its clock is ahead of ours."""
+        now = self._clock.now()
+        with self._lock:
+            return {site: skew for site, heard in self._heard.items() if (skew := heard.clock.told(now)) is not None}
 
     def silent(self) -> Mapping[SiteId, datetime]:
         """Every agent that is not heard, and since when."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -38,14 +39,15 @@ class Outlet:
         self._measures[key] = measure
         self._unmeasured.add(key)
 
-    async def tell(self, tick: int) -> bool:
-        """Send one report; whether it was taken. A first report, or one after a break, is the full picture."""
+    async def tell(self, tick: int, at: datetime | None = None) -> bool:
+        """Send one report, at ``at`` by the agent's clock; whether it was taken. A first report, or one after a break,
+        is the full picture."""
         if not self._reporter.connected:
             self._untold, self._unmeasured = set(self._standing), set(self._measures)
         told, measured = frozenset(self._untold), frozenset(self._unmeasured)
         self._untold.clear()
         self._unmeasured.clear()
-        body = _report(tick, [self._standing[s] for s in told], [self._measures[key] for key in measured])
+        body = _report(tick, at, [self._standing[s] for s in told], [self._measures[key] for key in measured])
         try:
             await self._reporter.send(body)
         except Unreachable as error:
@@ -64,9 +66,10 @@ class Outlet:
         await self._reporter.close()
 
 
-def _report(tick: int, changes: Iterable[Change], measures: Iterable[Measure]) -> bytes:
+def _report(tick: int, at: datetime | None, changes: Iterable[Change], measures: Iterable[Measure]) -> bytes:
     told: dict[str, Any] = {
         "tick": tick,
+        "at": to_text(at) if at else "",
         "changes": [
             {
                 "subject": change.subject,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -44,16 +44,24 @@ log = structlog.get_logger("monitors.task")
 
 
 class WatchTask:
-    """``tick`` may be called by a timer and upon each report; calls are serialised."""
+    """``tick`` may be called by a timer and upon each report; calls are serialised. ``own_lacks``: what only this
+    controller can say of itself."""
 
     def __init__(
-        self, estate: Estate, journal: Journal, intake: Intake, snapshot: Callable[[], State], clock: Clock
+        self,
+        estate: Estate,
+        journal: Journal,
+        intake: Intake,
+        snapshot: Callable[[], State],
+        clock: Clock,
+        own_lacks: Callable[[datetime], Iterable[Lack]] = lambda now: (),
     ) -> None:
         self._estate = estate
         self._journal = journal
         self._intake = intake
         self._snapshot = snapshot
         self._clock = clock
+        self._own_lacks = own_lacks
         self._lock = threading.Lock()
         self._started: datetime | None = None
         self._held: dict[str, datetime] = {}  # by root: since when it has been diagnosed and not opened
@@ -85,9 +93,10 @@ class WatchTask:
             self._intake.speaking(),
             self._intake.silent(),
             active,
-            tuple(_lacks(state)),
+            (*_lacks(state), *self._own_lacks(self._clock.now())),
             frozenset(incident.now.root for incident in state.open_incidents()),
             state.open_findings(),
+            self._intake.clocks(),
         )
 
     def _bodies(

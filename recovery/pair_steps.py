@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import SiteId
 from recovery.ports import Patience, World
 from recovery.step import Done, Target, until
 from recovery.sync import NOBODY, standby_names
@@ -150,6 +151,13 @@ def require_partner(world: World, target: Target, patience: Patience) -> Done:
 
 
 def old_follows(world: World, target: Target, patience: Patience) -> Done | None:
+    """And nothing is kept there for whom it sent to before."""
+    found = _streams_from_here(world, target, patience)
+    left = found and world.both.copies.slots_left(target.system, target.lost_site, target.site)
+    return None if left else found
+
+
+def _streams_from_here(world: World, target: Target, patience: Patience) -> Done | None:
     if not world.databases.streams_to(target.system, target.lost_site):
         return None
     return Done(
@@ -172,11 +180,26 @@ def attach_old(world: World, target: Target, patience: Patience) -> Done:
         copies.start(target.system, target.lost_site)
 
     def look() -> Done | None:
-        return old_follows(world, target, patience)
+        return _streams_from_here(world, target, patience)
 
     done = until(look, lambda: "it does not stream", what, target, patience, LOOK_SECONDS)
-    copies.forget(target.system, target.lost_site, target.site)
+    forget_slots(world, target, patience, target.lost_site, target.site)
     return done
+
+
+def forget_slots(world: World, target: Target, patience: Patience, at: SiteId, reader: SiteId) -> None:
+    """``at`` is a standby now: what ``reader`` read from it is read no more. A receiver leaves within a second of its
+    warden's word; until it has, its slot is in use."""
+    left: tuple[str, ...] = ()
+
+    def look() -> Done | None:
+        nonlocal left
+        world.both.copies.forget(target.system, at, reader)
+        left = world.both.copies.slots_left(target.system, at, reader)
+        return None if left else Done("no WAL is kept there for anybody")
+
+    what = f"drop the slots of {target.system} at {at} that nobody reads any more"
+    until(look, lambda: f"somebody reads {', '.join(left)}", what, target, patience, LOOK_SECONDS)
 
 
 def lsn(text: str) -> int:

@@ -24,6 +24,7 @@ from recovery.steps import KINDS
 LEASE_WAITS_MAX = 2  # etcd starts a TTL anew when it elects a leader
 ELECTION_SECONDS = 10.0
 IN_SYNC_SECONDS = 15.0
+AHEAD_SECONDS_MAX = 2.0  # a canary dated so far in the future shows two clocks, and no lag
 """A synchronous partner is known in sync when its newest canary is not older than this before the loss: the canary's
 interval, and what our vantages need to call a system down. It does not enlarge the loss: while a partner is away, a
 synchronous commit is not acknowledged at all."""
@@ -170,17 +171,29 @@ def loss_of(system: System, facts: Facts, canary_interval_seconds: float, now: d
     waited = system.postgres.replication is Replication.SYNCHRONOUS and facts.waited
     direct = {d.id for d in system.documents if d.replication is Replication.SYNCHRONOUS} if waited else set()
     papers = [
-        _loss_of_documents(copy, lost_at, None if copy.dataset in direct else canary_interval_seconds)
+        _loss_of_documents(copy, lost_at, now, None if copy.dataset in direct else canary_interval_seconds)
         for copy in facts.documents
     ]
     return max((rows, *papers), key=lambda loss: (loss.seconds is None, loss.seconds or 0.0))
 
 
-def _loss_of_documents(copy: DocumentCopy, lost_at: datetime, interval_seconds: float | None) -> Loss:
+def _clocks_differ(newest_canary_at: datetime, now: datetime) -> Loss | None:
+    """A canary from the future measures nothing: the clock of the lost site, or ours, is wrong."""
+    ahead = (newest_canary_at - now).total_seconds()
+    if ahead <= AHEAD_SECONDS_MAX:
+        return None
+    why = f"the newest canary here is dated {ahead:.0f} s from now, so the clocks of the two sites differ"
+    return Loss(None, "unknown", f"not known: {why}", to_text(newest_canary_at))
+
+
+def _loss_of_documents(copy: DocumentCopy, lost_at: datetime, now: datetime, interval_seconds: float | None) -> Loss:
     """``interval_seconds`` ``None``: acts waited until their document was here."""
     if copy.newest_canary_at is None:
         why = copy.trouble or f"the copy of {copy.dataset} here holds no canary"
         return Loss(None, "unknown", f"not known: {why}")
+    skewed = _clocks_differ(copy.newest_canary_at, now)
+    if skewed is not None:
+        return skewed
     behind, mark = max(0.0, (lost_at - copy.newest_canary_at).total_seconds()), to_text(copy.newest_canary_at)
     if interval_seconds is not None:
         seconds = round(behind + interval_seconds, 3)
@@ -201,6 +214,9 @@ def _loss_of_rows(system: System, facts: Facts, canary_interval_seconds: float, 
         why = facts.trouble or "its copy here holds no canary"
         return Loss(None, "unknown", f"not known: {why}")
     newest, lost_at = facts.replica.newest_canary_at, facts.outage.since or now
+    skewed = _clocks_differ(newest, now)
+    if skewed is not None:
+        return skewed
     behind = max(0.0, (lost_at - newest).total_seconds())
     mark = to_text(newest)
     synchronous = system.postgres.replication is Replication.SYNCHRONOUS

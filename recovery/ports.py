@@ -324,7 +324,12 @@ class Copies(Protocol):
         ...
 
     def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
-        """Drop the slot by which ``standby`` once followed this server: an unused one keeps WAL for ever."""
+        """Drop the slots that :meth:`slots_left` tells, but for those that are being read at this moment."""
+        ...
+
+    def slots_left(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
+        """The slots by which ``standby`` and its receiver once followed this server, which is a standby itself now,
+        and those of backup jobs that ended with it: one that nobody reads keeps WAL for ever."""
         ...
 
     def rewind(self, system: SystemId, site: SiteId, source: SiteId, run: RunId) -> str:

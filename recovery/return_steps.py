@@ -6,7 +6,7 @@ from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal
 from ncia.core.journal.entries_recovery import DivergenceListed, DocumentsStranded
 from recovery.fencing.keys import Epoch
-from recovery.pair_steps import LOOK_SECONDS, lsn
+from recovery.pair_steps import LOOK_SECONDS, forget_slots, lsn
 from recovery.ports import Patience, Stranded, World
 from recovery.step import Done, Target, until
 from recovery.stranded_documents import StrandedDocuments
@@ -94,6 +94,13 @@ def rewind(world: World, target: Target, patience: Patience) -> Done:
 
 
 def follows_here(world: World, target: Target, patience: Patience) -> Done | None:
+    """And nothing is kept here for whom it sent to before."""
+    found = _streams_here(world, target, patience)
+    left = found and world.both.copies.slots_left(target.system, target.site, target.lost_site)
+    return None if left else found
+
+
+def _streams_here(world: World, target: Target, patience: Patience) -> Done | None:
     if not world.both.there.streams_to(target.system, target.site):
         return None
     return Done(f"our copy follows {target.system} at {target.lost_site}")
@@ -113,10 +120,10 @@ def attach(world: World, target: Target, patience: Patience) -> Done:
         copies.start(target.system, target.site)
 
     def look() -> Done | None:
-        return follows_here(world, target, patience)
+        return _streams_here(world, target, patience)
 
     done = until(look, lambda: "it does not stream", what, target, patience, LOOK_SECONDS)
-    copies.forget(target.system, target.site, target.lost_site)
+    forget_slots(world, target, patience, target.site, target.lost_site)
     return done
 
 

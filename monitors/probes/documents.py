@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from monitors.ports import Findings, Look, Measure, Outcome, Roles, Standing
-from monitors.probes.postgres import Patience, StillWaiting
+from monitors.probes.postgres import AHEAD_SECONDS_MAX, CLOCKS_DIFFER, Patience, StillWaiting
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, Subject, SystemId
@@ -99,7 +99,12 @@ class DocumentsProbe:
         if mark is None:
             why = f"{self._watched.store.where} holds no canary"
             return Findings((Look(self._mirror, Outcome.BAD, "no-mark", why, at),))
-        return self._aged(round(max(0.0, (self._clock.now() - mark.written_at).total_seconds()), 3), at)
+        age = (self._clock.now() - mark.written_at).total_seconds()
+        if age < -AHEAD_SECONDS_MAX:
+            self._ages.clear()
+            why = f"the newest canary at {self._watched.store.where} is dated {-age:.0f} s after the time of day here"
+            return Findings((Look(self._mirror, Outcome.BLIND, "clock", f"{why}: {CLOCKS_DIFFER}", at),))
+        return self._aged(round(max(0.0, age), 3), at)
 
     def _aged(self, age: float, at: datetime) -> Findings:
         self._ages.append(age)

@@ -20,6 +20,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from monitors.ports import Findings, Look, Measure, Outcome, Roles
+from monitors.probes import slots
 from ncia.core.base.clock import Clock
 from ncia.core.base.ids import SiteId, Subject, SystemId
 from ncia.core.estate.model import Address
@@ -29,6 +30,8 @@ CONNECT_SECONDS = 3
 ROLE = "ncia_watch"
 FRESH_SECONDS_MIN = 3.0  # a canary younger than this is fresh whatever the promise says
 CLAUSE_LENGTH_MAX = 160
+AHEAD_SECONDS_MAX = 2.0  # a canary that is dated so far in the future shows two clocks, and no lag
+CLOCKS_DIFFER = "the sites' clocks differ, and the lag is not known"
 
 ALIVE = b"SELECT 1"
 READ = b"""SELECT extract(epoch FROM clock_timestamp() - written_at)::float8, epoch
@@ -127,7 +130,8 @@ class StillWaiting(Exception):
 
 
 class DatabaseProbe:
-    """``db:…`` at its own site; where the system is active elsewhere, also ``replica:…`` by the canary's age."""
+    """``db:…`` at its own site; where the system is active elsewhere, also ``replica:…`` by the canary's age; now and
+    then ``slots:…``, whether it keeps WAL that nobody reads."""
 
     turns_at_once = 1
 
@@ -142,6 +146,7 @@ class DatabaseProbe:
         timeout_seconds: float,
         clock: Clock,
         roles: Roles,
+        kept_bytes_max: int = slots.KEPT_BYTES_MAX,
     ) -> None:
         self.name = f"db:{system}@{site}"
         self.interval_seconds = interval_seconds
@@ -156,8 +161,30 @@ class DatabaseProbe:
         self._patience = Patience(timeout_seconds, server.shut)
         self._db = Subject(self.name)
         self._replica = Subject(f"replica:{system}@{site}")
+        self._slots = slots.subject(system, site)
+        self._kept_bytes_max = kept_bytes_max
+        self._slots_due = 0.0
+        self._asking_slots = Patience(timeout_seconds, server.shut)  # a late answer is not taken for another question's
 
     async def turn(self) -> Findings:
+        found = await self._look()
+        if not any(look.subject == self._db and look.outcome is Outcome.GOOD for look in found.looks):
+            return found
+        kept = await self._look_at_slots()
+        return found if kept is None else Findings((*found.looks, kept), found.measures)
+
+    async def _look_at_slots(self) -> Look | None:
+        now = asyncio.get_running_loop().time()
+        if now < self._slots_due:
+            return None
+        try:
+            rows = await self._asking_slots.wait_for(lambda: self._server.rows(slots.UNREAD))
+        except (psycopg.Error, StillWaiting, OSError):
+            return None  # what the server does not answer now is asked at the next turn, and told of the database
+        self._slots_due = now + slots.LOOK_SECONDS
+        return slots.judged(self._slots, rows, self._clock.now(), self._kept_bytes_max)
+
+    async def _look(self) -> Findings:
         at = self._clock.now()
         standing = self._roles.of(self._system)
         here = standing is not None and standing.site == self._site
@@ -180,9 +207,13 @@ class DatabaseProbe:
 
     async def close(self) -> None:
         await self._patience.close()
+        await self._asking_slots.close()
         await self._server.close()
 
     def _aged(self, up: Look, age_seconds: float, at: datetime) -> Findings:
+        if age_seconds < -AHEAD_SECONDS_MAX:
+            why = f"the newest canary at the replica is dated {-age_seconds:.0f} s after its own time of day"
+            return Findings((up, Look(self._replica, Outcome.BLIND, "clock", f"{why}: {CLOCKS_DIFFER}", at)))
         age = round(max(0.0, age_seconds), 3)
         told = f"the newest canary at the replica is {age:.1f} s old, {self._allowed_seconds:g} s are allowed"
         outcome, code = Outcome.GOOD, "fresh"

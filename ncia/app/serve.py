@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from ncia.app.events import Broadcast
 from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
 from ncia.app.loss import loss_desk
 from ncia.app.mirrors import mirror_task
+from ncia.app.own_word import OwnWord
 from ncia.app.programs import drift_of, program_task
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
@@ -148,10 +149,11 @@ class Controller:
         self.accounts = Accounts(settings.site, estate, self.journal, self.state.snapshot, self.clock)
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
-        self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock)
         self.findings = FindingDesk(self.journal, self.state.snapshot, self.clock, self.intake.speaking)
         self.link = peer_link(settings, estate, self.journal, self.clock, identity)
         self.vouchings = vouchings(settings, estate, self.journal, identity)
+        self.own = OwnWord(settings.site, self.vouchings, identity.pki, identity.refresh)
+        self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock, self.own.lacks)
         self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
         self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable, closing)
         closing.callback(self.recovery.close)
@@ -178,7 +180,7 @@ class Controller:
         self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
         self.calendar.every(PROGRAM_SECONDS, "programs", self.programs.tick, after_seconds=PROGRAM_SECONDS)
         self.calendar.every(MIRROR_SECONDS, "mirror", self.mirrors.tick)
-        self.calendar.every(RENEW_SECONDS, "renew", self.renew)
+        self.calendar.every(RENEW_SECONDS, "renew", self.own.renew)
 
     def begin(self) -> None:
         """Write the first words of this life, and tick from now on."""
@@ -252,12 +254,6 @@ class Controller:
 
         state, live = self.state.snapshot(), self.intake.live()
         return continuity(self.settings.site, self.estate, state, live, self.active(), self.clock.now()).to_json()
-
-    def renew(self, now: datetime) -> None:
-        """Renew the certificates of this site that are due, and take up what was renewed."""
-        for issued in self.identity.pki.renew(now):
-            log.info("pki.renewed", name=issued.name, serial=issued.serial, until=to_text(issued.not_after))
-        self.identity.refresh()
 
     def acknowledge(self, incident: str, by: str, comment: str, minutes: float) -> dict[str, Any]:
         """Write down that ``by`` has taken an open incident on."""

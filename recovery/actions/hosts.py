@@ -19,6 +19,7 @@ from ncia.core.work.remote import Remote
 from recovery.actions.dialling import Dialler
 from recovery.actions.divergence import Divergence
 from recovery.ports import CopyFacts, Stranded
+from recovery.receiving.wal import slot_name as receiver_slot
 
 LOOK_SECONDS = 20.0
 STOP_SECONDS = 60.0
@@ -113,6 +114,15 @@ echo "$how"
 
 A rewind that broke off leaves a directory that is neither: the file beside it says so, and the next try copies all."""
 
+JOB_SLOTS = "ncia_job_"
+"""How the slots of backup jobs begin (docs/architecture.md, "Protecting"): whoever took a backup of a primary that was
+stopped meanwhile has failed, and looks for its slot at the new primary only."""
+LEFT = """
+select slot_name, active from pg_replication_slots
+where not temporary and (slot_name = any(%s) or (starts_with(slot_name, %s) and not active)) order by 1
+"""
+"""What nobody will read any more at a server that has become a standby: the names, and :data:`JOB_SLOTS`."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -162,13 +172,17 @@ class HostedCopies:
 
     def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
         def act(connection: psycopg.Connection[Any]) -> None:
-            connection.execute(
-                "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
-                " where slot_name = %s and not active",
-                (slot_of(standby),),
-            )
+            for name, active in _left(connection, standby):
+                if not active:
+                    connection.execute("select pg_drop_replication_slot(%s)", (name,))
 
-        self._replicator(system, site, f"drop {standby}'s slot of {system} at {site}", act)
+        self._replicator(system, site, f"drop {standby}'s slots of {system} at {site}", act)
+
+    def slots_left(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
+        def act(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+            return tuple(str(name) for name, _ in _left(connection, standby))
+
+        return self._replicator(system, site, f"look for {standby}'s slots of {system} at {site}", act)
 
     def rewind(self, system: SystemId, site: SiteId, source: SiteId, run: RunId) -> str:
         self._make_slot(system, source, site)  # from here on the source keeps what will be needed
@@ -243,3 +257,8 @@ class HostedCopies:
 def slot_of(standby: SiteId) -> str:
     """A standby's slot is named by its site; a slot's name has no hyphen."""
     return standby.replace("-", "_")
+
+
+def _left(connection: psycopg.Connection[Any], standby: SiteId) -> list[tuple[Any, ...]]:
+    names = [slot_of(standby), receiver_slot(standby)]
+    return connection.execute(LEFT, (names, JOB_SLOTS)).fetchall()

@@ -110,7 +110,7 @@ def test_lag_and_loss_are_those_of_the_copy_at_the_other_site() -> None:
         ("replica:fines@south", "predicted_loss_seconds"): (99.0, at(9)),
     }
     fines = view(all_up(), Live(ALL_SPEAK, measures)).systems[1]
-    assert (fines.replica_site, fines.lag_seconds, fines.predicted_loss_seconds) == ("north", 0.5, 2.5)
+    assert (fines.replica_site, fines.lag_seconds, fines.predicted_loss_seconds) == ("north", 0.5, 3.5)
     assert (fines.stale, fines.commits_wait, fines.breaks_promise) == (False, False, False)
 
 
@@ -145,7 +145,7 @@ def test_a_moved_system_has_no_partner_until_its_copy_is_seen_to_follow() -> Non
     assert (tax.without_partner_since, tax.predicted_loss_seconds, tax.breaks_promise) == (text(3), None, None)
     follows = view(story.look(5, NORTH, "up", "replica:tax@north"), old, MOVED).systems[0]
     assert (follows.without_partner_since, follows.commits_wait) == (None, False)
-    assert (follows.predicted_loss_seconds, follows.breaks_promise) == (2.4, True)
+    assert (follows.predicted_loss_seconds, follows.breaks_promise) == (3.4, True)
 
 
 def test_a_system_whose_commits_wait_for_nobody_is_unprotected_since_then_and_its_loss_is_measured() -> None:
@@ -156,7 +156,7 @@ def test_a_system_whose_commits_wait_for_nobody_is_unprotected_since_then_and_it
     degraded = SyncDegraded(system="tax", site="north", since=text(3), lsn="0/3000060", reason="nobody keeps them")
     story = all_up().say(3, NORTH, degraded)
     tax = view(story, Live(ALL_SPEAK, measures)).systems[0]
-    assert (tax.commits_wait, tax.without_partner_since, tax.predicted_loss_seconds) == (False, text(3), 6.0)
+    assert (tax.commits_wait, tax.without_partner_since, tax.predicted_loss_seconds) == (False, text(3), 7.0)
     assert tax.breaks_promise is True
     restored = SyncRestored(system="tax", site="north", since=text(3), lsn="0/4000000", unprotected_seconds=2.0)
     tax = view(story.say(5, NORTH, restored), Live(ALL_SPEAK, measures)).systems[0]

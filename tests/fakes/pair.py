@@ -57,6 +57,11 @@ class Histories:
         return length <= self.shared(branch, server)
 
 
+def slots_of(reader: SiteId) -> tuple[str, ...]:
+    """Its copy's, and its receiver's."""
+    return (reader, f"{reader}_receiver")
+
+
 class PairSide:
     """The planned half of :class:`tests.fakes.world.FakeWorld`."""
 
@@ -72,6 +77,9 @@ class PairSide:
         self.acked_documents: dict[SystemId, int] = dict.fromkeys(world.estate.systems, 0)
         self.documents_behind: dict[SystemId, float | None] = {}
         self.journalled: Callable[[], Iterable[Body]] = lambda: ()
+        self.slots: dict[tuple[SystemId, SiteId], tuple[str, ...]] = {}  # what each server keeps WAL for
+        for system in world.estate.systems.values():
+            self.slots[system.id, system.home] = slots_of(world.estate.peer_of(system.home))
 
     def take_over(self, by: SiteId, stranded: int = 2) -> None:
         """As after a blackout: ``by`` has every system of the other site, whose old primaries lie there, stopped."""
@@ -204,11 +212,18 @@ class _Copies:
         if server.alive:
             raise LawBroken(f"{system}: a running server is told to follow")
         server.standby = True
+        self._side.slots[system, primary] = slots_of(site)
         self._world.done(f"copies.follow({system})")
 
     def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
         self._server("forget", system, site)
+        self._side.slots.pop((system, site), None)
         self._world.done(f"copies.forget({system})")
+
+    def slots_left(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
+        if not self._server("slots_left", system, site).alive:
+            raise Unreachable("recovery.no-server", f"look for {standby}'s slots at {site}", "it does not run")
+        return self._side.slots.get((system, site), ())
 
     def rewind(self, system: SystemId, site: SiteId, source: SiteId, run: RunId) -> str:
         server = self._server("rewind", system, site)

@@ -108,6 +108,6 @@ def test_a_report_is_json_of_the_contract() -> None:
     reporter = FakeReporter()
     run(Agent([FakeProbe("app:a@x", 0.1)], [Outlet(reporter)], HYSTERESIS, CLOCK), lambda: reporter.taken)
     report = reporter.taken[0]
-    assert set(report) == {"tick", "changes", "measures"}
+    assert set(report) == {"tick", "at", "changes", "measures"}
     assert set(report["changes"][0]) == {"subject", "verdict", "previous", "since", "evidence"}
     assert json.dumps(report)

@@ -158,6 +158,22 @@ def test_an_asynchronous_system_loses_at_most_its_canarys_age_at_the_loss_and_on
     assert loss("patent", Facts(replica(0.4), DOWN)) == (1.4, "measured")
 
 
+@pytest.mark.parametrize("system", ["hometax", "patent"])
+def test_with_the_lost_sites_clock_an_hour_ahead_the_loss_is_not_known_instead_of_nothing(system: str) -> None:
+    hour_ahead = Facts(replica(-3600), DOWN)
+    loss = loss_of(estate().systems[SystemId(system)], hour_ahead, 1.0, NOW)
+    assert (loss.seconds, loss.how) == (None, "unknown")
+    assert loss.sentence == (
+        "not known: the newest canary here is dated 3594 s from now, so the clocks of the two sites differ"
+    )
+
+
+def test_with_the_lost_sites_clock_an_hour_ahead_documents_measure_nothing_either() -> None:
+    ahead = DocumentCopy(DatasetId("egov/documents"), NOW + timedelta(hours=1))
+    loss = loss_of(estate().systems[SystemId("egov")], Facts(replica(0.2), DOWN, documents=(ahead,)), 1.0, NOW)
+    assert (loss.seconds, loss.how) == (None, "unknown")
+
+
 def test_the_loss_does_not_grow_while_people_decide() -> None:
     found = Facts(replica(0.4), DOWN)
     later = loss_of(estate().systems[SystemId("patent")], found, 1.0, NOW + timedelta(minutes=30))

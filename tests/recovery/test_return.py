@@ -76,6 +76,7 @@ def demand_home(stage: Scene) -> None:
         waits = world.servers[system.id, LOST].waits_for
         assert waits == (standby_names(SURVIVOR) if system.postgres.replication == "synchronous" else "")
         assert world.claims.epochs()[system.id].site == LOST
+        assert (system.id, SURVIVOR) not in world.pair.slots  # a copy keeps no WAL for whom it sent to before
     assert world.etcd.prefix("/ncia/holds/") == world.etcd.prefix("/ncia/words/") == ()
     listed = [(body.system, body.rows) for body in stage.journal.bodies(DivergenceListed)]
     assert sorted(listed) == sorted((s.id, 2) for s in world.estate.at_home(LOST))

@@ -35,13 +35,22 @@ class Vantage:
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that was missed, a proof that failed, a program that differs, or a mirror that does, of a dataset; ``why``
-    is one clause."""
+    """A run that was missed, a proof that failed, a program that differs, or a mirror that does, of a dataset; or what
+    a controller lacks itself: a word for its journal, a new certificate. ``why`` is one clause."""
 
-    kind: str  # "backup", "proof", "program" or "mirror"
-    dataset: str  # of a mirror: <dataset>@<site where it ends>
+    kind: str  # "backup", "proof", "program", "mirror", "vouch" or "certificate"
+    dataset: str  # of a mirror: <dataset>@<site where it ends>; of the others: <voucher>, <holder>@<site>
     since: datetime
     why: str
+
+
+@dataclass(frozen=True)
+class Skew:
+    """How far an agent's clock is ahead of this controller's (negative: behind); since when it is wrongly so far off,
+    ``None`` where it is not."""
+
+    seconds: float
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -57,3 +66,4 @@ class Evidence:
     lacks: tuple[Lack, ...] = ()
     standing: frozenset[str] = frozenset()
     findings: tuple[Finding, ...] = ()  # attacks that go on, as detection rules saw them
+    clocks: Mapping[SiteId, Skew] = field(default_factory=dict)  # of agents that were heard of late

@@ -2,8 +2,10 @@
 
 A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
 ``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
-them at once), ``home:<site>`` (systems away from it), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>``
-and ``program:<dataset>``. The edges follow from the estate; some also need a word of evidence: a system is explained by
+them at once), ``home:<site>`` (systems away from it), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>``,
+``program:<dataset>``, ``vouch:<voucher>``, ``certificate:<holder>@<site>`` and ``clock:<site>`` (``clock:<a>-<b>``).
+
+The edges follow from the estate; some also need a word of evidence: a system is explained by
 a dependency only where it names it, or hangs.
 """
 
@@ -67,6 +69,7 @@ class Graph:
             "intrusion": self._of_nothing,
             "gate": self._of_gate,
             "db": self._of_db,
+            "slots": self._of_slots,
             "canary": self._of_canary,
             "replica": self._of_replica,
             "receiver": self._of_receiver,
@@ -75,6 +78,9 @@ class Graph:
             "backup": self._of_copy,
             "proof": self._of_copy,
             "program": self._of_nothing,  # it was compared when both sides were reached
+            "vouch": self._of_vouch,
+            "certificate": self._of_certificate,
+            "clock": self._of_nothing,
             "store": self._at_own_site,
             "mark": self._of_mark,
             "mirror": self._of_mirror,
@@ -149,6 +155,14 @@ class Graph:
             yield f"host:{copy.host}"
         yield from self._away(name, site)
 
+    def _of_slots(self, name: str, site: str) -> Iterator[str]:
+        """Whoever reads from a server is at the other centre: while that is away, what it has not read is kept."""
+        yield from (f"db:{name}@{site}", f"agent:{site}", *(f"site:{centre}" for centre in self._estate.centres))
+        yield link(*self._estate.centres)
+        for reader in self._estate.systems[SystemId(name)].postgres.copies:
+            if reader != site:
+                yield from (f"db:{name}@{reader}", f"receiver:{name}@{reader}", *self._away(name, reader))
+
     def _away(self, name: str, site: str) -> Iterator[str]:
         """The copy at a system's home while it is active elsewhere: an old primary until it is brought home."""
         if site == self._estate.systems[SystemId(name)].home != self._active_at(name):
@@ -167,6 +181,7 @@ class Graph:
         yield link(active, site)
         yield f"site:{self._estate.systems[SystemId(name)].home}"
         yield from self._away(name, site)
+        yield from _clocks(active, site)
 
     def _of_receiver(self, name: str, site: str) -> Iterator[str]:
         if not site:
@@ -204,6 +219,18 @@ class Graph:
             if active != site:
                 yield link(active, site)
 
+    def _of_vouch(self, name: str, site: str) -> Iterator[str]:
+        """Only whose log it is tells it: the viewer."""
+        yield f"site:{name}"
+        yield link(name, self._viewer)
+        if SiteId(name) in self._estate.centres:
+            yield f"api:{name}"
+
+    def _of_certificate(self, name: str, site: str) -> Iterator[str]:
+        """A process' certificate never outlives the authority above it."""
+        above = {"root": (), "authority": ("root",)}.get(name, ("authority", "root"))
+        yield from (f"certificate:{each}@{site}" for each in above)
+
     def _at_own_site(self, name: str, site: str) -> Iterator[str]:
         yield f"site:{site}"
 
@@ -224,6 +251,7 @@ class Graph:
             yield f"site:{active}"
             yield from self._store(name, active)
         yield f"site:{self._estate.systems[dataset.system].home}"
+        yield from _clocks(active, site)
 
     def _store(self, name: str, site: str) -> Iterator[str]:
         dataset = self._estate.datasets.get(DatasetId(name))
@@ -239,3 +267,8 @@ class Graph:
         if dataset is not None:
             for centre in dataset.copies:
                 yield f"db:{dataset.system}@{centre}"
+
+
+def _clocks(active: str, site: str) -> Iterator[str]:
+    """A lag is the difference of two sites' times."""
+    yield from (f"clock:{active}", f"clock:{site}", "clock:" + "-".join(sorted((active, site))))

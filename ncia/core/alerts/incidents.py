@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Literal
 
-from ncia.core.alerts import intrusions
+from ncia.core.alerts import clocks, intrusions
 from ncia.core.alerts.away import away, away_from, is_back, unfollowed
 from ncia.core.alerts.evidence import Evidence
 from ncia.core.alerts.graph import QUORUM, Graph, link, parts, public_site
@@ -29,14 +29,17 @@ RANK: Mapping[str, int] = {"critical": 0, "major": 1, "minor": 2}
 SETTLE_SECONDS = 2.5  # a fault's first bad look lies at least so far back: what falls with it has had time to fall
 SILENCE_SETTLES_SECONDS = 8.0  # an agent is silent within 5 s of its site's loss, which others need time to see
 PEERLESS = ("app", "api", "etcd", "lease")  # looked at from several sites: one that still sees it up clears it
-LOCAL = ("db", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # looked at from their own site only
-OWN_TROUBLES = ("db", "host", "gate", "canary", "store", "mark", "backup", "proof", "program")  # no cut explains these
+LOCAL = ("db", "slots", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # seen from their own site
+OWN_TROUBLES = (  # no cut explains these
+    *("db", "slots", "host", "gate", "canary", "store", "mark", "backup", "proof", "program", "certificate"),
+)
 CAUSES: Mapping[str, str] = {
     "app": "system-down",
     "api": "controller-down",
     "etcd": "etcd-member-down",
     "lease": "lease-lost",
     "db": "database-down",
+    "slots": "slot-unread",
     "gate": "gate-down",
     "canary": "canary-stopped",
     "replica": "replica-behind",
@@ -49,6 +52,8 @@ CAUSES: Mapping[str, str] = {
     "store": "store-down",
     "mark": "mark-stopped",
     "mirror": "mirror-behind",
+    "vouch": "log-unvouched",
+    "certificate": "certificate-ending",
 }
 
 
@@ -110,6 +115,12 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
         return not intrusions.of(evidence.findings, root)
     if kind in ("backup", "proof", "program"):
         return True
+    if kind == "vouch":
+        return name != evidence.site  # whose log it is sees it; the voucher itself does not
+    if kind == "certificate":
+        return site == evidence.site
+    if kind == "clock":
+        return clocks.cleared(evidence, root)
     if kind == "home":
         return not (away_from(estate, evidence, SiteId(name)) and is_back(evidence, SiteId(name), now))
     if kind == "link":
@@ -169,6 +180,7 @@ def _faults(estate: Estate, evidence: Evidence, now: datetime) -> Iterator[Fault
         yield quorum
     yield from unreachable(estate, evidence, now)
     yield from away(estate, evidence, now)
+    yield from clocks.faults(evidence)
 
 
 def _seen(evidence: Evidence, subject: str, now: datetime) -> Fault | None:
@@ -293,7 +305,7 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
 
 
 def _settled(estate: Estate, evidence: Evidence, fault: Fault, behind: frozenset[str], now: datetime) -> bool:
-    if fault.cause in ("missed-run", "proof-failed", "program-drift", *intrusions.CAUSES):
+    if fault.cause in ("missed-run", "proof-failed", "program-drift", "certificate-ending", *intrusions.CAUSES):
         return True
     vouching = fresh(evidence, now)
     hesitant = {site for site in evidence.vantages if site not in vouching}

@@ -144,6 +144,11 @@ def database_down(scene: Scene) -> Told:
     return told, ""
 
 
+def slot_unread(scene: Scene) -> Told:
+    what = f"the database of {scene.system(scene.name)} at {scene.place(scene.site)} keeps WAL for nobody"
+    return f"{what} since {scene.since} ({_why(scene)}): its disk fills up.", ""
+
+
 def gate_down(scene: Scene) -> Told:
     if not scene.site:
         told = f"the gate of {scene.place(scene.name)} lets nobody through since {scene.since}; {_felt(scene)}."
@@ -197,6 +202,28 @@ def program_drift(scene: Scene) -> Told:
     return f"{told}. A move to the other site is refused until it is the same, or accepted.", ""
 
 
+def log_unvouched(scene: Scene) -> Told:
+    whose = scene.place(scene.evidence.site)
+    told = f"{scene.place(scene.name)} does not vouch for the log of {whose} since {scene.since} ({_why(scene)})"
+    return f"{told}: what was written since then could be lost or forged without its contradiction.", "ncia status"
+
+
+def certificate_ending(scene: Scene) -> Told:
+    told = f"the certificate of {scene.name} at {scene.place(scene.site)} is not renewed: {_why(scene)}."
+    return told, "ncia pki renew (at that site)" if scene.name not in ("authority", "root") else "ncia pki show"
+
+
+def clock_wrong(scene: Scene) -> Told:
+    other = _other_clock(scene)
+    means = "lags, due times and the ends of sessions and approvals are judged wrongly; leases and epochs are not"
+    if other is not None:
+        told = f"the clock of {scene.place(other)} is {_why(scene)} {scene.place(scene.evidence.site)}'s"
+        return f"{told} since {scene.since}, and no third one is heard to say which is wrong: {means}.", ""
+    others = "those of the two other sites" if scene.name == scene.evidence.site else "the two others"
+    told = f"the clock of {scene.place(scene.name)} is wrong since {scene.since}: it is {_why(scene)} {others}"
+    return f"{told}; {means}.", "chronyc tracking (at that site)"
+
+
 def attack(scene: Scene) -> Told:
     told = intrusions.sentence(scene.evidence.findings, scene.fault.root)
     felt = f"; {_felt(scene)}" if scene.systems else ""
@@ -243,6 +270,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "agent-silent": agent_silent,
     "host-down": host_down,
     "database-down": database_down,
+    "slot-unread": slot_unread,
     "gate-down": gate_down,
     "system-down": system_down,
     "entry-down": entry_down,
@@ -253,6 +281,9 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "missed-run": missed_run,
     "proof-failed": proof_failed,
     "program-drift": program_drift,
+    "log-unvouched": log_unvouched,
+    "certificate-ending": certificate_ending,
+    "clock-wrong": clock_wrong,
     "attack": attack,
     "intrusion": attack,
     "store-down": store_down,
@@ -295,6 +326,13 @@ def _is_other(scene: Scene, site: str) -> bool:
 def _ends(scene: Scene) -> tuple[str, ...]:
     found = next(((each.a, each.b) for each in scene.estate.links if each.id == scene.name), None)
     return found or (scene.name,)
+
+
+def _other_clock(scene: Scene) -> str | None:
+    """The other site of a pair of clocks; a site's id may hold a hyphen itself."""
+    own = scene.evidence.site
+    ids = [site.id for site in scene.estate.sites.values()]
+    return None if scene.name in ids else next((s for s in ids if scene.name in (f"{s}-{own}", f"{own}-{s}")), None)
 
 
 def _why(scene: Scene) -> str:

@@ -78,6 +78,11 @@ class Vouching:
         found = self._journal.vouched().get(self.site)
         return found.size if found else 0
 
+    @property
+    def behind_since(self) -> datetime | None:
+        """Since when it vouches for no more than it does, while there is more; ``None`` where it has all."""
+        return self._behind[1] if self._behind else None
+
     def tick(self, now: datetime) -> None:
         """One ask whose fault is kept in ``fault`` instead of raised."""
         before = self.fault
@@ -86,6 +91,7 @@ class Vouching:
         except NciaError as error:
             if before is None or before.code != error.code:
                 _log.error("journal.not-vouched", voucher=self.site, **error.as_problem())
+            self._is_following(self.size(), now)
             self.fault, self.follows = error, False
             return
         self.follows = self._is_following(size, now)

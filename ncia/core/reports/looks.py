@@ -83,6 +83,14 @@ class Looks:
         found = self.live.measures.get((subject, name))
         return (None, False) if found is None else (found[0], self.now - found[1] > SILENT_AFTER)
 
+    def grown(self, subject: str, name: str) -> tuple[float | None, bool]:
+        """:meth:`measure` of what grows with time while nothing new is seen: the age of the look is added."""
+        found = self.live.measures.get((subject, name))
+        if found is None:
+            return None, False
+        age = max(0.0, (self.now - found[1]).total_seconds())
+        return round(found[0] + age, 3), self.measure(subject, name)[1]
+
     def _seen(self, subject: str, but: str) -> dict[str, VerdictChange]:
         return {
             vantage: by_subject[subject]

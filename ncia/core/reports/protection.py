@@ -51,8 +51,8 @@ def protection_of(system: System, estate: Estate, state: State, looks: Looks, ac
     copies = [looks.at(subject) for subject in subjects]
     replica = min(copies, key=lambda copy: WORST_FIRST.index(copy.verdict))
     since = None if any(c.since is None for c in copies) else max(c.since for c in copies if c.since is not None)
-    lag, lag_stale = _worst(looks, subjects, "canary_age_seconds")
-    loss, loss_stale = _worst(looks, subjects, "predicted_loss_seconds")
+    lag, lag_stale = _worst([looks.measure(subject, "canary_age_seconds") for subject in subjects])
+    loss, loss_stale = _worst([looks.grown(subject, "predicted_loss_seconds") for subject in subjects])
     claimed = claimed_at(system.id, state)
     alone = claimed if claimed and not _follows_since(claimed, replica.verdict, since) else None
     moved = claimed is not None or (epoch or BIRTH_EPOCH) > BIRTH_EPOCH  # a promotion clears the requirement
@@ -74,9 +74,8 @@ def protection_of(system: System, estate: Estate, state: State, looks: Looks, ac
     return Protection(at, epoch, peer, replica.verdict, lag, loss, lag_stale or loss_stale, waits, alone)
 
 
-def _worst(looks: Looks, subjects: Sequence[str], name: str) -> tuple[float | None, bool]:
-    """The greatest of a measure over subjects, and whether any of them is old; not known where one of them is not."""
-    found = [looks.measure(subject, name) for subject in subjects]
+def _worst(found: Sequence[tuple[float | None, bool]]) -> tuple[float | None, bool]:
+    """The greatest of some measures, and whether any of them is old; not known where one of them is not."""
     values = [value for value, _ in found if value is not None]
     return (max(values) if len(values) == len(found) else None), any(stale for _, stale in found)
 

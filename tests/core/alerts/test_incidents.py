@@ -308,3 +308,12 @@ def test_a_store_that_is_down_explains_its_marks_and_its_mirrors() -> None:
     assert found.members == (
         "mark:s0/papers@north", "mark:s1/papers@north", "mirror:s0/papers@south", "mirror:s1/papers@south",
     )  # fmt: skip
+
+
+def test_wal_kept_for_nobody_names_the_database_and_is_the_lost_sites_fault_while_one_is_lost() -> None:
+    (found,) = diagnose(estate_of(CHAIN), world(CHAIN, "slots:s0@north").evidence(SOUTH), NOW)
+    assert (found.root, found.cause, found.severity) == ("slots:s0@north", "slot-unread", "major")
+    assert found.sentence.startswith("The database of System 0 (s0) at North keeps WAL for nobody since 13:01:41 KST")
+    (found,) = diagnose(estate_of(CHAIN), world(CHAIN, "slots:s3@south", "site:north").evidence(SOUTH), NOW)
+    assert found.root == "site:north"
+    assert "slots:s3@south" in found.members

@@ -222,6 +222,7 @@ class World:
         active = self.active[system]
         db = self.db(system, viewer)
         see(f"db:{system}@{viewer}", db)
+        see(f"slots:{system}@{viewer}", self.works(f"slots:{system}@{viewer}") if db else None)
         see(f"gate:{system}@{viewer}", self.works(f"gate:{viewer}"))
         if viewer == active:
             see(f"canary:{system}@{viewer}", None if not self.lease(viewer) else self.canary(system))

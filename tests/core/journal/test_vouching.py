@@ -217,9 +217,11 @@ def test_the_trouble_with_a_voucher_stands_in_its_fault_while_it_lasts(east: Jou
     asked.tick(SetClock().now())
     assert asked.fault is not None
     assert asked.fault.code == "journal.witness-unreachable"
+    assert asked.behind_since is not None
     away[0] = False
     asked.tick(SetClock().now())
     assert (asked.fault, asked.size()) == (None, 1)
+    assert asked.behind_since is None
 
 
 def test_a_head_that_the_peer_stores_keeps_the_sound_cosignatures_and_gets_its_own(

@@ -29,7 +29,7 @@ def with_documents(system: SystemId, rpo_seconds: float) -> Estate:
 
 
 def protection(estate: Estate, system: SystemId, live: dict[str, tuple[float, float]], story: Story) -> Protection:
-    """``live``: by subject its canary's age and predicted loss."""
+    """``live``: by subject its canary's age and predicted loss, as seen a second ago."""
     measures = {}
     for subject, (age, loss) in live.items():
         measures[(subject, "canary_age_seconds")] = (age, at(9))
@@ -45,7 +45,7 @@ def both_up(system: str, peer: str) -> Story:
 
 @pytest.mark.parametrize(
     ("rows", "papers", "lag", "loss"),
-    [((0.5, 1.5), (2.0, 4.0), 2.0, 4.0), ((9.0, 10.0), (2.0, 4.0), 9.0, 10.0)],
+    [((0.5, 1.5), (2.0, 4.0), 2.0, 5.0), ((9.0, 10.0), (2.0, 4.0), 9.0, 11.0)],
 )
 def test_the_worse_of_rows_and_documents_is_what_would_be_lost(
     rows: tuple[float, float], papers: tuple[float, float], lag: float, loss: float
@@ -65,7 +65,7 @@ def test_a_mirror_that_is_down_is_a_copy_that_is_down() -> None:
     story = Story().look(1, NORTH, "up", "replica:fines@north").look(2, NORTH, "down", "mirror:fines/papers@north")
     live = {"replica:fines@north": (0.5, 1.5), "mirror:fines/papers@north": (30.0, 31.0)}
     found = protection(with_documents(FINES, 60), FINES, live, story)
-    assert (found.replica_verdict, found.predicted_loss_seconds) == ("down", 31.0)
+    assert (found.replica_verdict, found.predicted_loss_seconds) == ("down", 32.0)
 
 
 def test_the_strictest_promise_of_its_datasets_is_the_systems() -> None:
@@ -89,3 +89,14 @@ def test_documents_that_are_only_mirrored_are_listed_as_not_proven_in_time() -> 
     assert [gap.what for gap in told.not_proven if gap.subject == "fines/papers"] == [
         "its history: it is mirrored, not backed up"
     ]
+
+
+def test_what_would_be_lost_grows_from_the_look_on_while_the_copy_stands_still() -> None:
+    """Until the next look nobody knows that anything new arrived: the figure is never lower than the loss."""
+    estate, story = sample_estate(), both_up("fines", "north")
+    measures = {("replica:fines@north", "predicted_loss_seconds"): (1.5, at(9))}
+    for seconds in (0, 1, 4):
+        state = story.state()
+        looks = Looks(state.verdicts, Live({NORTH: at(9 + seconds)}, measures), at(9 + seconds))
+        found = protection_of(estate.systems[FINES], estate, state, looks, {})
+        assert found.predicted_loss_seconds == 1.5 + seconds

@@ -76,6 +76,14 @@ def test_elsewhere_the_age_of_the_mark_is_measured(world: World) -> None:
     assert measures(found) == {"canary_age_seconds": 1.5, "predicted_loss_seconds": 2.5}
 
 
+def test_a_mark_from_a_clock_an_hour_ahead_measures_nothing_and_is_not_called_fresh(world: World) -> None:
+    world.marked(seconds_ago=-3600)
+    found = asyncio.run(world.probe(WEST).turn())
+    assert outcomes(found)[MIRRORED.format(WEST)] is Outcome.BLIND
+    assert measures(found) == {}
+    assert "dated 3600 s after the time of day here: the sites' clocks differ" in found.looks[1].evidence
+
+
 def test_what_would_be_lost_is_told_by_the_worst_of_the_last_looks(world: World) -> None:
     async def go() -> list[dict[str, float]]:
         probe, told = world.probe(WEST), []

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from monitors.ports import Findings, Outcome, Standing
+from monitors.ports import Findings, Look, Outcome, Standing
 from monitors.probes.postgres import LOCAL_COMMIT, CanaryProbe, DatabaseProbe, Server
 from ncia.core.base.ids import SiteId, SystemId
 from tests.monitors import clusters
@@ -28,6 +28,11 @@ def conninfo(server: clusters.Server) -> str:
 
 def database(told: str, site: SiteId, known: SetRoles, rpo_seconds: float = 0) -> DatabaseProbe:
     return DatabaseProbe(TAX, site, Server(told, "pg"), rpo_seconds, 1.0, 1.0, TIMEOUT, SetClock(), known)
+
+
+def watching_slots(told: str, site: SiteId, kept_bytes_max: int) -> DatabaseProbe:
+    server = Server(told, "pg")
+    return DatabaseProbe(TAX, site, server, 0, 1.0, 1.0, TIMEOUT, SetClock(), roles(), kept_bytes_max)
 
 
 def canary(told: str, known: SetRoles, site: SiteId = EAST) -> CanaryProbe:
@@ -90,6 +95,21 @@ def test_a_replica_that_does_not_replay_falls_behind_its_promise(replaying: Pair
     findings = asyncio.run(go())
     assert "3 s are allowed" in findings.looks[1].evidence
     assert findings.measures[0].value > 3
+
+
+def test_a_canary_from_a_clock_an_hour_ahead_measures_nothing_and_is_not_called_fresh(replaying: Pair) -> None:
+    replaying.primary.carry_out("UPDATE ncia.canary SET written_at = clock_timestamp() + interval '1 hour'")
+
+    async def go() -> Findings:
+        reader = database(conninfo(replaying.standby), WEST, roles())
+        try:
+            return await until(reader.turn, "replica:tax@west", Outcome.BLIND)
+        finally:
+            await reader.close()
+
+    found = asyncio.run(go())
+    assert found.measures == ()
+    assert "after its own time of day: the sites' clocks differ, and the lag is not known" in found.looks[1].evidence
 
 
 def test_a_promise_of_an_hour_allows_what_a_promise_of_nothing_does_not(replaying: Pair) -> None:
@@ -174,7 +194,8 @@ def test_a_refusal_that_is_the_servers_own_word_shows_that_it_lives(servers: Pai
         await probe.close()
         return found
 
-    assert asyncio.run(go()) == {"db:tax@west": Outcome.GOOD, "replica:tax@west": Outcome.BAD}
+    good = {"db:tax@west": Outcome.GOOD, "slots:tax@west": Outcome.GOOD}
+    assert asyncio.run(go()) == {**good, "replica:tax@west": Outcome.BAD}
 
 
 @pytest.mark.parametrize(
@@ -208,3 +229,46 @@ def test_the_canary_carries_the_epoch(servers: Pair) -> None:
 
     asyncio.run(go())
     assert servers.primary.carry_out("SELECT epoch FROM ncia.canary") == [(5,)]
+
+
+@pytest.mark.parametrize("side", ["primary", "standby"])
+def test_a_slot_that_nobody_reads_is_named_with_the_wal_that_it_keeps(servers: Pair, side: str) -> None:
+    server: clusters.Server = getattr(servers, side)
+    site = EAST if side == "primary" else WEST
+    server.carry_out("SELECT pg_create_physical_replication_slot('gone_receiver', true)")
+    servers.primary.carry_out("SELECT pg_switch_wal()")  # a whole segment, for nobody
+    servers.primary.carry_out("UPDATE ncia.canary SET written_at = clock_timestamp()")
+
+    async def look(kept_bytes_max: int) -> Look:
+        probe = watching_slots(conninfo(server), site, kept_bytes_max)
+        try:
+            findings = await until(probe.turn, f"db:tax@{site}", Outcome.GOOD)
+            return next(look for look in findings.looks if look.subject == f"slots:tax@{site}")
+        finally:
+            await probe.close()
+
+    async def until_named() -> Look:
+        end = time.monotonic() + CAUGHT_UP_SECONDS
+        while (found := await look(1 << 20)).outcome is not Outcome.BAD:
+            assert time.monotonic() < end, found  # a standby replays the segment a moment later
+        return found
+
+    try:
+        found = asyncio.run(until_named())
+        assert "nobody reads gone_receiver, which keeps" in found.evidence
+        assert asyncio.run(look(1 << 40)).outcome is Outcome.GOOD
+    finally:
+        server.carry_out("SELECT pg_drop_replication_slot('gone_receiver')")
+    assert asyncio.run(look(1 << 20)).outcome is Outcome.GOOD
+
+
+def test_slots_are_looked_at_now_and_then_not_at_every_turn(servers: Pair) -> None:
+    async def go() -> list[bool]:
+        probe = database(conninfo(servers.primary), EAST, roles())
+        try:
+            await until(probe.turn, "slots:tax@east", Outcome.GOOD)
+            return ["slots:tax@east" in seen(await probe.turn()) for _ in range(3)]
+        finally:
+            await probe.close()
+
+    assert asyncio.run(go()) == [False, False, False]

@@ -6,8 +6,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +28,7 @@ from recovery.actions.hosts import HostedCopies, Place
 from recovery.actions.postgresql import PostgresDatabases
 from recovery.pair_steps import lsn
 from recovery.ports import Stranded
+from recovery.receiving.wal import slot_name as receiver_slot
 from tests.fakes.remote import LocalRemote
 from tests.lab_apps.postgres import free_port, tools
 from tests.recovery.fencing.world import until
@@ -132,11 +135,28 @@ class Two:
         with self.connect(site) as connection:
             return connection.execute(query.encode()).fetchall()
 
+    def slots(self, site: SiteId) -> list[tuple[object, ...]]:
+        return self.read(site, "select slot_name from pg_replication_slots order by 1")
+
     def wait_for_streaming(self, primary: SiteId, standby: SiteId) -> None:
         until(lambda: self.databases[primary].streams_to(HOMETAX, standby), f"{standby} streams")
 
     def wait_for(self, site: SiteId, query: str, expected: list[tuple[object, ...]]) -> None:
         until(lambda: self.read(site, query) == expected, f"{query} at {site}")
+
+    @contextmanager
+    def reading(self, site: SiteId, slot: str) -> Iterator[None]:
+        """Somebody streams from that slot."""
+        source = f"host=127.0.0.1 port={self.ports[site]} user=replicator password={PASSWORD}"
+        command = [str(tools() / "pg_receivewal"), "-D", str(self.folder / "read"), "-S", slot, "-d", source]
+        (self.folder / "read").mkdir()
+        reader = subprocess.Popen([*command, "--no-loop"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            self.wait_for(site, "select slot_name from pg_replication_slots where active", [(slot,)])
+            yield
+        finally:
+            reader.terminate()
+            reader.wait()
 
     def promote(self, site: SiteId) -> None:
         self.databases[site].promote(HOMETAX)
@@ -214,7 +234,7 @@ def test_a_returned_primary_is_listed_rewound_and_follows(two: Two) -> None:
     two.copies.start(HOMETAX, OLD)
     two.wait_for_streaming(NEW, OLD)
     two.copies.forget(HOMETAX, OLD, NEW)
-    assert two.read(OLD, "select slot_name from pg_replication_slots") == []
+    assert two.slots(OLD) == []
     assert two.read(OLD, "select id from acts.filed where id >= 100 order by id") == [(101,), (200,)]
     two.databases[NEW].set_synchronous(HOMETAX, f"FIRST 1 ({OLD})")
     two.write(NEW, "insert into acts.filed (id, content) values (201, 'both')")
@@ -238,6 +258,28 @@ def test_two_servers_exchange_their_roles_without_a_rewind(two: Two) -> None:
     assert two.databases[NEW].synchronous_standby_names(HOMETAX) == f"FIRST 1 ({OLD})"
     two.wait_for(OLD, "select count(*) from acts.filed", [(51,)])
     assert two.copies.list_stranded(HOMETAX, OLD, NEW, RUN).timeline == 0  # it is a copy: nothing can be stranded
+
+
+def test_a_server_that_became_a_standby_keeps_no_wal_for_the_receiver_and_the_jobs_that_read_from_it(two: Two) -> None:
+    slots = (receiver_slot(NEW), "ncia_job_backup_x2", "somebody_elses")
+    for slot in slots:
+        two.write(OLD, f"select pg_create_physical_replication_slot('{slot}', true)")
+    two.copies.stop(HOMETAX, OLD)
+    old = two.copies.facts(HOMETAX, OLD)
+    until(lambda: lsn(two.databases[NEW].replayed_lsn(HOMETAX)) > lsn(old.checkpoint_lsn), "drained")
+    two.promote(NEW)
+    two.copies.follow(HOMETAX, OLD, NEW)
+    two.copies.start(HOMETAX, OLD)
+    two.wait_for_streaming(NEW, OLD)
+    assert two.copies.slots_left(HOMETAX, OLD, NEW) == (NEW, receiver_slot(NEW), slots[1])
+    with two.reading(OLD, receiver_slot(NEW)):  # a receiver that has not heard yet that its term is over
+        two.copies.forget(HOMETAX, OLD, NEW)
+        assert two.copies.slots_left(HOMETAX, OLD, NEW) == (receiver_slot(NEW),)
+    until(lambda: not two.read(OLD, "select 1 from pg_replication_slots where active"), "it left")
+    two.copies.forget(HOMETAX, OLD, NEW)
+    assert two.copies.slots_left(HOMETAX, OLD, NEW) == ()
+    assert two.slots(OLD) == [("somebody_elses",)]  # not ours to drop
+    assert two.slots(NEW) == [(OLD,)]  # and what is read stays
 
 
 def test_a_rewind_that_was_interrupted_copies_everything_anew(two: Two) -> None:
