@@ -20,16 +20,19 @@ from ncia.core.alerts.acks import holds, withdrawn
 from ncia.core.alerts.evidence import Evidence, Lack
 from ncia.core.alerts.incidents import RANK, Diagnosis, cleared, diagnose
 from ncia.core.base.clock import Clock, from_text
+from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Estate
 from ncia.core.journal import Journal
 from ncia.core.journal.entries import (
     AlertAcked,
     BackupFailed,
+    BackupStarted,
     Body,
     IncidentChanged,
     IncidentClosed,
     IncidentOpened,
     ProofFailed,
+    ProofStarted,
 )
 from ncia.core.state.facts import Incident
 from ncia.core.state.state import State
@@ -93,7 +96,7 @@ class WatchTask:
             self._intake.speaking(),
             self._intake.silent(),
             active,
-            (*_lacks(state), *self._own_lacks(self._clock.now())),
+            (*_lacks(self._estate, state, active), *self._own_lacks(self._clock.now())),
             frozenset(incident.now.root for incident in state.open_incidents()),
             state.open_findings(),
             self._intake.clocks(),
@@ -217,16 +220,19 @@ def _words_of(body: IncidentOpened | IncidentChanged) -> dict[str, object]:
     return body.model_dump(exclude={"incident"})
 
 
-def _lacks(state: State) -> Iterator[Lack]:
+def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> Iterator[Lack]:
     """Runs that were missed, backups and proofs whose newest attempt failed, copies whose bytes changed: one lack per
-    dataset and kind; mirrors that their controllers cannot carry on."""
+    dataset and kind; mirrors that their controllers cannot carry on. A backup that failed counts while it is its
+    site's to take: once the system is active there, the other site protects it."""
     found: dict[tuple[str, str], Lack] = {}
     for missed in state.missed:
         kind = "proof" if "pro" in missed.run.job.split(":")[0] else "backup"
         lack = Lack(kind, missed.run.dataset, from_text(missed.run.due_at), missed.run.reason)
         found.setdefault((kind, missed.run.dataset), lack)
     for job in state.jobs.values():
-        if isinstance(job.ended, BackupFailed) and not _later(state, job.ended.dataset, job.started_at):
+        if not isinstance(job.ended, BackupFailed) or _taken_by_other(estate, active, job.started):
+            continue
+        if not _later(state, job.ended.dataset, job.started_at):
             lack = Lack("backup", job.ended.dataset, job.started_at, job.ended.error)
             found.setdefault(("backup", job.ended.dataset), lack)
     for dataset, proof in state.proofs.items():
@@ -247,6 +253,11 @@ def _lacks(state: State) -> Iterator[Lack]:
     for (dataset, site), mirror in state.mirrors.items():
         if mirror.body.state == "failing":
             yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)
+
+
+def _taken_by_other(estate: Estate, active: Mapping[SystemId, SiteId], begun: BackupStarted | ProofStarted) -> bool:
+    dataset = estate.datasets.get(DatasetId(begun.dataset))
+    return dataset is not None and isinstance(begun, BackupStarted) and active[dataset.system] == begun.store_site
 
 
 def _later(state: State, dataset: str, moment: datetime) -> bool:

@@ -6,10 +6,17 @@ import time
 
 import pytest
 
-from ncia.lab.exercise import Exercise
-from tests.e2e.scene import CITIZENS, DAEJEON, Scene, acked
+from ncia.core.base.ids import SiteId
+from ncia.lab.exercise import Exercise, wait_until
+from tests.e2e.scene import CITIZENS, DAEJEON, SOON, Scene, acked
 
 MOVED = ("hometax", "onnara")  # one whose commits wait for the other site, and one whose documents follow
+AWAY = {"home:daejeon", "home:gwangju"}
+
+
+def followed(scene: Scene, site: SiteId, system: str) -> bool:
+    told = next(each for each in scene.status(site)["systems"] if each["id"] == system)
+    return (told["verdict"], told["replica_verdict"]) == ("up", "up")
 
 
 @pytest.mark.long
@@ -25,7 +32,9 @@ def test_a_system_moves_and_comes_home_and_neither_a_row_nor_a_document_is_lost_
             assert (run["outcome"], run["sentence"]) == ("succeeded", run["sentence"])
             assert scene.standing(to)[system.id][0] == to
             scene.wait_for_acts(f"{name} serves at {to}", began, [name], lambda a, to=to: acked(a) and a.site == to)
-            scene.wait_until_whole()
-    assert [root for root in scene.opened(since) if any(name in root for name in MOVED)] == []
+            wait_until(f"{name} has its copy again", lambda name=name, to=to: followed(scene, to, name), SOON)
+        scene.wait_until_whole()
+    # being away is told, once for each site, and nothing of what the move stops and starts
+    assert {root for root in scene.opened(since) if any(name in root for name in (*MOVED, "home:"))} == AWAY
     scene.lab.stop(CITIZENS, "load")
     scene.assert_nothing_acknowledged_is_lost()

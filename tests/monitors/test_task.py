@@ -340,6 +340,17 @@ def test_a_backup_that_failed_is_an_incident_with_its_error(south: Centre) -> No
     assert "the store is full" in south.open()["backup:s0/rows"].now.sentence
 
 
+def test_a_backup_that_failed_because_its_system_moved_to_the_store_is_the_other_sites_to_take(south: Centre) -> None:
+    see(south, world())
+    due = to_text(south.clock.now())
+    south.journal.append(
+        BackupStarted(job="backup-1", dataset="s0/rows", source_site="south", store_site="north", due_at=due), by="x"
+    )
+    south.journal.append(BackupFailed(job="backup-1", dataset="s0/rows", error="the stream ended"), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}  # s0 is active in the north, so the south takes its backups
+
+
 def test_a_copy_whose_bytes_changed_is_an_incident_until_a_newer_one_is_there(south: Centre) -> None:
     see(south, world())
     south.journal.append_all((point("point-1"), rehashed("point-1", "checksum mismatch")), by="x")
