@@ -25,8 +25,9 @@ from ncia.core.journal import Journal
 from ncia.core.journal.entries import MirrorChanged
 from ncia.core.state import StateStore
 
-TURN_SECONDS = 1.0  # between the beginnings of two turns
-REST_SHARE = 0.5  # of a turn's own time is rested after it at least: a slow store is not hammered
+TURN_SECONDS = 1.0  # between the beginnings of two turns while there is nothing new but canaries
+BUSY_TURN_SECONDS = 0.5  # after a turn that brought something: who is busy takes short turns, each with little to do
+REST_SHARE = 0.25  # of a turn's own time is rested after it at least: a slow store is not hammered
 TROUBLED_SECONDS = 3.0  # of trouble without a good turn between, before it is written down
 COPIERS = 8  # documents of all datasets on their way at once
 CLOSE_SECONDS_MAX = 10.0
@@ -104,37 +105,38 @@ class Follower:
         while not self._stop.wait(pause):
             began = self._parts.clock.boottime_ns()
             try:
-                self.turn()
+                brought = self.turn()
             except (RuntimeError, CancelledError):  # of the pool, when it is closed under us
                 if not self._stop.is_set():
                     raise
                 return
-            spent = (self._parts.clock.boottime_ns() - began) / 1e9
-            pause = max(TURN_SECONDS - spent, spent * REST_SHARE)
+            pause = pause_seconds((self._parts.clock.boottime_ns() - began) / 1e9, brought)
 
-    def turn(self) -> None:
-        """One look at what there is to do, and its doing; the state of the mirror is told when it changes."""
+    def turn(self) -> int:
+        """One look at what there is to do, and its doing; the state of the mirror is told when it changes. Answers how
+        many documents were brought."""
         if self._parts.active().get(self._dataset.system) != self._peer:
             self._memory, self._troubled_since = Memory(), None
             if self._state() is not None:  # nothing is said of a mirror that never was
                 self._tell("idle", f"{self._dataset.system} is not active at {self._peer}")
-            return
-        now = self._parts.clock.now()
+            return 0
+        now, brought = self._parts.clock.now(), 0
         try:
             turned = self._mirror.turn(self._memory, now)
-            why = turned.sentence
+            why, brought = turned.sentence, turned.copied
             self._count(turned)
         except NciaError as error:
             why = f"{error.what}: {error.why}"
         if self._stop.is_set():
-            return  # what failed, failed because we end
+            return brought  # what failed, failed because we end
         if not why:
             self._troubled_since = None
             self._tell("following", f"from {self._mirror.source.where} to {self._mirror.target.where}")
-            return
+            return brought
         self._troubled_since = self._troubled_since or now
         if (now - self._troubled_since).total_seconds() >= TROUBLED_SECONDS:
             self._tell("failing", why)
+        return brought
 
     def _count(self, turned: Turned) -> None:
         self.copied += turned.copied
@@ -163,3 +165,8 @@ class Follower:
         self._parts.journal.append(body, by=BY)
         self._told = (state, sentence)
         (_log.warning if state == "failing" else _log.info)(f"mirror.{state}", dataset=self._dataset.id, why=sentence)
+
+
+def pause_seconds(spent: float, brought: int) -> float:
+    """How long to rest after a turn that took ``spent`` seconds and brought so many documents."""
+    return max((BUSY_TURN_SECONDS if brought else TURN_SECONDS) - spent, spent * REST_SHARE)

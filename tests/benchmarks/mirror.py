@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup.replicate.perform import Memory, Mirror
-from backup.replicate.task import COPIERS, REST_SHARE, TURN_SECONDS
+from backup.replicate.task import COPIERS, pause_seconds
 from ncia.core.work.documents import MARK, Documents, Mark, time_folder
 from tests.backup.replicate.stores.stands import bucket_of, s3_stand, sftp_stand
 from tests.benchmarks.result import Bar, Result
@@ -107,9 +107,8 @@ def follow(stop: threading.Event, source: Documents, target: Documents, ages: li
         mirror = Mirror(source, target, by_time=True, direct=False, pool=pool)
         while not stop.wait(pause):
             began = time.monotonic()
-            mirror.turn(memory, datetime.now(UTC))
-            spent = time.monotonic() - began
-            pause = max(TURN_SECONDS - spent, spent * REST_SHARE)
+            brought = mirror.turn(memory, datetime.now(UTC)).copied
+            pause = pause_seconds(time.monotonic() - began, brought)
 
 
 def mark(stop: threading.Event, source: Documents, target: Documents, ages: list[float]) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
@@ -34,6 +37,7 @@ from ncia.core.work.documents import (
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 CONNECTIONS_MAX = 16
+USER_AGENT = "ncia"
 REGION = "us-east-1"  # what stores without regions call themselves
 MD5 = re.compile(r"[0-9a-f]{32}")
 ABSENT = ("NoSuchKey", "404", "NotFound")
@@ -52,8 +56,13 @@ class Access:
 
 
 def client_of(access: Access) -> Any:
-    """A client, safe to use from many threads; its connections are kept."""
-    return boto3.session.Session().client(
+    """A client, safe to use from many threads; its connections are kept.
+
+    The library guesses at the format of each time and describes itself anew with each request. That was three quarters
+    of the processor time of a listing, and a fifth of a small GET: both are told to it here."""
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+    return boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=f"http://{access.endpoint}",
         aws_access_key_id=access.key,
@@ -64,6 +73,7 @@ def client_of(access: Access) -> Any:
             read_timeout=ANSWER_SECONDS,
             retries={"total_max_attempts": 1},  # who asks decides whether to ask again
             max_pool_connections=CONNECTIONS_MAX,
+            user_agent=USER_AGENT,
             s3={"addressing_style": "path"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -140,8 +150,16 @@ class S3Bucket:
         self._client.close()
 
     def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
-        listing: Callable[..., Iterator[dict[str, Any]]] = self._client.get_paginator("list_objects_v2").paginate
-        yield from listing(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
+        """Not by the library's paginator, which is made anew from its description each time."""
+        further: dict[str, str] = {}
+        while True:
+            page: dict[str, Any] = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=prefix, Delimiter="/", **further
+            )
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            further = {"ContinuationToken": page["NextContinuationToken"]}
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -166,6 +184,11 @@ class S3Bucket:
             return NciaError("documents.no-bucket", what, "there is no such bucket", "make it at that store")
         hint = "look at its disk and its log" if status >= 500 else ""  # several stores say no more of a full disk
         return NciaError("documents.failed", what, f"{self._store} says {status} {code}: {text[:200]}", hint)
+
+
+def _moment(told: str) -> datetime:
+    """A time as S3 writes it: ISO 8601 in bodies, as in RFC 5322 in headers. ``ValueError`` where it is neither."""
+    return datetime.fromisoformat(told) if told[:1].isdigit() else parsedate_to_datetime(told)
 
 
 def _code(error: ClientError) -> str:

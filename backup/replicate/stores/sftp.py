@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import paramiko
-from paramiko.sftp import CMD_EXTENDED, CMD_EXTENDED_REPLY, SFTPError
+from paramiko.sftp import CMD_EXTENDED_REPLY, SFTPError
 
+from backup.replicate.stores.session import Session
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.estate.model import Address
 from ncia.core.work.documents import DOCUMENT_BYTES_MAX, Folder, Seen, StoreFull, demand_name, fault_of, is_own
@@ -43,15 +44,6 @@ class Login:
     user: str
     key: Path
     known_hosts: Path
-
-
-class Session(paramiko.SFTPClient):
-    """SFTP with OpenSSH's extensions, which the library speaks and does not offer."""
-
-    def extended(self, *words: object) -> tuple[int, paramiko.Message]:
-        """One extended request and its answer; raises ``OSError`` where the host refuses it."""
-        ask: Callable[..., tuple[int, paramiko.Message]] = vars(paramiko.SFTPClient)["_request"]
-        return ask(self, CMD_EXTENDED, *words)
 
 
 class SftpHost:
@@ -184,13 +176,11 @@ class SftpTree:
             try:
                 self._make_folder(client, folder)
                 try:
-                    _write(client, temporary, content)
+                    client.create(temporary, content, modified_at)
                 except FileNotFoundError:  # somebody took the folder away since it was seen
                     self._made.clear()
                     self._make_folder(client, folder)
-                    _write(client, temporary, content)
-                if modified_at is not None:
-                    client.utime(temporary, (modified_at, modified_at))
+                    client.create(temporary, content, modified_at)
                 client.posix_rename(temporary, place)
             except TimeoutError:
                 raise
@@ -205,12 +195,11 @@ class SftpTree:
         place = posixpath.join(self._root, demand_name(name))
 
         def read(client: Session) -> bytes | None:
-            with client.open(place, "rb") as file:
-                content = file.read(DOCUMENT_BYTES_MAX + 1)
+            content = client.content(place, DOCUMENT_BYTES_MAX + 1)
             if len(content) > DOCUMENT_BYTES_MAX:
                 why = f"it has more than {DOCUMENT_BYTES_MAX} bytes"
                 raise NciaError("documents.too-large", what, why, "keep it in a dataset of its own kind")
-            return bytes(content)
+            return content
 
         return self._asked(what, read, None)
 
@@ -270,14 +259,6 @@ class SftpTree:
         if len(self._made) > FOLDERS_KNOWN_MAX:
             self._made.clear()
         self._made.update(missing or [folder])
-
-
-def _write(client: Session, place: str, content: bytes) -> None:
-    """A new file, whole and on the host's disk. Not pipelined: the library then loses the host's word of a failure."""
-    with client.open(place, "wbx") as file:
-        file.write(content)
-        file.flush()
-        client.extended("fsync@openssh.com", file.handle)
 
 
 def _failure(client: Session, root: str, what: str, error: OSError) -> NciaError:

@@ -6,6 +6,7 @@ Adapters are in ``backup/replicate/stores``; ``ncia.app.documents`` chooses betw
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,6 +19,7 @@ NAME_BYTES_MAX = 900  # S3 takes 1024
 OWN = ".ncia"  # the platform's own folder in each tree and bucket
 MARK = f"{OWN}/canary"
 FOLDER_SECONDS = 10
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class StoreFull(NciaError):
@@ -94,7 +96,7 @@ def fault_of(name: str) -> str:
         return "it is empty, absolute, or holds a backslash"
     if any(part in ("", ".", "..") for part in parts):
         return "it has an empty part, '.' or '..'"
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+    if CONTROL.search(name):
         return "it holds a control character"
     try:
         size = len(name.encode("utf-8"))
@@ -105,7 +107,7 @@ def fault_of(name: str) -> str:
 
 def is_own(name: str) -> bool:
     """Whether a listed name is the store's or the platform's own, and no document of the system."""
-    return any(part.startswith(".") for part in name.split("/"))
+    return name.startswith(".") or "/." in name
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.replicate.task import MirrorTask, Parts
+from backup.replicate.task import BUSY_TURN_SECONDS, REST_SHARE, TURN_SECONDS, MirrorTask, Parts, pause_seconds
 from ncia.core.base.ids import DatasetId, HostId, SiteId, SystemId
 from ncia.core.estate.model import Address, BucketCopy, Dataset, Promise, Replication, TreeCopy
 from ncia.core.journal import Journal
@@ -105,6 +105,27 @@ def test_the_receiving_site_pulls_what_is_active_at_the_other_one(world: World) 
     assert world.target.documents() == world.source.documents()
     assert world.told() == [("following", "from east to west")]
     assert world.states.snapshot().mirrors[(LETTERS, WEST)].body.state == "following"
+
+
+@pytest.mark.parametrize(
+    ("spent", "brought", "pause"),
+    [
+        (0.1, 0, TURN_SECONDS - 0.1),
+        (0.1, 25, BUSY_TURN_SECONDS - 0.1),
+        (8.0, 25, 8.0 * REST_SHARE),
+        (8.0, 0, 8.0 * REST_SHARE),
+    ],
+)
+def test_who_is_busy_takes_short_turns_and_who_is_slow_rests_a_share_of_them(
+    spent: float, brought: int, pause: float
+) -> None:
+    assert pause_seconds(spent, brought) == pause
+
+
+def test_a_turn_tells_how_much_it_brought(world: World) -> None:
+    world.act("a")
+    world.clock.moment += timedelta(seconds=1)
+    assert [world.task.followers[LETTERS].turn() for _ in range(2)] == [1, 0]
 
 
 def test_what_is_active_here_is_not_pulled_and_nothing_is_said_of_it(world: World) -> None:

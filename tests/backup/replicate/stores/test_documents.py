@@ -54,6 +54,13 @@ def test_a_second_put_replaces_the_first_whole(stand: Stand) -> None:
     assert [each.size_bytes for each in stand.store.look("again").documents] == [5]
 
 
+@pytest.mark.parametrize("size", [0, 1, 32767, 32768, 32769, 98304, 1_300_000])
+def test_a_document_of_any_size_comes_back_byte_for_byte(stand: Stand, size: int) -> None:
+    content = bytes(number * 7 % 251 for number in range(size))
+    stand.store.put("sizes/a", content)
+    assert stand.store.get("sizes/a") == content
+
+
 def test_what_is_not_there_is_none_and_an_absent_folder_is_empty(stand: Stand) -> None:
     assert stand.store.get("nowhere/at-all") is None
     assert stand.store.look("nowhere").documents == ()
