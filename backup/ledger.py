@@ -37,6 +37,8 @@ KINDS: tuple[type[Body], ...] = (
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
+LET_GO_LOOKED_AT_MAX = 100  # a deletion that was refused is tried again with the dataset's next job
+
 
 class JournalLedger:
     """A :class:`backup.ports.Ledger` in the controller's process. ``check`` raises where a fence is old; ``permit``
@@ -66,13 +68,28 @@ class JournalLedger:
 
     def _deletion(self, body: PointDeleted) -> Entry:
         """The entry of a deletion that is written: the job that wrote it may have ended in between."""
-        found = self._journal.of_kind(PointDeleted.KIND)
-        return next(entry for entry in reversed(found) if entry.body == body)
+        for entry in reversed(self._journal.of_kind(PointDeleted.KIND)):
+            if isinstance(entry.body, PointDeleted) and entry.body.point == body.point:
+                return entry
+        why = "its deletion is not written in this site's journal"
+        raise NciaError("backup.no-such-point", f"delete {body.point} of {body.dataset}", why)
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         points = self._states.snapshot().points.get(dataset, ())
         here = [point for point in points if point.backup.store_site == store_site]
         return tuple(point.backup for point in plan.retired(here))
+
+    def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        deleted = [
+            body.point
+            for entry in self._journal.of_kind(PointDeleted.KIND)
+            if isinstance(body := entry.body, PointDeleted) and (body.dataset, body.store_site) == (dataset, store_site)
+        ]
+        newest = set(deleted[-LET_GO_LOOKED_AT_MAX:])
+        if not newest:
+            return ()
+        made = [entry.body for entry in self._journal.of_kind(BackupFinished.KIND)]
+        return tuple(body for body in made if isinstance(body, BackupFinished) and body.point in newest)
 
 
 def body_of(kind: str, version: int, told: Mapping[str, Any]) -> Body:

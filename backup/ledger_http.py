@@ -52,9 +52,15 @@ class HttpLedger:
         self._patiently(lambda: self._http.post("/v1/jobs/entries", json=asked, extensions=self._extensions))
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        return self._points("points", dataset, store_site)
+
+    def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        return self._points("let_go", dataset, store_site)
+
+    def _points(self, name: str, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         asked = {"dataset": dataset, "store_site": store_site}
         told = self._patiently(lambda: self._http.get("/v1/jobs/retired", params=asked, extensions=self._extensions))
-        return tuple(BackupFinished.model_validate(each) for each in told["points"])
+        return tuple(BackupFinished.model_validate(each) for each in told[name])
 
     def close(self) -> None:
         self._http.close()

@@ -146,7 +146,8 @@ class Performer:
         return told
 
     def retire(self, steps: Steps, charge: Charge, by: str = BY) -> None:
-        """Delete the dataset's points that newer, proven ones have made needless."""
+        """Delete the dataset's points that newer, proven ones have made needless; and those whose deletion was written
+        and refused before, for want of a second place that heard of it, or broke off."""
         chosen = steps.do("retire: choose", lambda: self._needless(charge))
         steps.do("retire: delete", lambda: self._delete_all(steps, chosen, by))
 
@@ -255,7 +256,10 @@ class Performer:
         return {"why": why, "seconds": self._since(began)}
 
     def _needless(self, charge: Charge) -> list[dict[str, Any]]:
-        return [point.model_dump() for point in self._ledger.retired(charge.dataset.id, charge.store_site)]
+        needless = self._ledger.retired(charge.dataset.id, charge.store_site)
+        let_go = {point.path: point for point in self._ledger.let_go(charge.dataset.id, charge.store_site)}
+        left = [let_go[path] for path in self._store.present(tuple(let_go))]
+        return [point.model_dump() for point in (*needless, *left)]
 
     def _delete_all(self, steps: Steps, chosen: Sequence[dict[str, Any]], by: str) -> None:
         for told in chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -126,6 +126,10 @@ class Store(Protocol):
         """Delete a recovery point; well where it is gone already."""
         ...
 
+    def present(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Which of these recovery points are there."""
+        ...
+
     def abandon(self, job: str) -> None:
         """Stop and remove what an attempt at restoring left on scratch; well where there is nothing."""
         ...
@@ -149,4 +153,9 @@ class Ledger(Protocol):
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         """The dataset's points at that store that may be deleted now."""
+        ...
+
+    def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        """The newest of those whose deletion is written; whether it was carried out the journal does not say: it is
+        refused where no second place hears of it."""
         ...

@@ -182,8 +182,8 @@ def _clocks_differ(newest_canary_at: datetime, now: datetime) -> Loss | None:
     ahead = (newest_canary_at - now).total_seconds()
     if ahead <= AHEAD_SECONDS_MAX:
         return None
-    why = f"the newest canary here is dated {ahead:.0f} s from now, so the clocks of the two sites differ"
-    return Loss(None, "unknown", f"not known: {why}", to_text(newest_canary_at))
+    told = f"not known: the newest canary here is dated {ahead:.0f} s from now, so the clocks of the two sites differ"
+    return Loss(None, "unknown", told, to_text(newest_canary_at))
 
 
 def _loss_of_documents(copy: DocumentCopy, lost_at: datetime, now: datetime, interval_seconds: float | None) -> Loss:
@@ -191,8 +191,7 @@ def _loss_of_documents(copy: DocumentCopy, lost_at: datetime, now: datetime, int
     if copy.newest_canary_at is None:
         why = copy.trouble or f"the copy of {copy.dataset} here holds no canary"
         return Loss(None, "unknown", f"not known: {why}")
-    skewed = _clocks_differ(copy.newest_canary_at, now)
-    if skewed is not None:
+    if (skewed := _clocks_differ(copy.newest_canary_at, now)) is not None:
         return skewed
     behind, mark = max(0.0, (lost_at - copy.newest_canary_at).total_seconds()), to_text(copy.newest_canary_at)
     if interval_seconds is not None:
@@ -214,8 +213,7 @@ def _loss_of_rows(system: System, facts: Facts, canary_interval_seconds: float, 
         why = facts.trouble or "its copy here holds no canary"
         return Loss(None, "unknown", f"not known: {why}")
     newest, lost_at = facts.replica.newest_canary_at, facts.outage.since or now
-    skewed = _clocks_differ(newest, now)
-    if skewed is not None:
+    if (skewed := _clocks_differ(newest, now)) is not None:
         return skewed
     behind = max(0.0, (lost_at - newest).total_seconds())
     mark = to_text(newest)

@@ -90,6 +90,13 @@ class RemoteStore:
     def remove(self, path: str) -> None:
         self._delete(f"{self._site.root}/{_inside(path)}")
 
+    def present(self, paths: Sequence[str]) -> tuple[str, ...]:
+        if not paths:
+            return ()
+        places = {f"{self._site.root}/{_inside(path)}": path for path in paths}
+        told = self._script("backup.not-listed", "look which points are in the store", scripts.PRESENT, *places)
+        return tuple(places[line] for line in told.text.splitlines())
+
     @contextmanager
     def restore(self, job: str, path: str, database: str, lsn: str, manifest_sha256: str) -> Iterator[Scratch]:
         point = f"{self._site.root}/{_inside(path)}"

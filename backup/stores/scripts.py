@@ -62,6 +62,13 @@ rm -rf "$1"
 """
 """scratch, pg_ctl."""
 
+PRESENT = """
+for place in "$@"; do
+    if [ -e "$place" ]; then echo "$place"; fi
+done
+"""
+"""places: prints those that are there."""
+
 LEFTOVERS = """
 for left in "$1"/.scratch/* "$1"/*/*/.partial-*; do
     [ -d "$left" ] || continue

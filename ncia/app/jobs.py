@@ -79,7 +79,11 @@ class JobDesk:
         self._ledger.append(job, fence, body_of(kind, version, body), by)
 
     def retired(self, dataset: str, store_site: str) -> Mapping[str, Any]:
-        return {"points": [point.model_dump(mode="json") for point in self._ledger.retired(dataset, store_site)]}
+        found = {
+            "points": self._ledger.retired(dataset, store_site),
+            "let_go": self._ledger.let_go(dataset, store_site),
+        }
+        return {name: [point.model_dump(mode="json") for point in points] for name, points in found.items()}
 
 
 def executor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from importlib import resources
 from pathlib import Path
@@ -252,7 +252,7 @@ class Controller:
     def continuity(self) -> dict[str, Any]:
         from ncia.core.reports.continuity import continuity
 
-        state, live = self.state.snapshot(), self.intake.live()
+        state, live = self.state.snapshot(), replace(self.intake.live(), naming=self.loss.naming())
         return continuity(self.settings.site, self.estate, state, live, self.active(), self.clock.now()).to_json()
 
     def acknowledge(self, incident: str, by: str, comment: str, minutes: float) -> dict[str, Any]:

@@ -110,9 +110,10 @@ def drawn(report: Mapping[str, Any]) -> Group:
     return Group(*parts)
 
 
-COLUMNS = ("", "system", "at", "RPO", "loss now", "in run", "RTO", "measured", "proven", "restore", "alone")
-LEGEND = """RPO, RTO: promised. loss now: what losing that site would cost, measured. in run: the loss figure of the
-last run's plan. measured: its RTO. proven: a copy restored and compared. alone: promoted, no partner since."""
+COLUMNS = ("", "system", "at", "RPO", "loss now", "named", "in run", "RTO", "measured", "proven", "restore", "alone")
+LEGEND = """RPO, RTO: promised. loss now: what losing that site would cost, measured. named: each act of it by its
+receipt at the other site (?: only that site can say). in run: the loss figure of the last run's plan.
+measured: its RTO. proven: a copy restored and compared. alone: promoted, no partner since."""
 
 
 def _systems(systems: list[Mapping[str, Any]], now: datetime) -> Table:
@@ -132,6 +133,7 @@ def _row(system: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
         system["active_site"],
         span(system["promise_rpo_seconds"]),
         _loss(system),
+        {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "?"}[system["loss_named"]],
         "–" if run is None else span(run["loss_seconds"], UNKNOWN),
         span(system["promise_rto_seconds"]),
         _judged(span(run["rto_seconds"] if run else None, NEVER), system["keeps_rto"]),

@@ -27,6 +27,7 @@ from ncia.core.reports.loss import (
     unnamed_of,
     vouched_since,
 )
+from ncia.core.reports.naming import Naming, naming_of
 from ncia.core.reports.protection import CLAIM, step_of
 from ncia.core.state import Run, State
 from recovery.loss.ports import Contents, Receipts
@@ -67,6 +68,11 @@ class LossDesk:
         batch = batch_of(told, self._parts.estate, self._parts.site)
         self._parts.receipts.keep(batch.stream, batch.receipts)
         return {"taken": len(batch.receipts)}
+
+    def naming(self) -> dict[SiteId, Naming]:
+        """Of the other centre, whose receipts are kept here: whether a loss of it now would have names."""
+        served_by, now = self._parts.estate.peer_of(self._parts.site), self._parts.clock.now()
+        return {served_by: naming_of(self._parts.receipts.streams(served_by), now)}
 
     def report(self, *, run: str, site: str, since: str, agency: str, by: str) -> dict[str, Any]:
         """The loss report, journalled; raises :class:`NciaError` for a question that nothing answers."""

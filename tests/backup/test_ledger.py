@@ -92,6 +92,20 @@ def test_a_deletion_is_written_while_the_point_is_known(ledger: Ledger, controll
     assert controller.kinds() == ["backup.finished", "point.deleted"]
 
 
+def test_what_was_let_go_is_known_with_its_place_for_a_deletion_may_not_have_been_carried_out(
+    ledger: Ledger, controller: Controller
+) -> None:
+    point = backup("point-1")
+    controller.journal.append(point, by="tester")
+    assert ledger.let_go(point.dataset, point.store_site) == ()
+    deleted = PointDeleted(
+        point=point.point, dataset=point.dataset, store_site=point.store_site, path=point.path, reason="superseded"
+    )
+    ledger.append("backup-1", 1, deleted, "kim")
+    assert ledger.let_go(point.dataset, point.store_site) == (point,)
+    assert ledger.let_go("other/rows", point.store_site) == ()
+
+
 def test_nothing_is_retired_while_nothing_is_proven(ledger: Ledger, controller: Controller) -> None:
     for name in "abcd":
         controller.journal.append(backup(name), by="kim")

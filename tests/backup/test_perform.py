@@ -15,7 +15,8 @@ import pytest
 
 from backup.work import Protecting
 from ncia.core.base.clock import to_text
-from ncia.core.base.errors import NciaError
+from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.journal import Entry
 from ncia.core.journal.entries import BackupFinished, ProofFinished
 from ncia.core.work.jobs import Job
 from tests.backup.cluster import Cluster
@@ -242,6 +243,26 @@ def test_a_deleted_point_is_journalled_first_and_then_gone(world: World) -> None
     assert world.kinds()[-1] == "point.deleted"
     assert not (world.root / point.path).exists()
     assert world.states.snapshot().points[DATASET] == ()
+
+
+def test_a_deletion_that_was_refused_for_want_of_a_second_place_is_carried_out_with_the_next_job(world: World) -> None:
+    silent = [True]
+
+    def permit(entry: Entry) -> None:
+        if silent[0]:
+            raise Refusal("journal.one-place", "delete a recovery point", "the peer and the witness are silent")
+
+    point, hands = taken(world), world.performer(permit=permit)
+    with pytest.raises(Refusal):
+        hands.delete(point, "newer points are proven")
+    assert (world.root / point.path / "data").is_dir()
+    hands.performer.retire(hands.steps("backup-2", None, 1), world.charge)  # the next job, and still nobody hears it
+    assert (world.root / point.path / "data").is_dir()
+    silent[0] = False
+    hands.performer.retire(hands.steps("backup-3", None, 1), world.charge)
+    assert not (world.root / point.path).exists()
+    assert world.kinds().count("point.deleted") == 1
+    assert world.store.present([point.path]) == ()
 
 
 def test_what_a_killed_controller_left_is_swept_with_the_server_that_still_runs(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +96,9 @@ class FakeStore:
 
     def remove(self, path: str) -> None:
         self.removed.append(path)
+
+    def present(self, paths: Sequence[str]) -> tuple[str, ...]:
+        return tuple(path for path in paths if path not in self.removed)
 
     def abandon(self, job: str) -> None: ...
 

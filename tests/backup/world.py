@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ from ncia.core.estate.model import (
     SiteKind,
     System,
 )
-from ncia.core.journal import Journal
+from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries import BackupFinished, ProofFinished
 from ncia.core.state import StateStore
 from ncia.core.work.jobs import Job
@@ -142,8 +142,8 @@ class World:
         passfile = self.cluster.write_passfile(self.folder / "pgpass")
         self.sources = PostgresSources(self.estate, WEST, passfile, attempts_max=5)
 
-    def performer(self, store: Store | None = None) -> Hands:
-        ledger = JournalLedger(self.journal, self.states, lambda job, fence: None)
+    def performer(self, store: Store | None = None, permit: Callable[[Entry], object] = lambda entry: None) -> Hands:
+        ledger = JournalLedger(self.journal, self.states, lambda job, fence: None, permit)
         return Hands(Performer(ledger, self.sources, store or self.store, self.clock))
 
     def tampering(self, statement: str) -> Hands:

@@ -4,16 +4,19 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from ncia.cli.report import app
 from ncia.core.reports.continuity import ContinuityReport
+from ncia.core.reports.naming import Naming
 from tests.core.reports.test_continuity import FOLLOWED, MOVED, failover, proof, report
-from tests.core.story import SOUTH, Story
+from tests.core.story import NORTH, SOUTH, Story
 
 
 @contextmanager
@@ -51,7 +54,8 @@ def told(report_: ContinuityReport, *options: str) -> str:
 
 
 def test_it_fits_a_hundred_columns() -> None:
-    lines = told(report(failover(14.2).say(5, SOUTH, proof(True)), FOLLOWED, MOVED)).splitlines()
+    unnamed = replace(FOLLOWED, naming={NORTH: Naming("street was not heard since 2026-06-01 12:00:02 UTC")})
+    lines = told(report(failover(14.2).say(5, SOUTH, proof(True)), unnamed, MOVED)).splitlines()
     assert max(cell_len(line) for line in lines) <= 100
 
 
@@ -67,6 +71,16 @@ def test_promised_and_measured_stand_side_by_side() -> None:
     assert row.split()[:4] == ["1", "tax", "south", "0"]
     assert "1 h ✓ 14 s" in row
     assert "✗ 7 s" in row  # alone since its claim
+
+
+@pytest.mark.parametrize(("why", "mark"), [("", "✓"), ("street was not heard since 20:15", "✗")])
+def test_whether_a_loss_now_would_have_names_stands_beside_it(why: str, mark: str) -> None:
+    text = told(report(Story(), replace(FOLLOWED, naming={NORTH: Naming(why)})))
+    rows = {line.split()[1]: line.split() for line in text.splitlines() if " tax " in line or " fines " in line}
+    assert rows["tax"][:8] == ["1", "tax", "north", "0", "s", "✓", "0", "s"]
+    assert rows["tax"][8] == mark
+    assert "?" in rows["fines"]  # only the other site can say
+    assert why in text
 
 
 def test_json_is_the_report_as_the_api_gives_it() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ncia.console import reports as pages
 from ncia.core.reports.loss import Compared, Unnamed
+from ncia.core.reports.naming import Naming
 from tests.core.reports.test_backup import golden
 from tests.core.reports.test_continuity import FOLLOWED, MOVED, failover
 from tests.core.reports.test_continuity import report as continuity
 from tests.core.reports.test_loss import receipt
 from tests.core.reports.test_loss import report as loss
-from tests.core.story import SOUTH, Story, text
+from tests.core.story import NORTH, SOUTH, Story, text
 
 
 def plain(told: Any) -> Mapping[str, Any]:
@@ -53,6 +55,13 @@ def test_a_figure_that_nobody_measured_is_red() -> None:
     page = pages.continuity_page(plain(continuity(Story())))
     assert page.count('<td class="bad w">unknown</td>') == 2
     assert page.count('<td class="bad">never measured</td>') == 2
+
+
+def test_a_loss_that_would_have_no_names_is_red_and_says_why() -> None:
+    live = replace(FOLLOWED, naming={NORTH: Naming("street was not heard")})
+    page = pages.continuity_page(plain(continuity(Story(), live)))
+    assert '<td class="bad">✗</td>' in page
+    assert "the names of the acts that a loss of north would take: street was not heard" in page
 
 
 def test_every_line_of_the_backup_page_names_its_entry() -> None:

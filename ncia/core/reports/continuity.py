@@ -29,7 +29,8 @@ class RunMeasured:
 
 @dataclass(frozen=True)
 class SystemContinuity:
-    """``keeps_*`` None: not known. ``predicted_loss_seconds``: were its active site lost now."""
+    """``keeps_*`` None: not known. ``predicted_loss_seconds``: were its active site lost now; ``loss_named``: whether
+    each act of that loss could be named, from its receipt at the other site; None: only that site can say."""
 
     id: str
     rows: str  # its PostgreSQL dataset
@@ -43,6 +44,8 @@ class SystemContinuity:
     predicted_loss_seconds: float | None
     stale: bool
     commits_wait: bool
+    loss_named: bool | None
+    unnamed_why: str
     keeps_rpo: bool | None
     last_run: RunMeasured | None
     keeps_rto: bool | None
@@ -90,7 +93,7 @@ def continuity(
     """The report as ``site`` knows it at ``now``, by grade."""
     looks = Looks(state.verdicts, live, now)
     told = [
-        _told(system, estate, state, protection_of(system, estate, state, looks, active), now)
+        _told(system, estate, state, protection_of(system, estate, state, looks, active), looks)
         for system in sorted(estate.systems.values(), key=lambda s: (s.grade, s.id))
     ]
     return ContinuityReport(
@@ -104,8 +107,8 @@ def continuity(
     )
 
 
-def _told(system: System, estate: Estate, state: State, now: Protection, at: datetime) -> SystemContinuity:
-    run = _last_run(system, state)
+def _told(system: System, estate: Estate, state: State, now: Protection, looks: Looks) -> SystemContinuity:
+    run, naming = _last_run(system, state), looks.live.naming.get(now.active_site)
     rto = run.rto_seconds if run else None
     return SystemContinuity(
         id=system.id,
@@ -120,12 +123,14 @@ def _told(system: System, estate: Estate, state: State, now: Protection, at: dat
         predicted_loss_seconds=now.predicted_loss_seconds,
         stale=now.stale,
         commits_wait=now.commits_wait,
+        loss_named=None if naming is None else naming.named,
+        unnamed_why="" if naming is None else naming.why,
         keeps_rpo=keeps_rpo(system, now),
         last_run=run,
         keeps_rto=None if rto is None else rto <= system.promise.rto_seconds,
         proof=proof_said(state.proofs.get(system.postgres.id)),
         without_partner_since=to_text(now.alone_since) if now.alone_since else None,
-        without_partner_seconds=(at - now.alone_since).total_seconds() if now.alone_since else None,
+        without_partner_seconds=(looks.now - now.alone_since).total_seconds() if now.alone_since else None,
         unprotected=tuple(d.id for d in system.datasets if d.unprotected),
         mirrored=tuple(d.id for d in system.documents),
     )
@@ -168,6 +173,9 @@ def _gaps(system: SystemContinuity) -> list[NotProven]:
         found.append(NotProven(system.id, f"what a loss of {system.active_site} would cost: {why}"))
     elif system.stale:
         found.append(NotProven(system.id, f"what a loss of {system.active_site} would cost now: the figure is old"))
+    if system.loss_named is False:
+        what = f"the names of the acts that a loss of {system.active_site} would take: {system.unnamed_why}"
+        found.append(NotProven(system.id, what))
     if system.last_run is None:
         found.append(NotProven(system.id, "its RTO: it has never been moved by a run"))
     elif system.last_run.rto_seconds is None:

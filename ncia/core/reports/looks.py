@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from ncia.core.base.clock import from_text
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.entries import Verdict, VerdictChange
+from ncia.core.reports.naming import Naming
 
 SILENT_AFTER = timedelta(seconds=5)
 WORST_FIRST: tuple[Verdict, ...] = ("down", "unknown", "degraded", "up")
@@ -22,11 +23,13 @@ class Live:
     """What is known now and in no journal.
 
     ``vantages``: when each site's agent was last heard, directly or through the peer; ``measures``: the newest value
-    of (subject, name) and when it was taken.
+    of (subject, name) and when it was taken; ``naming``: by the site that served them, whether acts have their receipts
+    here, where it is here that they are kept.
     """
 
     vantages: Mapping[SiteId, datetime] = field(default_factory=dict)
     measures: Mapping[tuple[str, str], tuple[float, datetime]] = field(default_factory=dict)
+    naming: Mapping[SiteId, Naming] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

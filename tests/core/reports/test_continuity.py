@@ -1,6 +1,7 @@
 """The continuity report: promised beside measured, and never a figure that nobody measured."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,8 +19,10 @@ from ncia.core.journal.entries_recovery import (
 )
 from ncia.core.reports.continuity import ContinuityReport, SystemContinuity, continuity
 from ncia.core.reports.looks import Live
+from ncia.core.reports.naming import naming_of
 from ncia.core.reports.protection import Active
-from tests.core.story import SOUTH, Story, at, sample_estate, text
+from tests.core.story import NORTH, SOUTH, Story, at, sample_estate, text
+from tests.recovery.loss.world import DOOR, stream
 
 ESTATE = sample_estate()
 AT_HOME: Active = {SystemId("tax"): (ESTATE.systems[SystemId("tax")].home, 1), SystemId("fines"): (SOUTH, 1)}
@@ -95,11 +98,7 @@ def test_what_the_canaries_say_stands_beside_the_promise() -> None:
     told = report(Story(), FOLLOWED)
     tax, fines = system(told, "tax"), system(told, "fines")
     assert (tax.promise_rpo_seconds, tax.predicted_loss_seconds, tax.keeps_rpo) == (0, 0.0, True)
-    assert (fines.promise_rpo_seconds, fines.predicted_loss_seconds, fines.keeps_rpo) == (
-        60,
-        3.5,
-        True,
-    )  # a second after the look
+    assert (fines.promise_rpo_seconds, fines.predicted_loss_seconds, fines.keeps_rpo) == (60, 3.5, True)
 
 
 def test_an_old_figure_is_shown_and_listed_as_not_proven() -> None:
@@ -151,3 +150,21 @@ def test_an_exception_is_told_with_its_end(now: float, expired: bool) -> None:
 def test_the_report_is_plain_json() -> None:
     told = report(failover(14.2), FOLLOWED, MOVED)
     assert json.loads(json.dumps(told.to_json()))["systems"][0]["last_run"]["rto_seconds"] == 14.2
+
+
+def test_the_report_says_when_a_loss_now_would_have_no_names() -> None:
+    heard, silent = naming_of([stream(until=8)], at(10)), naming_of([stream(until=2)], at(10))
+    for naming, named in ((heard, True), (silent, False), (naming_of([], at(10)), False)):
+        told = report(Story(), replace(FOLLOWED, naming={NORTH: naming}))
+        assert system(told, "tax").loss_named is named
+        assert any("the names of the acts" in gap for gap in gaps(told, "tax")) is not named
+        assert system(told, "fines").loss_named is None  # served here: its receipts are kept at the other site
+    told = report(Story(), replace(FOLLOWED, naming={NORTH: silent}))
+    door = f"{DOOR} was not heard since 2026-06-01 12:00:02 UTC"
+    assert f"the names of the acts that a loss of north would take: {door}" in gaps(told, "tax")
+
+
+def test_a_door_that_closed_acknowledges_nothing_so_nothing_lacks_a_name() -> None:
+    assert naming_of([stream(until=2, closed=True)], at(100)).named
+    later = stream(began=50, until=60, id="s2")
+    assert not naming_of([stream(until=2, closed=True), later], at(100)).named

@@ -18,11 +18,12 @@ from ncia.core.journal.entries_recovery import (
     StepIntended,
 )
 from ncia.core.journal.entry import Entry, make_entry
+from ncia.core.reports.naming import Naming
 from ncia.core.state import State
 from recovery.loss.desk import LossDesk, Parts
 from recovery.loss.store import ReceiptStore
 from tests.core.journal.sites import SetClock
-from tests.core.story import SOUTH, Story, at, text
+from tests.core.story import NORTH, SOUTH, Story, at, text
 from tests.recovery.loss.world import ESTATE, FINES, SHA, TAX, act_id, batch, receipt, stream
 
 
@@ -181,3 +182,11 @@ def test_a_question_that_nothing_answers_is_one_clear_error_and_no_entry(
         scene.list(**asked)
     assert (refused.value.code, scene.written) == (code, [])
     assert why in refused.value.why
+
+
+def test_the_desk_says_whether_a_loss_of_the_other_site_would_have_names(scene: Scene) -> None:
+    assert not scene.desk.naming()[NORTH].named
+    scene.receipts.keep(stream(until=58), [])
+    assert scene.desk.naming() == {NORTH: Naming("")}
+    scene.clock.moment = at(90)
+    assert "was not heard since 2026-06-01 12:00:58 UTC" in scene.desk.naming()[NORTH].why
