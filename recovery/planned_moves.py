@@ -14,7 +14,8 @@ from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId
 from ncia.core.estate.model import Estate, Replication, SiteKind, System
 from recovery.fencing.keys import Epoch, OpenRun
-from recovery.plan import IN_SYNC_SECONDS, ordered, steps_of, waves_of
+from recovery.loss_figure import IN_SYNC_SECONDS
+from recovery.order import ordered, steps_of, waves_of
 from recovery.planned import ONE_SYSTEM, SYSTEMS_AWAY, VERSION, Loss, Move, Plan, PlannedStep
 from recovery.runbook import Runbook
 

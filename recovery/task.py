@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ import structlog
 from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import RunId, SiteId, SystemId, new_id
-from ncia.core.estate.model import Dataset, Estate, System
+from ncia.core.estate.model import Estate
 from ncia.core.journal.entries import Body
 from ncia.core.journal.entries_recovery import (
     ApprovalGiven,
@@ -33,19 +32,18 @@ from ncia.core.journal.entries_recovery import (
 )
 from ncia.core.requests.approval import Approval, signing_key
 from recovery.engine import forecast
-from recovery.fencing.keys import Sync
 from recovery.gates import accept_approval, demand_alone, demand_approved, valid_approvals
 from recovery.perform import Hands, Joinable, Performer, Threads
-from recovery.plan import Asked, DocumentCopy, Facts, demand_sides, plan_site_failover, systems_at
+from recovery.plan import Asked, demand_sides, plan_site_failover, systems_at
 from recovery.planned import LOST_SITE, Plan, with_forecast
-from recovery.planned_moves import Majority, PairFacts, Wanted, plan_move, systems_wanted
+from recovery.planned_moves import Majority, Wanted, plan_move, systems_wanted
 from recovery.ports import Journal, Recorded, Watching, World
 from recovery.run import Run, Runs, RunState, StepState
 from recovery.runbook import Runbook, load_runbook
+from recovery.survey import Survey
 from recovery.telling import plan_json, run_and_plan_json, run_json
 
 CONTROLLER = "controller"
-ASKED_AT_ONCE = 8
 REFUSALS_MAX = 100  # journalled for one run; anybody may send an approval, so more are only logged
 WORD_CHARACTERS_MAX = 100  # of what a stranger sent, in an entry
 
@@ -85,6 +83,14 @@ class RecoveryDesk:
         self._performers: dict[RunId, Performer] = {}
         self._threads: dict[RunId, Joinable] = {}
         self._troubles: dict[RunId, str] = {}
+        self._survey = Survey(
+            surroundings.site,
+            surroundings.world,
+            surroundings.watching,
+            surroundings.clock,
+            surroundings.drift,
+            self._cleared_by,
+        )
         surroundings.journal.subscribe(self._fold)
         for entry in surroundings.journal.merged():
             self._fold(entry)
@@ -113,7 +119,7 @@ class RecoveryDesk:
         there = systems_at(around.estate, asked.lost, epochs)
         with self._folding:
             durations = self._runs.durations()
-        facts = self._facts(asked.lost, there, around.world.claims.syncs())
+        facts = self._survey.of_loss(asked.lost, there)
         made = plan_site_failover(around.estate, asked, procedure, epochs, facts, durations, around.clock.now())
         return self._freeze(made, site, by)
 
@@ -128,8 +134,7 @@ class RecoveryDesk:
         systems = systems_wanted(around.estate, wanted, procedure.what_moves, epochs)
         leases = {site: claims.lease_state(site).held for site in around.estate.centres}
         majority = Majority(epochs, claims.runs(), leases)
-        with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="plan") as pool:
-            facts = dict(zip((s.id for s in systems), pool.map(self._pair_fact, systems), strict=True))
+        facts = self._survey.of_pairs(systems)
         with self._folding:
             durations = self._runs.durations()
         now = around.clock.now()
@@ -327,6 +332,10 @@ class RecoveryDesk:
         with self._folding:
             self._runs.apply(entry)
 
+    def _cleared_by(self, system: SystemId, lost: SiteId) -> str:
+        with self._folding:
+            return self._runs.cleared_by(system, lost)
+
     def _copy(self, run: str) -> Run:
         with self._folding:
             found = self._runs.get(run)
@@ -378,44 +387,3 @@ class RecoveryDesk:
             reason=refusal.why,
         )
         self._write([body], CONTROLLER)
-
-    def _facts(self, lost: SiteId, systems: Sequence[System], syncs: Mapping[SystemId, Sync]) -> dict[SystemId, Facts]:
-        """Every copy here asked at the same time: a dead server costs its timeout once."""
-        with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="plan") as pool:
-            found = pool.map(lambda s: self._fact(lost, s, syncs.get(s.id)), systems)
-            known = dict(zip((s.id for s in systems), found, strict=True))
-        return {system: replace(fact, drift=self._around.drift(system)) for system, fact in known.items()}
-
-    def _pair_fact(self, system: System) -> PairFacts:
-        """The active side's server answers; what our copy says is only asked for where it follows."""
-        world = self._around.world
-        try:
-            streams = world.both.there.streams_to(system.id, self._around.site)
-            newest = world.databases.replica(system.id).newest_canary_at if streams else None
-        except NciaError as error:
-            return PairFacts(trouble=error.why)
-        age = (self._around.clock.now() - newest).total_seconds() if newest else None
-        return PairFacts(streams=streams, canary_age_seconds=age)
-
-    def _fact(self, lost: SiteId, system: System, sync: Sync | None) -> Facts:
-        world, outage = self._around.world, self._around.watching.outage(system.id)
-        with self._folding:
-            cleared_by = self._runs.cleared_by(system.id, lost)
-        documents = tuple(self._document_copy(dataset) for dataset in system.documents)
-        try:
-            received = world.receivers.received(system.id)
-        except NciaError as error:
-            log.warning("plan.no-receiver", system=system.id, error=str(error))
-            received = None
-        replica, trouble = None, ""
-        try:
-            replica = world.databases.replica(system.id)
-        except NciaError as error:
-            trouble = error.why
-        return Facts(replica, outage, trouble, cleared_by, sync, received, documents=documents)
-
-    def _document_copy(self, dataset: Dataset) -> DocumentCopy:
-        try:
-            return DocumentCopy(dataset.id, self._around.world.marks.newest(dataset))
-        except NciaError as error:
-            return DocumentCopy(dataset.id, None, f"{dataset.id}: {error.why}")

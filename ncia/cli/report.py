@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from ncia.cli import report_backup, report_loss
 from ncia.cli.client import Api
+from ncia.cli.drawing import console, not_proven, quiet_table
 from ncia.console import reports as pages
 from ncia.core.base.clock import from_text
 from ncia.core.base.errors import NciaError
@@ -24,7 +25,6 @@ from ncia.core.reports.spelling import ago, span
 
 app = typer.Typer(help="Reports: promised beside measured.", no_args_is_help=True)
 
-WIDTH_MIN = 100
 REPORT_SECONDS_MAX = 300.0  # a long day, a hundred thousand acts: seconds
 NEVER, UNKNOWN = "[bold red]never measured[/]", "[bold red]unknown[/]"
 
@@ -89,10 +89,7 @@ def tell(
     if as_json:
         print(json.dumps(report, ensure_ascii=False, sort_keys=True))
     elif html is None:
-        console = Console()
-        if not console.is_terminal and console.width < WIDTH_MIN:
-            console = Console(width=WIDTH_MIN)
-        console.print(drawing(report))
+        console().print(drawing(report))
 
 
 def drawn(report: Mapping[str, Any]) -> Group:
@@ -106,7 +103,7 @@ def drawn(report: Mapping[str, Any]) -> Group:
     ]
     if report["unprotected"]:
         parts.append(_unprotected(report["unprotected"]))
-    parts.append(_not_proven(report["not_proven"]))
+    parts.append(not_proven(report["not_proven"], "each answer above was measured"))
     return Group(*parts)
 
 
@@ -117,9 +114,7 @@ measured: its RTO. proven: a copy restored and compared. alone: promoted, no par
 
 
 def _systems(systems: list[Mapping[str, Any]], now: datetime) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for heading in COLUMNS:
-        table.add_column(heading, no_wrap=True)
+    table = quiet_table(*COLUMNS, gap=1)
     for system in systems:
         table.add_row(*_row(system, now))
     return table
@@ -173,20 +168,5 @@ def _unprotected(exceptions: list[Mapping[str, Any]]) -> Text:
     for (past, until, by, why), datasets in same.items():
         text.append(f"  {', '.join(datasets)}\n", style="red")
         text.append(f"    {past}until {until}, allowed by {by}: {why}\n", style="not bold default")
-    text.rstrip()
-    return text
-
-
-def _not_proven(gaps: list[Mapping[str, Any]]) -> Text:
-    """Many subjects with one gap are one line."""
-    if not gaps:
-        return Text("\nNot proven: nothing; each answer above was measured.", style="green")
-    same: dict[str, list[str]] = {}
-    for gap in gaps:
-        same.setdefault(gap["what"], []).append(gap["subject"])
-    text = Text("\nNot proven\n", style="bold red")
-    for what, subjects in same.items():
-        text.append(f"  {what}\n", style="red")
-        text.append(f"    {', '.join(subjects)}\n", style="not bold default")
     text.rstrip()
     return text

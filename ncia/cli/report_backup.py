@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ncia.cli.drawing import not_proven, quiet_table
 from ncia.core.base.clock import from_text
 from ncia.core.reports.spelling import span
 
@@ -29,7 +30,7 @@ def drawn(report: Report) -> Group:
         _datasets([told for told in report["datasets"] if _has_points(told)]),
     ]
     parts += [_happened(told, zone) for told in report["datasets"] if _has_entries(told)]
-    parts.append(_not_proven(report["not_proven"]))
+    parts.append(not_proven(report["not_proven"], "each point was made, read again and restored"))
     return Group(*parts)
 
 
@@ -42,11 +43,8 @@ def _has_entries(told: Report) -> bool:
 
 
 def _datasets(datasets: list[Report]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("dataset", no_wrap=True)
-    table.add_column("every", no_wrap=True)
-    for heading in ("expected", "made", "missed", "failed", "re-read", "proven", "deleted"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    counts = ("expected", "made", "missed", "failed", "re-read", "proven", "deleted")
+    table = quiet_table("dataset", "every", *counts, right=counts)
     for told in datasets:
         points, troubles = told["points"], told["troubles"]
         missed = sum(trouble["what"] == "missed" for trouble in troubles)
@@ -110,21 +108,6 @@ def _point(text: Text, point: Report, zone: ZoneInfo) -> None:
         text.append(f"    ✗ not shown to be away from its source ({point['source_site'] or 'unknown'})\n", style=bad)
     if not point["present"]:
         text.append("    deleted since\n", style="not bold dim")
-
-
-def _not_proven(gaps: list[Report]) -> Text:
-    """Many datasets with one gap are one line."""
-    if not gaps:
-        return Text("\nNot proven: nothing; each point was made, read again and restored.", style="green")
-    same: dict[str, list[str]] = {}
-    for gap in gaps:
-        same.setdefault(gap["what"], []).append(gap["subject"])
-    text = Text("\nNot proven\n", style="bold red")
-    for what, subjects in same.items():
-        text.append(f"  {what}\n", style="not bold red")
-        text.append(f"    {', '.join(subjects)}\n", style="not bold default")
-    text.rstrip()
-    return text
 
 
 def _clock(moment: str, zone: ZoneInfo) -> str:

@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ncia.cli.drawing import quiet_table
+
 ACTS_SHOWN_MAX = 20  # of an agency; --json and --html hold all
 
 Report = Mapping[str, Any]
@@ -40,10 +42,8 @@ def _sentence(report: Report) -> Text:
 
 
 def _agencies(agencies: list[Report]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("agency", no_wrap=True)
-    for heading in ("acts", "lost", "altered"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    counts = ("acts", "lost", "altered")
+    table = quiet_table("agency", *counts, right=counts)
     for agency in agencies:
         table.add_row(
             escape(agency["name"]),

@@ -7,10 +7,10 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from ncia.cli.client import Api
+from ncia.cli.drawing import console
 from ncia.cli.watch_drawing import alerts_drawn, status_drawn
 from ncia.core.base.errors import Unreachable
 
@@ -18,7 +18,6 @@ app = typer.Typer()
 alerts_app = typer.Typer(help="Incidents: one per fault, its root named.")
 app.add_typer(alerts_app, name="alerts")
 
-WIDTH_MIN = 100
 REFRESH_SECONDS = 1.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="The view as JSON, as the API gives it.")]
@@ -31,14 +30,14 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(view, ensure_ascii=False, sort_keys=True))
         return
-    _console().print(status_drawn(view))
+    console().print(status_drawn(view))
 
 
 @app.command()
 def watch() -> None:
     """`ncia status`, drawn anew each second until Ctrl-C."""
     api = Api.from_environment()
-    with Live(console=_console(), auto_refresh=False, screen=True) as live:
+    with Live(console=console(), auto_refresh=False, screen=True) as live:
         while True:
             try:
                 live.update(status_drawn(api.get("/v1/status")), refresh=True)
@@ -84,11 +83,4 @@ def _list(as_json: bool) -> None:
         print(json.dumps(api.get("/v1/incidents"), ensure_ascii=False, sort_keys=True))
         return
     view = api.get("/v1/status")
-    _console().print(alerts_drawn(view["incidents"], view["timezone"], view["as_of"]))
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal and console.width < WIDTH_MIN:
-        return Console(width=WIDTH_MIN, highlight=False)
-    return console
+    console().print(alerts_drawn(view["incidents"], view["timezone"], view["as_of"]))

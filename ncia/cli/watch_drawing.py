@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ncia.cli.drawing import quiet_table
 from ncia.core.base.clock import from_text
 from ncia.core.reports.spelling import span
 
@@ -92,7 +93,7 @@ def alerts_drawn(incidents: Sequence[View], timezone: str, as_of: str) -> Render
 
 
 def _sites(view: View) -> Table:
-    table = _table("site", "verdict", "seen by", "lease", "etcd", "agent", "active")
+    table = quiet_table("site", "verdict", "seen by", "lease", "etcd", "agent", "active", wraps=("seen by",))
     for site in view["sites"]:
         seen = ", ".join(f"{vantage} {verdict}" for vantage, verdict in sorted(site["seen_by"].items())) or "nobody"
         agent = Text("silent", style="bold red") if site["silent"] else Text("speaks", style="green")
@@ -105,7 +106,7 @@ def _sites(view: View) -> Table:
 
 
 def _systems(view: View) -> Table:
-    table = _table("grade", "system", "active at", "verdict", "lag", "would lose", "promise", "proven")
+    table = quiet_table("grade", "system", "active at", "verdict", "lag", "would lose", "promise", "proven")
     for system in view["systems"]:
         where = system["active_site"] + ("" if system["active_site"] == system["home"] else " (moved)")
         table.add_row(
@@ -150,13 +151,6 @@ def _run(run: View) -> Text:
 
 def _verdict(verdict: str, words: Mapping[str, str] | None = None) -> Text:
     return Text((words or {}).get(verdict, verdict), style=COLOURS.get(verdict, ""))
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != "seen by")
-    return table
 
 
 def _moment(text: str, timezone: str) -> str:

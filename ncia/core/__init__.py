@@ -2,7 +2,7 @@
 
 Read it from the bottom up; each floor may know only those below it.
 
-    base      errors that tell what to try, the clock, typed ids
+    base      errors that tell what to try, the clock, typed ids, durable databases
     estate    what we run and promise: frozen facts and pure questions about them
     journal   what happened: append-only, hashed, signed, pulled by the peer
     state     the journal folded into what is true now; always disposable

@@ -16,15 +16,12 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
-    create_engine,
     delete,
-    event,
     func,
     select,
     tuple_,
@@ -33,11 +30,11 @@ from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from ncia.core.base.clock import from_text, to_text
+from ncia.core.base.database import engine_of
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import AgencyId, SiteId, SystemId
 from ncia.core.reports.loss import Dropped, Receipt, Stream
 
-BUSY_TIMEOUT_MS = 5_000
 DELETED_AT_ONCE_MAX = 20_000  # writers never wait for a deletion longer than that takes
 
 METADATA = MetaData()
@@ -100,12 +97,9 @@ class ReceiptStore:
     """:class:`recovery.loss.ports.Receipts` in a file. Safe from several threads."""
 
     def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file
         self._writing = threading.Lock()
-        self._engine = create_engine(f"sqlite:///{file}")
-        event.listen(self._engine, "connect", _connected)
-        event.listen(self._engine, "begin", _begin)
+        self._engine = engine_of(f"sqlite:///{file}")
         with self._failing("open"):
             METADATA.create_all(self._engine)
 
@@ -218,13 +212,3 @@ def _receipt(row: Any) -> Receipt:
         row.epoch,
         from_text(row.acked_at),
     )
-
-
-def _connected(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN would come too late for reads
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -203,6 +204,50 @@ class Certified:
         await self.application(scope, receive, send)
 
 
+_asked: ContextVar[World] = ContextVar("the world whose application is asked")
+
+
+class OfWhomIsAsked:
+    """The platform of whichever world is asked. Building the application takes longer than most tests of it: it is
+    built once, upon this, and serves every world. What it takes hold of while it is built is looked up at its use."""
+
+    release, static = "0", STATIC
+
+    def __getattr__(self, name: str) -> Any:
+        world = _asked.get(None)
+        return Later(name) if world is None else getattr(world.given, name)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A desk of the platform, of whichever world is asked."""
+
+    desk: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(_asked.get().given, self.desk), name)
+
+
+@cache
+def application_of_all() -> Any:
+    return build(cast(Platform, OfWhomIsAsked()))
+
+
+@dataclass
+class Application:
+    """The one application, asked about this world."""
+
+    world: World
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        application = application_of_all()  # built while no world is asked
+        before = _asked.set(self.world)
+        try:
+            await application(scope, receive, send)
+        finally:
+            _asked.reset(before)
+
+
 @dataclass
 class World:
     folder: Path
@@ -223,7 +268,8 @@ class World:
         )
         self.states = StateStore(self.journal)
         self.accounts = Accounts(self.site, estate(), self.journal, self.states.snapshot, self.clock)
-        self.application = build(self.platform())
+        self.given = self.platform()
+        self.application: Any = Application(self)
 
     def platform(self) -> Platform:
         async def events() -> AsyncIterator[str]:

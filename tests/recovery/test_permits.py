@@ -19,7 +19,8 @@ from ncia.core.journal.entries_recovery import (
 from recovery.permits import RunPermits
 from tests.fakes.journal import FakeJournal
 from tests.recovery.scene import SURVIVOR, Scene, desk_of, scene
-from tests.recovery.test_crashes import CRASHES_MAX, carry_on, demand_whole, few_systems, killed_at
+from tests.recovery.sweep import MOMENTS_MAX, carry_on, killed_at
+from tests.recovery.test_crashes import demand_whole, few_systems
 
 OVERRIDE = "ncia recover alone"
 
@@ -129,7 +130,7 @@ def test_on_a_persons_word_the_run_goes_on_alone_and_the_word_is_its_evidence() 
 
 
 def test_killed_at_every_moment_no_epoch_rises_that_no_second_place_knows_the_permit_of() -> None:
-    for moment in range(0, CRASHES_MAX, 7):
+    for moment in range(0, MOMENTS_MAX, 7):
         place = SecondPlace()
         stage = stage_with(place)
 

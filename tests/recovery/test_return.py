@@ -3,63 +3,38 @@ whatever is interrupted. The world itself raises :class:`tests.fakes.pair.LawBro
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
 
-from ncia.core.base.errors import NciaError, Refusal, Unreachable
+from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SystemId
-from ncia.core.estate import Estate
 from ncia.core.journal.entries_recovery import (
     DivergenceListed,
     DocumentsStranded,
     RunEnded,
     StepEnded,
-    StepIntended,
     StepUndone,
 )
 from recovery.sync import standby_names
-from tests.fakes.world import FakeWorld, Killed
+from tests.fakes.world import FakeWorld
 from tests.recovery.scene import LOST, SURVIVOR, Scene, move_scene, return_scene, scene
+from tests.recovery.sweep import (
+    carry_on,
+    demand_nothing_repeated,
+    failed_everywhere,
+    killed_again_and_again,
+    killed_everywhere,
+    only,
+)
 
-FEW = ("share", "hometax", "onnara")
-CRASHES_MAX = 2000
-SHARE, HOMETAX, ONNARA = (SystemId(name) for name in FEW)
-
-
-def few(of: Estate) -> Estate:
-    """A system, one that depends on it, and one that stays where it is."""
-    return replace(of, systems={SystemId(s): of.systems[SystemId(s)] for s in FEW})
-
-
-def one_move(of: Estate) -> Estate:
-    return replace(few(of), settings=replace(of.settings, step_timeout_seconds=0.5))
+SHARE, HOMETAX, ONNARA = (SystemId(name) for name in ("share", "hometax", "onnara"))
+few = only(SHARE, HOMETAX, ONNARA)  # one, one that depends on it, and one that stays where it is
 
 
-def carry_on(stage: Scene, planning: Callable[[Scene], dict[str, Any]] = Scene.plan_return) -> None:
-    """What people and the scheduler do, from wherever things stand."""
-    stage.desk.tick()
-    runs = stage.desk.runs()
-    plan = runs[0] if runs else planning(stage)
-    for person in ("kim", "lee"):
-        found = stage.desk.run(plan["run"])
-        if found["state"] == "planned" and person not in {a["person"] for a in found["approved_by"]}:
-            stage.approve(plan, person)
-    stage.desk.tick()
-
-
-def killed_at(stage: Scene, moment: int) -> bool:
-    stage.world.kill_at = stage.world.moments + moment
-    try:
-        carry_on(stage)
-    except Killed:
-        stage.restart()
-        return True
-    return False
+def returned() -> Scene:
+    return return_scene(change=few)
 
 
 def demand_home(stage: Scene) -> None:
@@ -82,20 +57,12 @@ def demand_home(stage: Scene) -> None:
     assert sorted(listed) == sorted((s.id, 2) for s in world.estate.at_home(LOST))
     documents = [(body.system, body.documents) for body in stage.journal.bodies(DocumentsStranded)]
     assert sorted(documents) == sorted((s.id, 1) for s in world.estate.at_home(LOST))
-    finished: set[str] = set()
-    for entry in stage.journal.merged():
-        if isinstance(entry.body, StepIntended):
-            assert entry.body.step not in finished, f"{entry.body.step} was done again"
-        if isinstance(entry.body, StepEnded) and entry.body.outcome in ("done", "already"):
-            finished.add(entry.body.step)
-        if isinstance(entry.body, StepUndone):  # what came after it in its row is looked at again
-            row = entry.body.step.partition("/")[0]
-            finished = {step for step in finished if step.partition("/")[0] != row}
+    demand_nothing_repeated(stage)
 
 
 def test_a_returned_sites_systems_go_home_and_what_was_stranded_is_listed_before_it_is_rewound() -> None:
     stage = return_scene()
-    carry_on(stage)
+    carry_on(stage, Scene.plan_return)
     demand_home(stage)
     steps = [body.step for body in stage.journal.bodies(StepEnded)]
     assert steps.index("share/verify_outside") < steps.index("hometax/hold")
@@ -113,53 +80,20 @@ def test_the_plan_of_a_return_says_what_will_happen_and_that_nothing_is_lost() -
 
 
 def test_killed_at_every_moment_a_return_is_carried_on_to_its_end() -> None:
-    for moment in count():
-        assert moment < CRASHES_MAX
-        stage = return_scene(change=few)
-        if not killed_at(stage, moment):
-            break
-        carry_on(stage)
-        demand_home(stage)
-    assert moment > 150  # every call and every write of the run, before and after
+    moments = killed_everywhere(returned, Scene.plan_return, demand_home)
+    assert moments > 150  # every call and every write of the run, before and after
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_again_and_again_from_a_seed_a_return_comes_to_its_end(seed: int) -> None:
-    stage, chance = return_scene(seed), random.Random(seed)
-    deaths = 0
-    while killed_at(stage, chance.randrange(1, 160)):
-        deaths += 1
-        assert deaths < 200
+    stage = return_scene(seed)
+    deaths = killed_again_and_again(stage, seed, Scene.plan_return, within=160)
     demand_home(stage)
     assert deaths > 2
 
 
-class Once:
-    """Makes the numbered call fail as if the other side had not answered, once."""
-
-    def __init__(self, stage: Scene, number: int) -> None:
-        self.left = number
-        self.hit = ""
-        stage.world.watchers.append(self)
-
-    def __call__(self, what: str) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.hit = what
-            raise Unreachable("test.fault", what, "it did not answer")
-
-
 def test_every_call_of_a_return_may_fail_once_and_it_still_succeeds() -> None:
-    for number in count(1):
-        stage = return_scene(change=few)
-        plan = stage.plan_return()
-        stage.approve(plan, "kim")
-        fault = Once(stage, number)
-        stage.approve(plan, "lee")
-        if not fault.hit:
-            break
-        demand_home(stage)
-    assert number > 60
+    assert failed_everywhere(returned, Scene.plan_return, demand_home) > 60
 
 
 # --- what stops a move, and what is taken back ------------------------------------------------------------------------
@@ -196,7 +130,7 @@ def stopped_at(stage: Scene, what: str) -> dict[str, Any]:
     ],
 )
 def test_a_move_that_cannot_be_claimed_is_taken_back_and_its_citizens_are_served_where_they_were(what: str) -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     stopped_at(stage, what)
     claimed = what.startswith("holds.claim")
     if not claimed:  # a claim with an unknown outcome counts as made
@@ -210,7 +144,7 @@ def test_a_move_that_cannot_be_claimed_is_taken_back_and_its_citizens_are_served
 
 def test_after_something_was_taken_back_what_had_been_seen_is_looked_at_again() -> None:
     """The copy had everything; then the old side was served again, so that is seen anew before the claim."""
-    stage = return_scene(change=few)
+    stage = returned()
     fail_after: list[str] = []
 
     def stop_there(call: str) -> None:
@@ -238,7 +172,7 @@ def test_after_something_was_taken_back_what_had_been_seen_is_looked_at_again() 
 
 
 def test_a_site_that_does_not_give_its_word_keeps_the_system() -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     stage.world.sides[SURVIVOR].gives_words = False
     plan = stage.plan_return()
     stage.approve(plan, "kim")
@@ -250,7 +184,7 @@ def test_a_site_that_does_not_give_its_word_keeps_the_system() -> None:
 
 
 def test_a_hold_whose_layer_died_lapses_and_the_system_is_served_where_it_is() -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     epoch = stage.world.claims.epochs()[SHARE]
     stage.world.pair.holds.lay(SHARE, "run-dead", LOST, epoch.mod_revision)
     stage.world.live(3)
@@ -260,7 +194,7 @@ def test_a_hold_whose_layer_died_lapses_and_the_system_is_served_where_it_is() -
 
 
 def test_a_store_of_documents_that_is_silent_stops_the_return_before_the_rewind_and_the_rows_are_listed_once() -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     told = stopped_at(stage, "documents.list_stranded(share")
     assert [s["system"] for s in told["systems"] if s["state"] == "failed"] == ["share"]
     assert not [call for call in stage.world.calls if call.startswith("copies.rewind(share")]
@@ -307,8 +241,8 @@ def test_citizens_do_not_wait_for_a_mirror_that_is_far_behind(behind: float | No
 
 
 def test_documents_are_compared_since_the_run_by_which_the_other_site_has_the_system() -> None:
-    stage = return_scene(change=few)
-    carry_on(stage)
+    stage = returned()
+    carry_on(stage, Scene.plan_return)
     asked = {call for call in stage.world.calls if call.startswith("documents.list_stranded")}
     assert asked == {f"documents.list_stranded({s}@{LOST} since run-of-the-loss)" for s in (SHARE, HOMETAX)}
     assert {s["stranded_documents"] for s in stage.desk.runs()[0]["systems"]} == {1}
@@ -328,7 +262,7 @@ def test_a_return_is_refused_where_nothing_is_away_at_the_wrong_side_and_while_a
     assert refusal(lambda: stage.desk.plan("site_failback", LOST, "kim", {})).code == "recovery.wrong-side"
     assert refusal(lambda: stage.desk.plan("site_failback", SURVIVOR, "kim", {})).code == "recovery.nothing-moves"
     assert refusal(lambda: stage.desk.plan("site_failback", "witness", "kim", {})).code == "recovery.no-such-site"
-    back = return_scene(change=few)
+    back = returned()
     back.world.claims.open_run(LOST, "run-x", SURVIVOR)
     assert refusal(back.plan_return).code == "recovery.run-open"
     assert refusal(lambda: back.desk.plan("site_failback", LOST, "kim", {"share": "why"})).code == (
@@ -337,7 +271,7 @@ def test_a_return_is_refused_where_nothing_is_away_at_the_wrong_side_and_while_a
 
 
 def test_a_return_is_refused_while_the_returned_site_holds_no_lease() -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     side = stage.world.sides[LOST]
     side.sees_etcd = False
     stage.world.live(20)
@@ -346,7 +280,7 @@ def test_a_return_is_refused_while_the_returned_site_holds_no_lease() -> None:
 
 
 def test_a_return_whose_active_server_does_not_answer_is_refused_by_name() -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     stage.world.servers[SHARE, SURVIVOR].alive = False
     assert "share: its server at gwangju does not answer" in refusal(stage.plan_return).why
 

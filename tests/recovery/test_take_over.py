@@ -21,7 +21,8 @@ from recovery.fencing.keys import OpenRun, run_key
 from tests.fakes.journal import FakeJournal
 from tests.fakes.world import Killed
 from tests.recovery.scene import LOST, SURVIVOR, Scene, desk_of, scene
-from tests.recovery.test_crashes import CRASHES_MAX, carry_on, demand_whole, few_systems, killed_at
+from tests.recovery.sweep import MOMENTS_MAX, carry_on, killed_at
+from tests.recovery.test_crashes import demand_whole, few_systems
 
 LEASE_SECONDS = 15.0
 
@@ -44,7 +45,7 @@ def begun_elsewhere(stage: Scene) -> Scene:
 def test_the_other_controller_is_killed_at_every_moment_and_its_run_is_carried_on_here() -> None:
     taken_over = 0
     for moment in count(0, 3):
-        assert moment < CRASHES_MAX
+        assert moment < MOMENTS_MAX
         stage = scene(change=few_systems)
         if not killed_at(stage, moment):
             break

@@ -1,1 +1,1 @@
-"""Errors, clock and ids: what everything else is written with."""
+"""Errors, clock, ids and durable databases: what everything else is written with."""

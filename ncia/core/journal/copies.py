@@ -16,12 +16,13 @@ from urllib.parse import quote
 from sqlalchemy import Connection, create_engine, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from ncia.core.base.database import engine_of
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.canonical import canonical, parse
 from ncia.core.journal.checkpoint import ORIGIN
 from ncia.core.journal.entry import entry_from_text, entry_to_wire
-from ncia.core.journal.store import ENTRIES, HEADS, NODES, OWNER, engine_of
+from ncia.core.journal.store import ENTRIES, HEADS, NODES, OWNER
 from ncia.core.journal.tree import Node
 
 SQLITE_MAGIC = b"SQLite format 3\x00"

@@ -26,7 +26,6 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
-    event,
     func,
     insert,
     select,
@@ -36,13 +35,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from ncia.core.base.database import engine_of, shown
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.journal.checkpoint import Checkpoint, Signature, checkpoint_from_note
 from ncia.core.journal.entry import Entry
 from ncia.core.journal.tree import Node, StoredHash
 
-BUSY_TIMEOUT_MS = 10_000
 INSERT_ROWS_MAX = 5_000
 
 METADATA = MetaData()
@@ -251,41 +250,6 @@ class AdvisoryLock:
 
     def release(self) -> None:
         self._connection.close()
-
-
-def engine_of(url: str, isolation: str | None = None) -> Engine:
-    """An engine whose commits are durable: SQLite in WAL with ``synchronous=FULL``, PostgreSQL synchronous."""
-    if url.startswith("postgresql://"):
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    engine = create_engine(url, isolation_level=isolation) if isolation else create_engine(url)
-    if engine.dialect.name == "sqlite":
-        if engine.url.database:
-            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-        event.listen(engine, "connect", _sqlite_connected)
-        event.listen(engine, "begin", _sqlite_begin)
-    else:
-        event.listen(engine, "connect", _postgresql_connected)
-    return engine
-
-
-def shown(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
-
-
-def _sqlite_connected(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN would come too late for reads
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _sqlite_begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _postgresql_connected(connection: Any, _: Any) -> None:
-    before, connection.autocommit = connection.autocommit, True
-    connection.execute("SET synchronous_commit TO on")
-    connection.autocommit = before
 
 
 def _hash_at(site: SiteId, level: int, index: int) -> Any:

@@ -2,7 +2,7 @@
 
 from ncia.core.state.accounts import Session, Token
 from ncia.core.state.facts import Incident, Job, Missed, Proof, RecoveryPoint, Reread, Run, Step
-from ncia.core.state.meaning import makes_good
+from ncia.core.state.protecting import makes_good
 from ncia.core.state.state import State, fold
 from ncia.core.state.store import StateStore
 

@@ -22,6 +22,7 @@ from ncia.core.journal.entries_people import (
     TokenRevoked,
 )
 from ncia.core.journal.entry import Entry
+from ncia.core.state.bounds import without_oldest
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -64,10 +65,11 @@ def session_closed(state: State, entry: Entry, body: SessionClosed) -> None:
 
 def token_issued(state: State, entry: Entry, body: TokenIssued) -> None:
     now = to_text(entry.at)
-    ended = [key for key, each in state.tokens.items() if each.revoked or each.issued.expires_at <= now]
-    dropped = set(ended[: max(0, len(ended) - TOKENS_ENDED_MAX)])
-    kept = {key: each for key, each in state.tokens.items() if key not in dropped}
-    state.tokens = {**kept, body.sha256: Token(body, now)}
+
+    def ended(token: Token) -> bool:
+        return token.revoked is not None or token.issued.expires_at <= now
+
+    state.tokens = {**without_oldest(state.tokens, ended, TOKENS_ENDED_MAX), body.sha256: Token(body, now)}
 
 
 def token_revoked(state: State, entry: Entry, body: TokenRevoked) -> None:

@@ -31,8 +31,8 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from ncia.core.base.database import engine_of, shown
 from ncia.core.base.errors import Unreachable
-from ncia.core.journal.store import engine_of, shown
 from ncia.core.work.jobs import Job, JobId, JobState, Limits, Order, admissible, begun, judged, no_such_job
 
 OPEN = ("queued", "running")

@@ -27,7 +27,9 @@ from ncia.core.journal.entries_recovery import (
 )
 from ncia.core.journal.entry import Entry, make_entry
 from ncia.core.state import State, fold
-from ncia.core.state.meaning import INCIDENTS_CLOSED_MAX, MEANING, MISSED_MAX, POINTS_PER_DATASET_MAX
+from ncia.core.state.meaning import MEANING
+from ncia.core.state.protecting import MISSED_MAX, POINTS_PER_DATASET_MAX
+from ncia.core.state.watching import INCIDENTS_CLOSED_MAX
 from tests.core.journal.sites import EAST, EPOCH, WEST
 from tests.core.journal.specimens import AT, SPECIMENS
 

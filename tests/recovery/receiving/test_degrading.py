@@ -18,7 +18,7 @@ from ncia.core.journal.entries_recovery import (
 from recovery.actions.postgresql import PostgresDatabases
 from recovery.fencing.claims import Claims
 from recovery.fencing.keys import SyncMode, site_key
-from recovery.plan import Facts, loss_of
+from recovery.loss_figure import Facts, loss_of
 from recovery.ports import Outage
 from recovery.receiving.wal import receiver_name
 from recovery.sync_task import Parts, SyncTask
