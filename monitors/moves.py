@@ -13,7 +13,7 @@ from ncia.core.state.state import State
 
 SILENT_SECONDS_MAX = 60.0  # more than a step of one system may take
 OF_SYSTEM = ("app", "entry", "db", "gate", "canary", "replica", "receiver")  # kinds of subjects named by their system
-OF_DATASET = ("mark", "mirror")  # and those named by a dataset
+OF_DATASET = ("mark", "mirror", "backup")  # and those named by a dataset
 
 
 def being_moved(state: State, now: datetime) -> frozenset[str]:
@@ -28,7 +28,7 @@ def system_of(estate: Estate, root: str) -> str:
     kind, name, site = parts(root)
     if kind in OF_DATASET:
         dataset = estate.datasets.get(DatasetId(name))
-        return dataset.system if dataset is not None else ""
+        return dataset.system if dataset is not None else ""  # a backup ends with the server that it reads
     return name if kind in OF_SYSTEM and (site or kind == "entry") else ""
 
 

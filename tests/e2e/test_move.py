@@ -6,11 +6,13 @@ import time
 
 import pytest
 
+from ncia.core.alerts.graph import parts
 from ncia.core.base.ids import SiteId
 from ncia.lab.exercise import Exercise, wait_until
 from tests.e2e.scene import CITIZENS, DAEJEON, SOON, Scene, acked
 
 MOVED = ("hometax", "onnara")  # one whose commits wait for the other site, and one whose documents follow
+STOPPED = ("app", "entry", "db", "gate", "canary", "backup")
 AWAY = {"home:daejeon", "home:gwangju"}
 
 
@@ -34,7 +36,8 @@ def test_a_system_moves_and_comes_home_and_neither_a_row_nor_a_document_is_lost_
             scene.wait_for_acts(f"{name} serves at {to}", began, [name], lambda a, to=to: acked(a) and a.site == to)
             wait_until(f"{name} has its copy again", lambda name=name, to=to: followed(scene, to, name), SOON)
         scene.wait_until_whole()
-    # being away is told, once for each site, and nothing of what the move stops and starts
-    assert {root for root in scene.opened(since) if any(name in root for name in (*MOVED, "home:"))} == AWAY
+    # being away is told, once for each site, and nothing of what a move stops and starts; lags are a busy machine's
+    told = {root for root in scene.opened(since) if parts(root)[0] in ("home", *STOPPED)}
+    assert {root for root in told if any(name in root for name in (*MOVED, "home:"))} == AWAY
     scene.lab.stop(CITIZENS, "load")
     scene.assert_nothing_acknowledged_is_lost()

@@ -103,6 +103,14 @@ def test_what_a_run_moves_opens_nothing_while_it_goes_on_and_a_moment_after(sout
     assert opened(south) == ["db:s3@south"]
 
 
+def test_a_backup_that_ended_with_the_server_that_a_run_stopped_opens_nothing(south: Centre) -> None:
+    see(south, world())
+    write_run(south, "s0")
+    fail_a_backup(south, "s0", "the stream ended")
+    see(south, world(), 5)
+    assert opened(south) == []
+
+
 def test_a_system_that_no_run_moves_is_told_while_another_is_moved(south: Centre) -> None:
     see(south, world())
     write_run(south, "s3")
@@ -329,13 +337,16 @@ def test_a_missed_run_is_an_incident_until_the_backup_succeeds(south: Centre) ->
     assert "backup:s0/rows" not in south.open()
 
 
+def fail_a_backup(site: Centre, system: str, error: str) -> None:
+    """A backup of that system, whose home is the north, into the south's store."""
+    job, dataset, due = "backup-1", f"{system}/rows", to_text(site.clock.now())
+    begun = BackupStarted(job=job, dataset=dataset, source_site="north", store_site="south", due_at=due)
+    site.journal.append_all([begun, BackupFailed(job=job, dataset=dataset, error=error)], by="x")
+
+
 def test_a_backup_that_failed_is_an_incident_with_its_error(south: Centre) -> None:
     see(south, world())
-    due = to_text(south.clock.now())
-    south.journal.append(
-        BackupStarted(job="backup-1", dataset="s0/rows", source_site="north", store_site="south", due_at=due), by="x"
-    )
-    south.journal.append(BackupFailed(job="backup-1", dataset="s0/rows", error="the store is full"), by="x")
+    fail_a_backup(south, "s0", "the store is full")
     see(south, world(), 1)
     assert "the store is full" in south.open()["backup:s0/rows"].now.sentence
 
