@@ -31,11 +31,12 @@ class FakeDocuments:
     def put(self, name: str, content: bytes, modified_at: float | None = None) -> None:
         self._call("put", name)
         demand_name(name)
-        if sum(len(held) for held, _ in self.held.values()) + len(content) > self.bytes_max:
-            raise StoreFull("documents.full", f"write {name} to {self.where}", "the disk there is full")
-        kept = self.keeps(content)
-        if kept is not None:
-            self.held[name] = (kept, self._now() if modified_at is None else modified_at)
+        with self._lock:
+            if sum(len(held) for held, _ in self.held.values()) + len(content) > self.bytes_max:
+                raise StoreFull("documents.full", f"write {name} to {self.where}", "the disk there is full")
+            kept = self.keeps(content)
+            if kept is not None:
+                self.held[name] = (kept, self._now() if modified_at is None else modified_at)
 
     def get(self, name: str) -> bytes | None:
         self._call("get", name)
@@ -46,7 +47,9 @@ class FakeDocuments:
         self._call("look", folder)
         prefix = f"{folder}/" if folder else ""
         documents, folders, refused = [], set(), []
-        for name, (content, modified_at) in sorted(self.held.items()):
+        with self._lock:
+            held = sorted(self.held.items())
+        for name, (content, modified_at) in held:
             if not name.startswith(prefix):
                 continue
             first, slash, _ = name.removeprefix(prefix).partition("/")

@@ -47,7 +47,7 @@ class Session(paramiko.SFTPClient):
 
     def content(self, place: str, bytes_max: int) -> bytes:
         """What a file holds, up to ``bytes_max``. Raises ``OSError``, ``FileNotFoundError`` among them."""
-        handle = self._opened(place, SFTP_FLAG_READ, paramiko.SFTPAttributes())
+        handle = self._opened(place, SFTP_FLAG_READ)
         try:
             read, told = self._together([(CMD_READ, handle, int64(0), PIECE_BYTES), (CMD_FSTAT, handle)])
             size = min(self._size(*told), bytes_max)
@@ -61,27 +61,31 @@ class Session(paramiko.SFTPClient):
             self._sent(_unheard, CMD_CLOSE, handle)  # nothing was written that it could lose
         return bytes(content[:bytes_max])
 
-    def create(self, place: str, content: bytes, modified_at: float | None) -> None:
-        """A new file, whole and on the host's disk (``fsync@openssh.com``); raises ``OSError`` with the host's first
-        word against it."""
-        handle = self._opened(place, SFTP_FLAG_CREATE | SFTP_FLAG_EXCL | SFTP_FLAG_WRITE, paramiko.SFTPAttributes())
+    def keep(self, temporary: str, place: str, content: bytes, modified_at: float | None) -> None:
+        """A new file ``temporary``, whole and on the host's disk (``fsync@openssh.com``), and only then under its name
+        (``posix-rename@openssh.com``). Raises ``OSError`` with the host's first word against it."""
+        handle = self._opened(temporary, SFTP_FLAG_CREATE | SFTP_FLAG_EXCL | SFTP_FLAG_WRITE)
+        pieces = range(0, len(content), PIECE_BYTES)
+        wanted: list[tuple[object, ...]] = [
+            (CMD_WRITE, handle, int64(begin), content[begin : begin + PIECE_BYTES]) for begin in pieces
+        ]
+        if modified_at is not None:
+            times = paramiko.SFTPAttributes()
+            times.st_atime = times.st_mtime = int(modified_at)
+            wanted.append((CMD_FSETSTAT, handle, times))
+        wanted.append((CMD_EXTENDED, "fsync@openssh.com", handle))
         try:
-            pieces = range(0, len(content), PIECE_BYTES)
-            wanted: list[tuple[object, ...]] = [
-                (CMD_WRITE, handle, int64(begin), content[begin : begin + PIECE_BYTES]) for begin in pieces
-            ]
-            if modified_at is not None:
-                times = paramiko.SFTPAttributes()
-                times.st_atime = times.st_mtime = int(modified_at)
-                wanted.append((CMD_FSETSTAT, handle, times))
-            wanted.append((CMD_EXTENDED, "fsync@openssh.com", handle))
             for begin in range(0, len(wanted), TOGETHER_MAX):
-                for kind, message in self._together(wanted[begin : begin + TOGETHER_MAX]):
-                    self._judged(kind, message)
+                self._demand(wanted[begin : begin + TOGETHER_MAX])
         except OSError:
             self._sent(_unheard, CMD_CLOSE, handle)
             raise
-        self._asked(CMD_CLOSE, handle)
+        self._demand([(CMD_CLOSE, handle), (CMD_EXTENDED, "posix-rename@openssh.com", temporary, place)])
+
+    def _demand(self, wanted: Sequence[tuple[object, ...]]) -> None:
+        """All of it done; the first refusal, in the order of asking, is raised."""
+        for kind, message in self._together(wanted):
+            self._judged(kind, message)
 
     def _together(self, wanted: Sequence[tuple[object, ...]]) -> list[Answer]:
         """Send all, then read every answer, in whatever order they come."""
@@ -91,8 +95,8 @@ class Session(paramiko.SFTPClient):
             self._read()
         return [heard.answers[number] for number in numbers]
 
-    def _opened(self, place: str, flags: int, attributes: paramiko.SFTPAttributes) -> bytes:
-        kind, message = self._asked(CMD_OPEN, place, flags, attributes)
+    def _opened(self, place: str, flags: int) -> bytes:
+        kind, message = self._asked(CMD_OPEN, place, flags, paramiko.SFTPAttributes())
         if kind != CMD_HANDLE:
             raise SFTPError("Expected handle")
         return message.get_binary()

@@ -176,12 +176,11 @@ class SftpTree:
             try:
                 self._make_folder(client, folder)
                 try:
-                    client.create(temporary, content, modified_at)
+                    client.keep(temporary, place, content, modified_at)
                 except FileNotFoundError:  # somebody took the folder away since it was seen
                     self._made.clear()
                     self._make_folder(client, folder)
-                    client.create(temporary, content, modified_at)
-                client.posix_rename(temporary, place)
+                    client.keep(temporary, place, content, modified_at)
             except TimeoutError:
                 raise
             except OSError as error:

@@ -77,6 +77,14 @@ def test_a_folder_shows_its_documents_and_folders_and_nothing_of_the_platforms_o
     assert "shelf" in stand.store.look("").folders
 
 
+def test_a_folder_of_more_documents_than_a_store_tells_at_once_is_listed_whole(stand: Stand) -> None:
+    names = [f"many/{number:04}.txt" for number in range(1100)]
+    with ThreadPoolExecutor(8) as pool:
+        for kept in [pool.submit(stand.store.put, name, b"x") for name in names]:
+            kept.result()
+    assert sorted(each.name for each in stand.store.look("many").documents) == names
+
+
 def test_the_platforms_own_folder_is_shown_to_whoever_asks_for_it_by_name(stand: Stand) -> None:
     for name in ("own/.ncia/aside/1/a/b", "own/.ncia/canary", "own/.ncia/.half"):
         stand.store.put(name, b"x")

@@ -10,6 +10,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from backup.replicate.stores.session import Session
 from backup.replicate.stores.sftp import SftpHost, SftpTree
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.work.documents import StoreFull
@@ -122,6 +123,37 @@ def test_nobody_listening_is_unreachable(host: SftpStand, tmp_path: Path) -> Non
     away = replace(host.login(), address=replace(host.address, port=port), known_hosts=tmp_path / "known")
     with pytest.raises(Unreachable, match="does not answer"):
         SftpTree(SftpHost(away), "tree").get("a")
+
+
+class Counting(Session):
+    """Counts how often something was sent and then waited for."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self.trips, self._waiting = 0, False
+        super().__init__(channel)
+
+    def _send_packet(self, kind: int, packet: object) -> None:
+        self._waiting = False
+        super()._send_packet(kind, packet)
+
+    def _read_packet(self) -> object:
+        self.trips, self._waiting = self.trips + (not self._waiting), True
+        return super()._read_packet()
+
+
+def test_a_small_document_is_written_in_three_round_trips_and_read_in_two(host: SftpStand) -> None:
+    connection = SftpHost(host.login())
+    SftpTree(connection, "trips").put("a", b"x")
+    with connection.session("count") as session:
+        channel = session.get_channel().get_transport().open_session()
+        channel.invoke_subsystem("sftp")
+        counting = Counting(channel)
+        counting.trips = 0
+        counting.keep("/trips/.b.new", "/trips/b", b"x" * 9000, 1_700_000_000.0)
+        assert counting.trips == 3  # open; write, times, fsync; close, rename
+        assert counting.content("/trips/b", 10_000) == b"x" * 9000
+        assert counting.trips == 5  # open; read, size; nobody waits for the close
+    connection.close()
 
 
 def test_the_moment_of_change_is_kept(host: SftpStand) -> None:
