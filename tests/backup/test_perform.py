@@ -5,14 +5,16 @@ import json
 import os
 import select
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
+from backup.stores.remote import RemoteStore, StoreSite
 from backup.work import Protecting
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -20,14 +22,43 @@ from ncia.core.journal import Entry
 from ncia.core.journal.entries import BackupFinished, ProofFinished
 from ncia.core.work.jobs import Job
 from tests.backup.cluster import Cluster
-from tests.backup.world import DATASET, NOW, WEST, Hands, World
+from tests.backup.world import DATASET, NOW, STORE_HOST, WEST, Hands, World
+from tests.demand import demand
 from tests.fakes.jobs import MemorySteps, order
+from tests.fakes.remote import LocalRemote
 
 _count = itertools.count()
 
 
 def taken(world: World) -> BackupFinished:
     return world.performer().back_up(world.charge, NOW, "backup-1")
+
+
+class SmallDisk(LocalRemote):
+    """A host whose store lies on a disk of its own size, mounted in a namespace that ``keeper`` holds."""
+
+    def __init__(self, keeper: int) -> None:
+        super().__init__()
+        self.as_user = ("nsenter", f"--target={keeper}", "--user", "--mount", "--preserve-credentials")
+
+    def shell(self, command: str) -> str:
+        return self.run(STORE_HOST, ["sh", "-euc", command], timeout_seconds=60).demand("test.shell", command).text
+
+
+@contextmanager
+def small_disk(root: Path, size: str) -> Iterator[SmallDisk]:
+    demand("unshare", "a disk of its own size")
+    demand("nsenter")
+    root.mkdir(parents=True, exist_ok=True)
+    mounting = 'mount -t tmpfs -o size="$1" tmpfs "$2" && echo mounted && exec sleep infinity'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-euc", mounting, "sh", size, str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as keeper:
+        try:
+            assert keeper.stdout is not None
+            assert keeper.stdout.readline() == b"mounted\n"
+            yield SmallDisk(keeper.pid)
+        finally:
+            keeper.kill()
 
 
 Kept = tuple[World, BackupFinished]
@@ -263,6 +294,25 @@ def test_a_deletion_that_was_refused_for_want_of_a_second_place_is_carried_out_w
     assert not (world.root / point.path).exists()
     assert world.kinds().count("point.deleted") == 1
     assert world.store.present([point.path]) == ()
+
+
+def test_a_full_disk_at_the_store_fails_the_backup_in_one_sentence_and_costs_no_earlier_point(world: World) -> None:
+    with small_disk(world.root, "300m") as disk:
+        world.store = RemoteStore(
+            disk, StoreSite(STORE_HOST, PurePosixPath(world.root), PurePosixPath(world.cluster.tools))
+        )
+        point = taken(world)
+        disk.shell(f"head -c 1G /dev/zero > {world.root}/filler || true")
+        with pytest.raises(NciaError) as failed:
+            world.performer().back_up(world.charge, NOW, "backup-2")
+        assert "No space left on device" in str(failed.value)
+        assert "\n" not in str(failed.value)
+        assert world.kinds()[-2:] == ["backup.started", "backup.failed"]
+        assert disk.shell(f"ls -A {world.root}/{DATASET}") == f"{point.point}\n"  # nothing half
+        assert world.cluster.slots() == []  # and no WAL kept for it at the source
+        world.store.reread(point.path, point.manifest_sha256)
+        disk.shell(f"rm {world.root}/filler")
+        assert world.performer().back_up(world.charge, NOW, "backup-3").files == point.files
 
 
 def test_what_a_killed_controller_left_is_swept_with_the_server_that_still_runs(world: World) -> None:

@@ -10,7 +10,7 @@ from ncia.core.base.errors import Unreachable
 from ncia.core.estate.model import Host
 from ncia.core.work.remote import Outcome
 
-AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ()
+AS_NOBODY: tuple[str, ...] = ("unshare", "--user", "--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ()
 """PostgreSQL refuses root."""
 
 
@@ -20,13 +20,14 @@ class LocalRemote:
     def __init__(self) -> None:
         self.silent: set[str] = set()
         self.ran: list[tuple[str, ...]] = []
+        self.as_user = AS_NOBODY
 
     def run(self, host: Host, argv: Sequence[str], *, timeout_seconds: float, stdin: bytes = b"") -> Outcome:
         self.ran.append(tuple(argv))
         if host.id in self.silent:
             raise Unreachable("remote.unreachable", f"reach host {host.id} for {argv[0]}", "it is silent")
         try:
-            told = subprocess.run([*AS_NOBODY, *argv], input=stdin, capture_output=True, timeout=timeout_seconds)
+            told = subprocess.run([*self.as_user, *argv], input=stdin, capture_output=True, timeout=timeout_seconds)
         except subprocess.TimeoutExpired as error:
             raise Unreachable("remote.timed-out", f"run {argv[0]} on {host.id}", str(error)) from error
         return Outcome(told.returncode, told.stdout, told.stderr)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from ncia.core.base.clock import from_text
+from ncia.core.base.clock import from_text, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import PersonId
 from ncia.core.estate.keys import PLAIN, SshKey, key_of_line
@@ -171,10 +171,11 @@ def _demand_in_time(approval: Approval, what: str, now: datetime, valid_seconds_
         raise Refusal("approval.expiry", what, f"no moment: expires_at {approval.expires_at!r}", "RFC 3339") from error
     left = (expires - now).total_seconds()
     if left <= 0:
-        why = f"it expired at {approval.expires_at}"
+        why = f"it expired at {approval.expires_at}, and by the clock here it is {to_text(now)}"
         raise Refusal("approval.expired", what, why, "look at the plan again and sign anew")
     if left > valid_seconds_max + 60:  # a minute for a clock that is not ours
         why = f"it would be good until {approval.expires_at}; an approval is good for {valid_seconds_max:g} s"
+        why += f", and by the clock here it is {to_text(now)}"
         raise Refusal("approval.too-long", what, why, "sign with a shorter expiry")
 
 

@@ -81,9 +81,16 @@ class SitePki:
         return tuple(facts_of(_read_certificate(file)) for file in files)
 
     def renew(self, now: datetime, *, every: bool = False) -> tuple[Facts, ...]:
-        """New certificates for those that are due (or for every one); answers what was issued."""
-        due = [each for each in self.processes() if every or self.facts(each).state(now) != "good"]
+        """New certificates for those that are due (or for every one); answers what was issued. One that ends with its
+        authority cannot be had any longer, and is left as it is."""
+        due = [each for each in self.processes() if every or self._gains(self.facts(each), now)]
         return tuple(self.issue(each, now) for each in due)
+
+    def _gains(self, facts: Facts, now: datetime) -> bool:
+        state = facts.state(now)
+        if state != "due":
+            return state != "good"
+        return facts.not_after < self.authority().certificate.not_valid_after_utc
 
 
 def init(folder: Path, estate: str, now: datetime) -> Facts:

@@ -93,6 +93,17 @@ def test_what_does_not_count_is_refused_by_its_own_name(approval: Approval, code
     assert refusal_of(approval).code == code
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
+def test_with_a_clock_an_hour_ahead_on_either_side_the_refusal_shows_both_times(ahead: timedelta) -> None:
+    """Nobody signs again and again for a reason that only the other clock knows."""
+    given_now = given("kim")
+    with pytest.raises(Refusal) as caught:
+        verify(given_now, PEOPLE, now=NOW + ahead, valid_seconds_max=900)
+    assert caught.value.code in ("approval.expired", "approval.too-long")
+    assert given_now.expires_at in caught.value.why
+    assert caught.value.why.endswith(f", and by the clock here it is {to_text(NOW + ahead)}")
+
+
 def test_a_refusal_is_one_clear_sentence_with_what_to_try() -> None:
     told = refusal_of(given("choi"))
     assert (told.why, told.hint) == ("Choi is auditor; only on-call or admin may approve", "ask one of jung, kim, lee")

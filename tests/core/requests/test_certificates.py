@@ -163,3 +163,15 @@ def test_a_key_of_another_certificate_is_told(site: pki.SitePki, tmp_path: Path)
 
 def test_keys_are_p256() -> None:
     assert isinstance(SITE.key.curve, ec.SECP256R1)
+
+
+def test_near_its_authoritys_end_a_certificate_is_not_made_anew_again_and_again(tmp_path: Path) -> None:
+    """Each new one would end at the same moment."""
+    here = pki.SitePki(tmp_path / "pki", EAST)
+    pki.init(tmp_path / "root", "sample", NOW)
+    pki.issue_site(tmp_path / "root", here, ["serve"], NOW)
+    near = NOW + SITE_VALID - timedelta(days=5)
+    assert [each.not_after for each in here.renew(near)] == [NOW + SITE_VALID]
+    assert here.renew(near + timedelta(minutes=1)) == ()
+    with pytest.raises(NciaError, match="the site's authority expired"):
+        here.renew(NOW + SITE_VALID + timedelta(seconds=1))

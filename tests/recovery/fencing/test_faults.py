@@ -210,6 +210,38 @@ def test_a_frozen_machine_acknowledges_nothing_on_waking_and_its_database_is_sto
     assert [(event["system"], event["how"]) for event in stopped] == [(TAX, "quit")]
 
 
+def test_an_old_site_that_returns_by_itself_with_its_old_lease_lets_nobody_write(mortal: Served) -> None:
+    """East sleeps; west takes the system over; east wakes, its lease file as it was, and nobody tells it anything."""
+    citizen, run = Citizen(mortal), RunId("run-1")
+    until(lambda: citizen.acked, "a first act")
+    warden, gate = mortal.east.processes["warden"], mortal.east.processes["gate"]
+    gate.freeze()
+    warden.freeze()
+    asleep, old = now_ns(), mortal.east.lease()
+    assert old is not None
+    until(lambda: not mortal.claims.lease_state(EAST).held, "etcd lets the lease of east expire", 6 * TTL)
+    mortal.west.control().stop_confirming()
+    mortal.claims.open_run(EAST, run, WEST)
+    revision = mortal.claims.epochs()[TAX].mod_revision
+    assert mortal.claims.claim_epoch(TAX, EAST, WEST, revision, run).epoch == 2
+    mortal.claims.close_run(EAST, run)
+
+    gate.thaw()  # first the gate alone, with nothing but the old lease to go by
+    assert mortal.east.lease() == old
+    with pytest.raises(psycopg.OperationalError, match="ncia gate: tax"):
+        through(mortal)
+    warden.thaw()
+    until(mortal.east.held, "east takes its lease again, by itself")
+    until(lambda: mortal.east.lease().systems[TAX].site == WEST, "and learns where the system is")  # type: ignore[union-attr]
+    until(lambda: mortal.east.gate().version_seen >= mortal.east.lease().version, "the gate sees it")  # type: ignore[union-attr]
+    with pytest.raises(psycopg.OperationalError, match="ncia gate: tax is active at west, not here"):
+        through(mortal)
+    awake = now_ns()
+    citizen.end()
+    assert citizen.none_between(asleep + SLACK_NS, awake)
+    assert set(citizen.acked) <= stored(mortal.database)  # nothing acknowledged is missing where it was acknowledged
+
+
 def test_fence_watch_lets_a_database_be_whose_gate_says_that_it_is_shut(served: Served) -> None:
     watch = served.east.start("fence-watch")
     served.east.processes["warden"].freeze()
