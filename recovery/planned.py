@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ncia.core.base.ids import RunId, SiteId, SystemId
@@ -96,7 +96,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form as plain values: what stands in the journal and is hashed."""
-        told: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        told: dict[str, Any] = json.loads(json.dumps(self, default=vars))
         if not self.is_planned_move:  # as such plans were before there were others: their hashes are signed
             del told["what_moves"]
             for move in told["moves"]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from datetime import timedelta
-from importlib import resources
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,55 +18,35 @@ from ncia import __version__
 from ncia.api.doors import RECEIPTS, TCP, UNIX, WIRE
 from ncia.api.ports import Platform
 from ncia.app.events import Broadcast
-from ncia.app.jobs import CLOSE_SECONDS_MAX, JobDesk, copies, executor, open_queue
+from ncia.app.ground import Ground
+from ncia.app.jobs import JobDesk, open_queue
+from ncia.app.journals import machines_only, own_journal, own_tail, peer_link, two_of_three, vouchings
 from ncia.app.loss import loss_desk
 from ncia.app.mirrors import mirror_task
 from ncia.app.own_word import OwnWord
-from ncia.app.programs import drift_of, program_task
+from ncia.app.programs import program_task
+from ncia.app.protecting import protecting, rehash_task
+from ncia.app.recovering import recovery_desk
+from ncia.app.secret import secret
 from ncia.app.single import only_one
 from ncia.app.sync import sync_task
-from ncia.app.tls import Identity, console_context, server_name
-from ncia.core.base.clock import Clock, SystemClock, to_text
+from ncia.app.tls import Identity, console_context
+from ncia.core.base.clock import SystemClock, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
-from ncia.core.journal import Journal, load_keyring, load_signer, open_journal
+from ncia.core.journal import Journal
 from ncia.core.journal.entries import AlertAcked, ControllerStarted, EstateLoaded
 from ncia.core.requests.accounts import Accounts
-from ncia.core.state import State, StateStore
+from ncia.core.state import StateStore
 from ncia.core.views import StatusView, status_view
 from ncia.core.work.calendar import Calendar
 from recovery.fencing.files import LEASE_FILE, LeaseFile, Watched
 
 if TYPE_CHECKING:
-    from backup.ledger import JournalLedger
-    from backup.ports import Store
-    from backup.rehash import RehashTask
-    from backup.task import BackupTask
     from ncia.app.reports import SiteReports
-    from ncia.core.journal.durable import TwoOfThree
-    from ncia.core.journal.peer_http import HttpPeerSource
-    from ncia.core.journal.peers import PeerLink
-    from ncia.core.journal.tail import OwnTail, Place
-    from ncia.core.journal.vouching import Vouching
-    from ncia.core.journal.witness_http import HttpWitness
-    from ncia.core.work.executor import Executor
-    from recovery.task import RecoveryDesk
 
-WATCH_SECONDS = 0.5
-FINDINGS_SECONDS = 1.0
-PULL_SECONDS = 0.5
-VOUCH_SECONDS = 0.5
-TAIL_ANSWER_SECONDS = 2.0  # a dead peer costs so much at each start
-RECOVER_SECONDS = 1.0
-PROTECT_SECONDS = 5.0
-REHASH_SECONDS = 30.0
-FORGET_SECONDS = 60.0
-SYNC_SECONDS = 1.0
-PROGRAM_SECONDS = 10.0
-MIRROR_SECONDS = 1.0
-RENEW_SECONDS = 60.0
 CONTROLLER = "controller"
 
 log = structlog.get_logger("serve")
@@ -129,6 +109,16 @@ async def serve(settings: SiteSettings, estate: Estate, closing: ExitStack) -> N
         await asyncio.to_thread(controller.calendar.stop)
 
 
+@dataclass(frozen=True)
+class Round:
+    """A part of the controller that is called again and again; first ``after_seconds`` from the start."""
+
+    name: str
+    seconds: float
+    tick: Callable[[datetime], None]
+    after_seconds: float = 0.0
+
+
 class Controller:
     """The wings of one site on one journal. It holds what is started and stopped together; it decides nothing."""
 
@@ -156,31 +146,36 @@ class Controller:
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock, self.own.lacks)
         self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
         self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable, closing)
-        closing.callback(self.recovery.close)
         self.queue = open_queue(settings, closing)
-        store = copies(settings, estate, closing)
-        self.backups, self.ledger, self.executor = protecting(self, store, closing)
-        self.rehash = self.rehash_task()
-        self.loss = loss_desk(self, closing)
+        ground = Ground(settings, estate, self.journal, self.state, self.clock, self.active, closing)
+        self.backups, self.ledger, self.executor = protecting(ground, self.queue, self.durable)
+        self.rehash = rehash_task(ground, self.queue)
+        self.loss = loss_desk(ground)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)
         closing.callback(self.mirrors.close)
         self.broadcast = Broadcast(lambda: self.status().to_json())
         self.journal.subscribe(lambda entry: self.broadcast.changed())
-        self.calendar.every(WATCH_SECONDS, "watch", lambda now: self.watch.tick())
-        self.calendar.every(FINDINGS_SECONDS, "findings", lambda now: self.findings.tick())
-        self.calendar.every(PULL_SECONDS, "pull", lambda now: self.link.pull_once())
-        for vouching in self.vouchings:
-            self.calendar.every(VOUCH_SECONDS, f"vouch {vouching.site}", vouching.tick)
-        self.calendar.every(RECOVER_SECONDS, "recover", lambda now: self.recovery.tick())
         self.sync = sync_task(settings, estate, self.journal, self.active, closing)
-        self.calendar.every(SYNC_SECONDS, "sync", self.sync.tick)
-        self.calendar.every(PROTECT_SECONDS, "protect", self.backups.tick)
-        self.calendar.every(REHASH_SECONDS, "rehash", self.rehash.tick)
-        self.calendar.every(FORGET_SECONDS, "forget receipts", self.loss.tick)
-        self.calendar.every(PROGRAM_SECONDS, "programs", self.programs.tick, after_seconds=PROGRAM_SECONDS)
-        self.calendar.every(MIRROR_SECONDS, "mirror", self.mirrors.tick)
-        self.calendar.every(RENEW_SECONDS, "renew", self.own.renew)
+        for each in self.rounds():
+            self.calendar.every(each.seconds, each.name, each.tick, after_seconds=each.after_seconds)
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Everything that is done again and again, and how often."""
+        return (
+            Round("watch", 0.5, lambda now: self.watch.tick()),
+            Round("findings", 1.0, lambda now: self.findings.tick()),
+            Round("pull", 0.5, lambda now: self.link.pull_once()),
+            *(Round(f"vouch {each.site}", 0.5, each.tick) for each in self.vouchings),
+            Round("recover", 1.0, lambda now: self.recovery.tick()),
+            Round("sync", 1.0, self.sync.tick),
+            Round("protect", 5.0, self.backups.tick),
+            Round("rehash", 30.0, self.rehash.tick),
+            Round("forget receipts", 60.0, self.loss.tick),
+            Round("programs", 10.0, self.programs.tick, after_seconds=10.0),
+            Round("mirror", 1.0, self.mirrors.tick),
+            Round("renew", 60.0, self.own.renew),
+        )
 
     def begin(self) -> None:
         """Write the first words of this life, and tick from now on."""
@@ -233,11 +228,6 @@ class Controller:
         site, state = self.settings.site, self.state.snapshot
         return SiteReports(site, self.estate, self.journal, state, self.continuity, self.clock)
 
-    def rehash_task(self) -> RehashTask:
-        from backup.rehash import Parts, RehashTask
-
-        return RehashTask(Parts(self.estate, self.settings.site, self.state, self.queue.jobs, self.clock))
-
     def active(self) -> dict[SystemId, tuple[SiteId, int]]:
         """Where each system is active: by our own warden, and by what agents told where that is silent."""
         lease = self._lease.look()
@@ -267,160 +257,3 @@ class Controller:
         until = to_text(self.clock.now() + timedelta(minutes=minutes))
         self.journal.append(AlertAcked(incident=incident, by=by, comment=comment, until=until), by=by)
         return {"incident": incident, "by": by, "comment": comment, "until": until}
-
-
-def own_journal(settings: SiteSettings, estate: Estate, clock: Clock) -> Journal:
-    signer = load_signer(settings.site, settings.secrets / "journal_key")
-    keys = load_keyring(settings.state / "peer_keys.yaml")
-    return open_journal(settings.journal_url, peer=estate.peer_of(settings.site), signer=signer, keys=keys, clock=clock)
-
-
-def own_tail(settings: SiteSettings, estate: Estate, journal: Journal, identity: Identity) -> OwnTail:
-    """The journal's own tail at the peer and at the witness; read only until one of them has answered."""
-    from ncia.core.journal.tail import OwnTail
-
-    witness = witness_source(settings, estate)
-    places: list[Place] = [peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS)]
-    return OwnTail(journal, [*places, witness] if witness else places)
-
-
-def peer_link(settings: SiteSettings, estate: Estate, journal: Journal, clock: Clock, identity: Identity) -> PeerLink:
-    from ncia.core.journal.peers import PeerLink
-
-    return PeerLink(journal, peer_source(settings, estate, identity), clock)
-
-
-def vouchings(settings: SiteSettings, estate: Estate, journal: Journal, identity: Identity) -> tuple[Vouching, ...]:
-    """Who cosigns our log: the peer, and the witness where the estate has one."""
-    from ncia.core.journal.vouching import by_peer, by_witness
-
-    witness = witness_source(settings, estate)
-    peer = by_peer(journal, peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS))
-    return (peer, by_witness(journal, witness, peer)) if witness else (peer,)
-
-
-def two_of_three(settings: SiteSettings, estate: Estate, journal: Journal, peer: Vouching) -> TwoOfThree:
-    """How an entry that permits an irreversible act comes to be known at a second place."""
-    from ncia.core.journal.durable import RealPace, TwoOfThree
-
-    return TwoOfThree(journal, peer, witness_source(settings, estate), RealPace())
-
-
-def machines_only(settings: SiteSettings, estate: Estate, journal: Journal) -> Accounts:
-    """Who is known before the journal is known to be whole: machines by their certificates, and nobody else."""
-    return Accounts(settings.site, estate, journal, State, SystemClock())
-
-
-def peer_source(
-    settings: SiteSettings, estate: Estate, identity: Identity, timeout_seconds: float | None = None
-) -> HttpPeerSource:
-    from ncia.core.journal.peer_http import TIMEOUT_SECONDS, HttpPeerSource
-
-    peer = estate.peer_of(settings.site)
-    address = estate.sites[peer].services.api
-    if address is None:
-        raise NciaError("serve.no-peer", f"serve at {settings.site}", f"the estate names no services.api at {peer}")
-    url = f"https://{estate.seen(address, peer, settings.site)}"
-    seconds = timeout_seconds or TIMEOUT_SECONDS
-    return HttpPeerSource(url, peer, timeout_seconds=seconds, tls=identity.client(), server_name=server_name(peer))
-
-
-def witness_source(settings: SiteSettings, estate: Estate) -> HttpWitness | None:
-    from ncia.core.journal.witness_http import HttpWitness
-
-    site = estate.cosigner
-    address = estate.sites[site].services.witness if site else None
-    if site is None or address is None:
-        return None
-    url = f"http://{estate.seen(address, site, settings.site)}"
-    return HttpWitness(url, site, secret(settings, "witness_token"))
-
-
-def protecting(
-    serving: Controller, store: Store, closing: ExitStack
-) -> tuple[BackupTask, JournalLedger, Executor | None]:
-    """What orders jobs, what writes for them, and who carries them out: nobody here where workers do it."""
-    from backup.ledger import JournalLedger
-    from backup.task import BackupTask, Parts
-
-    settings, estate, queue = serving.settings, serving.estate, serving.queue
-    ledger = JournalLedger(
-        serving.journal,
-        serving.state,
-        queue.jobs.check,
-        lambda entry: serving.durable.demand([entry], "delete a recovery point", ""),
-    )
-    task = BackupTask(
-        Parts(
-            estate=estate,
-            site=settings.site,
-            journal=serving.journal,
-            states=serving.state,
-            jobs=queue.jobs,
-            store=store,
-            clock=serving.clock,
-            active=lambda: {system: at for system, (at, _) in serving.active().items()},
-        )
-    )
-    if not queue.own:
-        return task, ledger, None
-    carrying_out = executor(settings, estate, queue, ledger, store, serving.clock)
-    closing.callback(carrying_out.stop, CLOSE_SECONDS_MAX)
-    return task, ledger, carrying_out
-
-
-def recovery_desk(
-    settings: SiteSettings,
-    estate: Estate,
-    journal: Journal,
-    state: StateStore,
-    durable: TwoOfThree,
-    closing: ExitStack,
-) -> RecoveryDesk:
-    from ncia.app.documents import DocumentStores
-    from ncia.app.pair import pair_of
-    from recovery.actions.applications import HttpApplications
-    from recovery.actions.documents import DocumentMarks
-    from recovery.actions.front_door import FrontDoor
-    from recovery.actions.postgresql import PostgresDatabases
-    from recovery.fencing.claims import Claims, WardenControl
-    from recovery.fencing.etcd import Etcd
-    from recovery.outage import EntryOutages
-    from recovery.permits import RunPermits
-    from recovery.ports import World
-    from recovery.receiving.control import ReceiverControl
-    from recovery.task import RecoveryDesk, Surroundings
-
-    site = settings.site
-    stores = DocumentStores(estate, site, settings.secrets)
-    closing.callback(stores.close)
-    permits = RunPermits(journal, lambda entries, what, override: durable.demand(entries, what, override).site)
-    journal.subscribe(permits.foresee)
-    world = World(
-        claims=Claims(Etcd.of(estate, site)),
-        warden=WardenControl(settings.run / "warden.sock"),
-        databases=PostgresDatabases(estate, site, settings.secrets / "pgpass"),
-        applications=HttpApplications(estate, site),
-        traffic=FrontDoor(estate, site, secret(settings, "traffic_token")),
-        receivers=ReceiverControl(estate, settings.run / "receiver.sock"),
-        permits=permits,
-        marks=DocumentMarks(site, stores.of),
-        pair=pair_of(settings, estate, stores, state, closing),
-    )
-    runbooks = Path(str(resources.files("runbooks")))
-    watching = EntryOutages(site, lambda: state.snapshot().verdicts)
-    return RecoveryDesk(Surroundings(site, estate, runbooks, journal, world, watching, drift=drift_of(estate, state)))
-
-
-def secret(settings: SiteSettings, name: str, *, needed: bool = True) -> str:
-    """A one-line secret of the site (empty where it is not ``needed`` and not there); the error names the file and
-    never its content."""
-    path = settings.secrets / name
-    if not needed and not path.exists():
-        return ""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise NciaError(
-            "serve.no-secret", f"read {path}", error.strerror or "unreadable", "mode 0600, one line"
-        ) from error

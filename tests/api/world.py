@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from anyio.from_thread import BlockingPortal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.testclient import TestClient
@@ -257,6 +258,7 @@ class World:
     between_frames: Callable[[], object] = lambda: None
     view: Mapping[str, Any] = field(default_factory=lambda: STATUS)
     page: Callable[[Mapping[str, Any]], str] = lambda status: f"<!doctype html><title>ncia</title>{json.dumps(status)}"
+    portal: BlockingPortal | None = None  # the event loop in which requests are answered; else one for each request
 
     def __post_init__(self) -> None:
         self.journal: Journal = open_journal(
@@ -313,20 +315,24 @@ class World:
             return self.at_the_wire(MACHINES[standing])
         if standing == FRONT_DOOR:
             return self.at_the_street(RECEIPTS_TOKEN)
-        door = UNIX if standing == LOCAL else TCP
-        client = TestClient(Door(self.application, door), base_url="http://console", follow_redirects=False)
+        client = self.at(Door(self.application, UNIX if standing == LOCAL else TCP), base_url="http://console")
         if standing in PERSON_OF:
             client.headers["authorization"] = f"Bearer {self.sign_in(PERSON_OF[standing]).secret}"
         return client
 
     def at_the_wire(self, name: str, serial: str = "1F00") -> TestClient:
         """A client whose connection was made with a certificate of that name."""
-        return TestClient(Certified(Door(self.application, WIRE), name, serial), follow_redirects=False)
+        return self.at(Certified(Door(self.application, WIRE), name, serial))
 
     def at_the_street(self, token: str, application: Any = None) -> TestClient:
         """A client at the door for receipts."""
-        client = TestClient(Door(application or self.application, RECEIPTS), follow_redirects=False)
+        client = self.at(Door(application or self.application, RECEIPTS))
         client.headers["authorization"] = f"Bearer {token}"
+        return client
+
+    def at(self, door: Any, base_url: str = "http://testserver") -> TestClient:
+        client = TestClient(door, base_url=base_url, follow_redirects=False)
+        client.portal = self.portal
         return client
 
     def as_person(self, person: str) -> TestClient:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LINES_MAX = 450
+LINES_MAX = 420
 PRODUCT = ("ncia", "monitors", "backup", "recovery")
 
 

@@ -28,6 +28,9 @@ def test_a_system_moves_from_where_it_is_active_and_not_from_its_home() -> None:
     assert {move.system for move in plan.moves} == MOVING - {"egov"} | {"onnara"}
 
 
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
 BEHIND = {"gangnam-tax": Facts(replica(90_000), DOWN)}
 
 
@@ -114,6 +117,9 @@ def test_accepting_needs_a_system_that_moves_and_a_reason(accept: dict[str, str]
     assert caught.value.code == f"recovery.{code}"
 
 
+# --- the frozen plan --------------------------------------------------------------------------------------------------
+
+
 def test_a_plan_is_the_same_after_the_journal_and_so_is_its_hash() -> None:
     plan = planned(BEHIND, {"gangnam-tax": "x"})
     told = json.loads(json.dumps(plan.to_json()))
@@ -153,6 +159,9 @@ def test_the_forecast_serves_what_others_need_first_and_ends_with_the_run() -> N
     told = forecast(plan, NOW)
     assert told.served_after["share"] < told.served_after["hometax"] < told.served_after["g2b"]
     assert max(told.served_after.values()) < told.seconds < 20
+
+
+# --- programs that differ ---------------------------------------------------------------------------------------------
 
 
 DRIFT = "etc/app.yaml is not the same at daejeon and gwangju, from line 3"

@@ -205,8 +205,8 @@ def test_a_store_of_documents_that_is_silent_stops_the_return_before_the_rewind_
 
 
 def test_a_document_that_the_mirror_has_not_brought_at_the_hold_is_brought_before_the_claim() -> None:
-    stage = return_scene(change=few)
-    carry_on(stage)
+    stage = returned()
+    carry_on(stage, Scene.plan_return)
     demand_home(stage)
     ends = {body.step: body for body in stage.journal.bodies(StepEnded)}
     assert ends["hometax/drain_documents"].measured["documents_brought"] == 1
@@ -217,7 +217,7 @@ def test_a_document_that_the_mirror_has_not_brought_at_the_hold_is_brought_befor
 
 @pytest.mark.parametrize("call", ["drain.compare(hometax", "drain.bring(hometax"])
 def test_a_store_that_is_silent_after_the_hold_leaves_the_system_where_it_was_and_nothing_is_claimed(call: str) -> None:
-    stage = return_scene(change=few)
+    stage = returned()
     told = stopped_at(stage, call)
     assert [s["system"] for s in told["systems"] if s["state"] == "failed"] == ["hometax"]
     assert stage.world.claims.epochs()[HOMETAX].site == SURVIVOR
