@@ -32,6 +32,10 @@ class FileRoot(asyncssh.SFTPServer):
             raise asyncssh.SFTPPermissionDenied("links are not followed here")
         return super().open(path, pflags, attrs)
 
+    def format_longname(self, name: asyncssh.SFTPName) -> None:
+        """No line as of ``ls -l``, which nobody reads and which was most of a listing's time."""
+        name.longname = b""
+
     def symlink(self, oldpath: bytes, newpath: bytes) -> None:
         raise asyncssh.SFTPPermissionDenied("no links here")
 
