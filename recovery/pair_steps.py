@@ -194,8 +194,7 @@ def forget_slots(world: World, target: Target, patience: Patience, at: SiteId, r
 
     def look() -> Done | None:
         nonlocal left
-        world.both.copies.forget(target.system, at, reader)
-        left = world.both.copies.slots_left(target.system, at, reader)
+        left = world.both.copies.forget(target.system, at, reader)
         return None if left else Done("no WAL is kept there for anybody")
 
     what = f"drop the slots of {target.system} at {at} that nobody reads any more"

@@ -323,8 +323,9 @@ class Copies(Protocol):
         """A cluster that does not run will be a copy of ``primary``'s when it is started; its slot is made there."""
         ...
 
-    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
-        """Drop the slots that :meth:`slots_left` tells, but for those that are being read at this moment."""
+    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
+        """Drop the slots that :meth:`slots_left` tells, but for those that are being read at this moment: these are
+        answered."""
         ...
 
     def slots_left(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:

@@ -170,13 +170,17 @@ class HostedCopies:
         what = f"tell {system}'s cluster at {site} to follow {primary}"
         self._run(system, site, what, FOLLOW, (conninfo, slot_of(site)), LOOK_SECONDS)
 
-    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
-        def act(connection: psycopg.Connection[Any]) -> None:
+    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
+        def act(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+            left = []
             for name, active in _left(connection, standby):
-                if not active:
+                if active:
+                    left.append(str(name))
+                else:
                     connection.execute("select pg_drop_replication_slot(%s)", (name,))
+            return tuple(left)
 
-        self._replicator(system, site, f"drop {standby}'s slots of {system} at {site}", act)
+        return self._replicator(system, site, f"drop {standby}'s slots of {system} at {site}", act)
 
     def slots_left(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
         def act(connection: psycopg.Connection[Any]) -> tuple[str, ...]:

@@ -37,8 +37,8 @@ def move(scene: Scene, to: SiteId) -> Mapping[str, Any]:
     return wait_until(f"{SYSTEM} is at {to}", look, SOON)
 
 
-def slots(scene: Scene, site: SiteId) -> set[str]:
-    socket = scene.lab.settings(site).run / "pg" / SYSTEM
+def slots(scene: Scene, site: SiteId, system: str = SYSTEM) -> set[str]:
+    socket = scene.lab.settings(site).run / "pg" / system
     with psycopg.connect(host=str(socket), user="postgres", dbname="postgres") as connection:
         return {row[0] for row in connection.execute("select slot_name::text from pg_replication_slots").fetchall()}
 

@@ -13,6 +13,7 @@ import pytest
 from ncia.lab.exercise import wait_until
 from ncia.lab.homecoming import Homecoming
 from tests.e2e.scene import DAEJEON, SOON, Scene
+from tests.e2e.test_moves import readers, slots
 
 
 class Killer:
@@ -46,6 +47,9 @@ def test_a_dark_site_returns_and_its_systems_come_home_though_its_controller_is_
     assert outcome.failback_documents > 0
     assert outcome.stranded_listed >= outcome.stranded_acts
     assert outcome.protected_again_seconds is not None
+    homes = {system.id: system.home for system in estate.systems.values()}
+    kept = {id: slots(scene, estate.peer_of(home), id) & readers(home) for id, home in homes.items()}
+    assert {id: left for id, left in kept.items() if left} == {}  # no copy keeps WAL for whom it sent to meanwhile
     ends = [e["body"] for e in scene.entries(DAEJEON, since, "step.ended")]
     finished = Counter((end["run"], end["step"]) for end in ends if end["outcome"] in ("done", "already"))
     assert {step: count for step, count in finished.items() if count != 1} == {}

@@ -215,10 +215,11 @@ class _Copies:
         self._side.slots[system, primary] = slots_of(site)
         self._world.done(f"copies.follow({system})")
 
-    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> None:
+    def forget(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
         self._server("forget", system, site)
         self._side.slots.pop((system, site), None)
         self._world.done(f"copies.forget({system})")
+        return ()
 
     def slots_left(self, system: SystemId, site: SiteId, standby: SiteId) -> tuple[str, ...]:
         if not self._server("slots_left", system, site).alive:
