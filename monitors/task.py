@@ -32,6 +32,7 @@ from ncia.core.journal.entries import (
     IncidentClosed,
     IncidentOpened,
     ProofFailed,
+    ProofFinished,
     ProofStarted,
 )
 from ncia.core.state.facts import Incident
@@ -236,7 +237,7 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
             lack = Lack("backup", job.ended.dataset, job.started_at, job.ended.error)
             found.setdefault(("backup", job.ended.dataset), lack)
     for dataset, proof in state.proofs.items():
-        if not proof.matched:
+        if not proof.matched and not _not_to_be_proven(estate, active, state, proof.outcome):
             outcome = proof.outcome
             why = outcome.error if isinstance(outcome, ProofFailed) else "; ".join(outcome.differences)
             found.setdefault(("proof", dataset), Lack("proof", dataset, proof.at, why))
@@ -258,6 +259,17 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
 def _taken_by_other(estate: Estate, active: Mapping[SystemId, SiteId], begun: BackupStarted | ProofStarted) -> bool:
     dataset = estate.datasets.get(DatasetId(begun.dataset))
     return dataset is not None and isinstance(begun, BackupStarted) and active[dataset.system] == begun.store_site
+
+
+def _not_to_be_proven(
+    estate: Estate, active: Mapping[SystemId, SiteId], state: State, outcome: ProofFinished | ProofFailed
+) -> bool:
+    """A proof that could not be carried out, of a point whose system moved to where it lies: it was taken while its
+    source went away, and the other site takes the next one. What was compared and differs is told wherever it is."""
+    dataset, point = estate.datasets.get(DatasetId(outcome.dataset)), state.point(outcome.dataset, outcome.point)
+    if dataset is None or point is None or not isinstance(outcome, ProofFailed):
+        return False
+    return active[dataset.system] == point.backup.store_site
 
 
 def _later(state: State, dataset: str, moment: datetime) -> bool:

@@ -19,6 +19,8 @@ from ncia.core.journal.entries import (
     IncidentClosed,
     IncidentOpened,
     PointRehashed,
+    ProofFailed,
+    ProofStarted,
     RunMissed,
 )
 from ncia.core.journal.entries_recovery import PlanMade, RunStarted, StepEnded, StepIntended
@@ -360,6 +362,20 @@ def test_a_backup_that_failed_because_its_system_moved_to_the_store_is_the_other
     south.journal.append(BackupFailed(job="backup-1", dataset="s0/rows", error="the stream ended"), by="x")
     see(south, world(), 1)
     assert south.open() == {}  # s0 is active in the north, so the south takes its backups
+
+
+@pytest.mark.parametrize(("store", "told"), [("north", set()), ("south", {"proof:s0/rows"})])
+def test_a_proof_that_could_not_be_carried_out_because_its_system_moved_to_the_store_is_no_incident(
+    south: Centre, store: str, told: set[str]
+) -> None:
+    """s0 is active in the north: a point there was taken while the south had it, and lacks its source's sums."""
+    see(south, world())
+    taken = point("point-1").model_copy(update={"store_site": store})
+    failed = ProofFailed(job="proof-1", point="point-1", dataset="s0/rows", error="its source was not summed up")
+    begun = ProofStarted(job="proof-1", point="point-1", dataset="s0/rows")
+    south.journal.append_all((taken, begun, failed), by="x")
+    see(south, world(), 1)
+    assert set(south.open()) == told
 
 
 def test_a_copy_whose_bytes_changed_is_an_incident_until_a_newer_one_is_there(south: Centre) -> None:
