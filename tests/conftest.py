@@ -28,23 +28,23 @@ settings.load_profile("ncia")
 
 KEPT = "NCIA_TEST_LAB"
 LONGEST = (  # begun first: with these at the end, the other processes would have nothing left to do
-    "backup/test_perform",
-    "recovery/fencing/test_faults",
-    "core/work/test_jobs",
-    "browser/test_console",
-    "recovery/test_return",
-    "recovery/test_crashes",
-    "recovery/receiving/test_receiving",
-    "recovery/fencing/test_watch",
-    "lab_apps/test_service",
-    "monitors/test_findings",
-    "core/work/test_takeover",
-    "recovery/actions/test_hosts",
-    "monitors/test_detection",
-    "cli/test_people",
-    "recovery/fencing/test_etcd",
-    "backup/test_rehash",
-    "recovery/actions/test_postgresql",
+    "backup.test_perform",
+    "recovery.fencing.test_faults",
+    "core.work.test_jobs",
+    "browser.test_console",
+    "recovery.test_return",
+    "recovery.test_crashes",
+    "recovery.receiving.test_receiving",
+    "recovery.fencing.test_watch",
+    "lab_apps.test_service",
+    "monitors.test_findings",
+    "core.work.test_takeover",
+    "recovery.actions.test_hosts",
+    "monitors.test_detection",
+    "cli.test_people",
+    "recovery.fencing.test_etcd",
+    "backup.test_rehash",
+    "recovery.actions.test_postgresql",
 )
 TESTS = Path(__file__).parent
 LAB_TEST_SECONDS_MAX = 600  # bringing it up counts for whoever asks first
@@ -66,7 +66,7 @@ def turn(item: pytest.Item) -> tuple[int, int]:
     marker = item.get_closest_marker("lab")
     if marker is not None:
         return 1 + bool(marker.kwargs.get("last")), 0
-    name = item.path.relative_to(TESTS).with_suffix("").as_posix()
+    name = item.path.relative_to(TESTS).with_suffix("").as_posix().replace("/", ".")
     return 0, LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
