@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import DatasetId
-from ncia.core.estate.model import Replication, System
+from ncia.core.estate.model import Replication, Settings, System
 from recovery.fencing.keys import Sync, SyncMode
 from recovery.planned import Loss
 from recovery.ports import Outage, Received, Replica
@@ -55,15 +55,15 @@ class Facts:
         return self.sync.mode is SyncMode.SYNC if self.sync is not None else not self.cleared_by
 
 
-def loss_of(system: System, facts: Facts, canary_interval_seconds: float, now: datetime) -> Loss:
+def loss_of(system: System, facts: Facts, settings: Settings, now: datetime) -> Loss:
     """What promoting the copies here would lose. An act is its rows and its document: the worst dataset counts."""
     lost_at = facts.outage.since or now
-    rows = _loss_of_rows(system, facts, canary_interval_seconds, now)
+    rows = _loss_of_rows(system, facts, settings.canary_interval_seconds, now)
     waited = system.postgres.replication is Replication.SYNCHRONOUS and facts.waited
     direct = {d.id for d in system.documents if d.replication is Replication.SYNCHRONOUS} if waited else set()
+    interval = settings.document_canary_interval_seconds
     papers = [
-        _loss_of_documents(copy, lost_at, now, None if copy.dataset in direct else canary_interval_seconds)
-        for copy in facts.documents
+        _loss_of_documents(copy, lost_at, now, None if copy.dataset in direct else interval) for copy in facts.documents
     ]
     return max((rows, *papers), key=lambda loss: (loss.seconds is None, loss.seconds or 0.0))
 

@@ -72,7 +72,7 @@ def plan_site_failover(
         why = f"no system is active at {asked.lost}"
         raise Refusal("recovery.nothing-moves", f"plan the recovery of {asked.lost}", why, "ncia status")
     _demand_known(asked, there)
-    losses = {s.id: loss_of(s, facts[s.id], estate.settings.canary_interval_seconds, now) for s in there}
+    losses = {s.id: loss_of(s, facts[s.id], estate.settings, now) for s in there}
     held = _held(estate, asked, there, epochs, facts, losses)
     drifted = _drifted(asked, there, facts)
     open_questions = [h for h in (*held.values(), *drifted) if not h.accept]

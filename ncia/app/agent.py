@@ -241,7 +241,7 @@ def _documents(target: DocumentsTarget, means: Means) -> tuple[Probe, ...]:
         site=means.site.site,
         store=means.documents.stores.of(target.copy),
         rpo_seconds=dataset.promise.rpo_seconds,
-        canary_interval_seconds=settings.canary_interval_seconds,
+        canary_interval_seconds=settings.document_canary_interval_seconds,
     )
     patience = max(settings.probe_timeout_seconds, STORE_SECONDS)
     return (DocumentsProbe(watched, patience, means.clock, means.known, means.documents.threads),)

@@ -15,7 +15,7 @@ from tests.recovery.scene import estate
 
 
 def loss(system: str, facts: Facts) -> tuple[float | None, str]:
-    found = loss_of(estate().systems[SystemId(system)], facts, 1.0, NOW)
+    found = loss_of(estate().systems[SystemId(system)], facts, estate().settings, NOW)
     return found.seconds, found.how
 
 
@@ -38,7 +38,7 @@ def test_an_asynchronous_system_loses_at_most_its_canarys_age_at_the_loss_and_on
 @pytest.mark.parametrize("system", ["hometax", "patent"])
 def test_with_the_lost_sites_clock_an_hour_ahead_the_loss_is_not_known_instead_of_nothing(system: str) -> None:
     hour_ahead = Facts(replica(-3600), DOWN)
-    loss = loss_of(estate().systems[SystemId(system)], hour_ahead, 1.0, NOW)
+    loss = loss_of(estate().systems[SystemId(system)], hour_ahead, estate().settings, NOW)
     assert (loss.seconds, loss.how) == (None, "unknown")
     assert loss.sentence == (
         "not known: the newest canary here is dated 3594 s from now, so the clocks of the two sites differ"
@@ -47,13 +47,15 @@ def test_with_the_lost_sites_clock_an_hour_ahead_the_loss_is_not_known_instead_o
 
 def test_with_the_lost_sites_clock_an_hour_ahead_documents_measure_nothing_either() -> None:
     ahead = DocumentCopy(DatasetId("egov/documents"), NOW + timedelta(hours=1))
-    loss = loss_of(estate().systems[SystemId("egov")], Facts(replica(0.2), DOWN, documents=(ahead,)), 1.0, NOW)
+    loss = loss_of(
+        estate().systems[SystemId("egov")], Facts(replica(0.2), DOWN, documents=(ahead,)), estate().settings, NOW
+    )
     assert (loss.seconds, loss.how) == (None, "unknown")
 
 
 def test_the_loss_does_not_grow_while_people_decide() -> None:
     found = Facts(replica(0.4), DOWN)
-    later = loss_of(estate().systems[SystemId("patent")], found, 1.0, NOW + timedelta(minutes=30))
+    later = loss_of(estate().systems[SystemId("patent")], found, estate().settings, NOW + timedelta(minutes=30))
     assert later.seconds == 1.4
 
 
@@ -71,7 +73,7 @@ def paper(dataset: str, behind_seconds: float | None, trouble: str = "") -> Docu
 
 
 def test_the_worst_of_rows_and_documents_is_what_would_be_lost() -> None:
-    assert loss("patent", Facts(replica(0.4), DOWN, documents=(paper("patent/drawings", 2.0),))) == (3.0, "measured")
+    assert loss("patent", Facts(replica(0.4), DOWN, documents=(paper("patent/drawings", 2.0),))) == (2.5, "measured")
     assert loss("patent", Facts(replica(5.0), DOWN, documents=(paper("patent/drawings", 2.0),))) == (6.0, "measured")
 
 
@@ -80,7 +82,7 @@ def test_documents_that_acts_waited_for_lose_nothing_unless_their_way_was_not_kn
     assert loss("egov", Facts(replica(0.4), DOWN, documents=(paper(written, 2.0),))) == (0.0, "synchronous")
     assert loss("egov", Facts(replica(0.4), DOWN, documents=(paper(written, 60.0),))) == (None, "unknown")
     assert loss("egov", Facts(replica(0.4), DOWN, cleared_by="run-0", documents=(paper(written, 2.0),))) == (
-        3.0,
+        2.5,
         "measured",
     )
 
@@ -88,7 +90,7 @@ def test_documents_that_acts_waited_for_lose_nothing_unless_their_way_was_not_kn
 def test_documents_of_which_nothing_is_known_make_the_loss_unknown_and_say_why() -> None:
     trouble = "patent/drawings: s3@gwangju does not answer"
     facts = Facts(replica(0.4), DOWN, documents=(paper("patent/drawings", None, trouble),))
-    found = loss_of(estate().system("patent"), facts, 1.0, NOW)
+    found = loss_of(estate().system("patent"), facts, estate().settings, NOW)
     assert (found.seconds, found.sentence) == (None, f"not known: {trouble}")
 
 

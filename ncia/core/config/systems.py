@@ -217,7 +217,9 @@ def _judge_promise(record: Record, dataset: Dataset, world: World) -> None:
     """An asynchronous copy lags, and is measured once per canary: it cannot keep a promise sharper than that."""
     if dataset.unprotected or dataset.replication is Replication.SYNCHRONOUS:
         return
-    rpo, interval = dataset.promise.rpo_seconds, world.settings.canary_interval_seconds
+    rpo, settings = dataset.promise.rpo_seconds, world.settings
+    by_marks = dataset.kind in DOCUMENTS
+    interval = settings.document_canary_interval_seconds if by_marks else settings.canary_interval_seconds
     if rpo == 0:
         what = "RPO 0 is promised on an asynchronous copy: what was acknowledged last can be lost"
         record.tell(record.where("replication"), what, "replication: synchronous, or a promise of more than 0 s")

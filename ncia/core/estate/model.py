@@ -367,6 +367,7 @@ class Settings:
     probe_interval_seconds: float = 1.0
     probe_timeout_seconds: float = 1.5
     canary_interval_seconds: float = 1.0
+    document_canary_interval_seconds: float = 0.5  # a mirror's turn comes on top of it, a stream's does not
     looks_to_fall: int = 3  # consecutive bad looks before `down`
     looks_to_rise: int = 2  # consecutive good looks before `up`
     approval_valid_seconds: float = 900.0

@@ -113,7 +113,7 @@ def test_a_burn_while_degraded_has_its_loss_stated_and_is_no_silent_zero(bench: 
     lost_at = SystemClock().now()
     sync = bench.claims.syncs()[HOMETAX]
     facts = Facts(three.databases.replica(HOMETAX), Outage(lost_at, "it burnt"), sync=sync)
-    loss = loss_of(bench.estate.systems[HOMETAX], facts, 1.0, lost_at)
+    loss = loss_of(bench.estate.systems[HOMETAX], facts, bench.estate.settings, lost_at)
     assert loss.how == "measured"
     assert loss.seconds is not None
     assert loss.seconds > 1.0
