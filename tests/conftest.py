@@ -92,7 +92,7 @@ def lab() -> Iterator[Lab]:
         Scene(made).begin()
         yield made
         return
-    with tempfile.TemporaryDirectory(prefix="ncia-", dir="/tmp", ignore_cleanup_errors=True) as home:
+    with tempfile.TemporaryDirectory(prefix="ncia-", ignore_cleanup_errors=True) as home:
         made = Lab(Path(home) / "lab")
         try:
             Scene(made).begin()

@@ -183,7 +183,7 @@ class Two:
 
 @pytest.fixture
 def two() -> Iterator[Two]:
-    folder = Path(tempfile.mkdtemp(prefix="ncia-h-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="ncia-h-"))
     made = Two(folder)
     try:
         made.make()

@@ -189,11 +189,11 @@ def test_a_receiver_that_begins_behind_a_copy_that_fell_back_does_not_count(thre
         connection.execute("checkpoint")
     three.epoch = EPOCH + 1
     wait("it joins", lambda: "gwangju-joining" in three.keepers())
-    status = three.receiver.status()
+    wait("it says so", lambda: three.phase() == "joining")
     wait("it holds something", lambda: three.receiver.status()["first"] is not None)
     replayed = lsn_number(three.databases.replayed_lsn(HOMETAX))
     assert replayed < three.receiver.status()["first"]
-    assert status["phase"] == "joining"
+    assert three.phase() == "joining"
     three.databases.attach(HOMETAX)
 
 
