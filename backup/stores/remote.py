@@ -66,8 +66,8 @@ class RemoteStore:
 
     def join_wal(self, job: str, origin: Origin, slot: str, end_lsn: str) -> None:
         place = self._partial(job, origin.dataset)
-        receive = [self._tool("pg_receivewal"), "-D", f"{place}/wal", "-S", slot, f"--endpos={end_lsn}", "--no-loop"]
-        receive += ["-d", _connection(origin), "--no-password"]
+        receive = [self._tool("pg_receivewal"), "-D", f"{place}/wal", "-S", slot, "--no-loop"]
+        receive += [f"--endpos={_before(end_lsn)}", "-d", _connection(origin), "--no-password"]
         what = f"take {origin.dataset}'s WAL up to {end_lsn} from {origin.server}"
         command = [*BE_NICE, *_with_passfile(place), *receive]
         for attempt in range(1, WAL_ATTEMPTS_MAX + 1):
@@ -192,6 +192,13 @@ def _connection(origin: Origin) -> str:
         f"host={origin.server.host} port={origin.server.port} user={origin.user} application_name='ncia backup' "
         "connect_timeout=5 tcp_user_timeout=10000 keepalives_idle=5 keepalives_interval=2 keepalives_count=3"
     )
+
+
+def _before(lsn: str) -> str:
+    """One byte less: ``pg_receivewal`` ends beyond its end position, and at rest no WAL comes that would be beyond."""
+    high, low = (int(part, 16) for part in lsn.split("/"))
+    number = (high << 32 | low) - 1
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
 
 
 def _with_passfile(place: str) -> tuple[str, ...]:
