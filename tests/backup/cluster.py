@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ncia.core.estate.model import Address
 from ncia.lab.elf import make_dynamic_writable
 from tests.demand import lack
 from tests.fakes.remote import AS_NOBODY
+from tests.ports import free_port
 
 PASSWORD = "not-a-secret"
 SMALL = {
@@ -60,7 +60,7 @@ class Cluster:
         self.folder = folder
         self.tools = tools
         self.database = database
-        self.server = Address("127.0.0.1", _free_port())
+        self.server = Address("127.0.0.1", free_port())
         self._socket = folder / "s"
         self._socket.mkdir(parents=True)
         data = str(folder / "data")
@@ -110,12 +110,6 @@ class Cluster:
         if told.returncode != 0:
             log = self.folder / "log"
             raise RuntimeError(f"{program}: exit {told.returncode} {log.read_text() if log.exists() else ''}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 SCHEMA = """

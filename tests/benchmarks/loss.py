@@ -27,8 +27,9 @@ from recovery.loss.desk import LossDesk, Parts
 from recovery.loss.store import ReceiptStore
 from tests.benchmarks.gate import cpu_seconds
 from tests.benchmarks.result import Bar, Result
-from tests.lab_apps.postgres import Cluster, free_port, start_cluster
+from tests.lab_apps.postgres import Cluster, start_cluster
 from tests.lab_apps.world import eventually
+from tests.ports import free_port
 from tests.recovery.loss.test_contents import Tree, estate_at, ready
 
 SUMMARY = "the list of 100,000 receipts; what an act of grade 1 waits for its receipt"

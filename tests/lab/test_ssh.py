@@ -22,7 +22,7 @@ from ncia.lab.attack import Guesser, Order
 from ncia.lab.attack import log_in as guess_at
 from ncia.lab.secrets import Ed25519PrivateKey
 from ncia.lab.ssh import open_host
-from tests.lab.relay.ends import free_port
+from tests.ports import free_port
 
 USER = "ncia"
 

@@ -23,7 +23,8 @@ from ncia.lab.apps.placement import Placement
 from ncia.lab.apps.service import Parts, Service
 from ncia.lab.apps.store import Store, gate_connect
 from tests.lab_apps.gate import Gate
-from tests.lab_apps.postgres import Cluster, free_port
+from tests.lab_apps.postgres import Cluster
+from tests.ports import free_port
 
 HERE, THERE = "daejeon", "gwangju"
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -18,9 +18,9 @@ from ncia.core.estate import Address
 from ncia.lab.apps.http import Answer, Request, listen
 from ncia.lab.citizens.courier import WAIT_SECONDS_MAX, Courier, Couriers, HttpWire
 from ncia.lab.citizens.spool import Batch, Spool
-from tests.lab_apps.postgres import free_port
 from tests.lab_apps.world import own_estate
 from tests.lab_citizens.test_spool import line
+from tests.ports import free_port
 
 BOUND = 10.0  # of a test's patience, never of what is measured
 

@@ -15,8 +15,8 @@ from ncia.core.estate.model import System
 from ncia.lab.apps.http import Answer, Request
 from ncia.lab.citizens.front_door import FrontDoor
 from ncia.lab.citizens.switch import Switch
-from tests.lab_apps.postgres import free_port
 from tests.lab_apps.world import Running, own_estate
+from tests.ports import free_port
 
 TOKEN = "let me turn it"
 SYSTEM = "share"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -20,6 +19,7 @@ import psycopg
 
 from ncia.core.estate.model import Address
 from tests.demand import demand, lack
+from tests.ports import free_port
 
 SETTINGS = (
     "-c",
@@ -121,9 +121,7 @@ def pair() -> Iterator[Pair]:
 
 
 def _start(tools: Path, as_nobody: list[str], data: Path) -> Server:
-    with socket.socket() as borrowed:
-        borrowed.bind(("127.0.0.1", 0))
-        address = Address(*borrowed.getsockname())
+    address = Address("127.0.0.1", free_port())
     postgres = [str(tools / "postgres"), "-D", str(data), "-k", "", "-p", str(address.port), *SETTINGS]
     with (data / "log").open("wb") as log:
         process = subprocess.Popen([*as_nobody, *postgres], stdout=log, stderr=log)

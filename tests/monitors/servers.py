@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from monitors.ports import Standing
 from ncia.core.base.ids import SystemId
 from ncia.core.estate.model import Address
+from tests.ports import free_port
 
 Reply = Callable[[bytes], bytes | None]
 
@@ -71,11 +72,7 @@ async def http_server(answer: Reply, port: int = 0) -> AsyncIterator[HttpServer]
 
 def free_address() -> Address:
     """An address at which nobody listens."""
-    import socket
-
-    with socket.socket() as borrowed:
-        borrowed.bind(("127.0.0.1", 0))
-        return Address(*borrowed.getsockname())
+    return Address("127.0.0.1", free_port())
 
 
 @dataclass

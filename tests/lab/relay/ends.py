@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ncia.lab import secrets
 from ncia.lab.relay.end import End, EndSettings, Export, Line
+from tests.ports import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -39,12 +40,6 @@ async def holds(condition: Callable[[], bool], seconds_max: float = 10) -> None:
     async with asyncio.timeout(seconds_max):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as own:
-        own.bind((host, 0))
-        return own.getsockname()[1]
 
 
 def write_certificates(folder: Path, sites: tuple[str, ...]) -> None:

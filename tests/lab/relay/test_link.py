@@ -11,7 +11,8 @@ import pytest
 
 from ncia.lab.relay.end import End
 from ncia.lab.relay.faults import Faults
-from tests.lab.relay.ends import echo, free_port, holds, pair, write_certificates
+from tests.lab.relay.ends import echo, holds, pair, write_certificates
+from tests.ports import free_port
 
 SILENCE_SECONDS = 0.4
 

@@ -30,7 +30,8 @@ from recovery.pair_steps import lsn
 from recovery.ports import Stranded
 from recovery.receiving.wal import slot_name as receiver_slot
 from tests.fakes.remote import LocalRemote
-from tests.lab_apps.postgres import free_port, tools
+from tests.lab_apps.postgres import tools
+from tests.ports import free_port
 from tests.recovery.fencing.world import until
 from tests.recovery.scene import LOST, SURVIVOR, estate
 

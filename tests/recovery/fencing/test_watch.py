@@ -16,8 +16,8 @@ from ncia.core.base.ids import SiteId, SystemId
 from recovery.fencing import files
 from recovery.fencing.files import GATE_FILE, LEASE_FILE, GateFile, LeaseFile, Standing
 from recovery.fencing.watch import LOOKS, Cluster, FenceWatch, Overdue, elsewhere, find_postmaster, judge
+from tests.ports import free_ports
 from tests.recovery.fencing import postgres
-from tests.recovery.fencing.cluster import free_ports
 
 EAST = SiteId("east")
 TAX = SystemId("tax")

@@ -21,7 +21,8 @@ from ncia.core.base.ids import SiteId, SystemId
 from recovery.fencing.claims import Claims, WardenControl
 from recovery.fencing.etcd import Etcd
 from recovery.fencing.files import GATE_FILE, LEASE_FILE, GateFile, LeaseFile, Standing, boot_id, read, replace
-from tests.recovery.fencing.cluster import Cluster, free_ports
+from tests.ports import free_ports
+from tests.recovery.fencing.cluster import Cluster
 
 EAST, WEST = SiteId("east"), SiteId("west")
 TAX, LAND = SystemId("tax"), SystemId("land")

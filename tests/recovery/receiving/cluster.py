@@ -26,7 +26,8 @@ from recovery.receiving.term import Held, Place
 from recovery.receiving.tools import PostgresTools, Primary
 from recovery.receiving.wal import lsn_number
 from recovery.sync import standby_names
-from tests.lab_apps.postgres import free_port, tools, unprivileged
+from tests.lab_apps.postgres import tools, unprivileged
+from tests.ports import free_port
 from tests.recovery.actions.test_postgresql import HOMETAX, PASSWORD, Pair, estate_of, make_copy, make_primary
 from tests.recovery.scene import SURVIVOR
 

@@ -18,7 +18,7 @@ from ncia.lab.readiness import accepts
 from ncia.lab.s3 import command, environment
 from ncia.lab.secrets import Ed25519PrivateKey
 from tests.backup.replicate.stores.host import FILES_USER
-from tests.lab.relay.ends import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[4]
 START_SECONDS_MAX = 60

@@ -14,7 +14,7 @@ from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.work.documents import NotKept, StoreFull
 from tests.backup.replicate.stores.stands import bucket_of, s3_stand
 from tests.demand import demand
-from tests.lab.relay.ends import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ncia.core.work.documents import StoreFull
 from ncia.lab.secrets import Ed25519PrivateKey
 from tests.backup.replicate.stores.stands import SftpStand, sftp_stand
 from tests.demand import demand
-from tests.lab.relay.ends import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
