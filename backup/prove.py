@@ -22,9 +22,3 @@ def differences(source: Sequence[TableSum], copy: Sequence[TableSum]) -> tuple[s
         elif there.sum128 != here.sum128:
             told.append(f"{table}: {there.rows} rows in both, of another content")
     return tuple(told)
-
-
-def lsn_number(lsn: str) -> int:
-    """PostgreSQL's ``16/B374D848`` as a number that can be compared."""
-    high, low = lsn.split("/")
-    return (int(high, 16) << 32) + int(low, 16)

@@ -33,7 +33,6 @@ from ncia.core.journal.entries import (
     IncidentOpened,
     ProofFailed,
     ProofFinished,
-    ProofStarted,
 )
 from ncia.core.state.facts import Incident
 from ncia.core.state.state import State
@@ -231,7 +230,9 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
         lack = Lack(kind, missed.run.dataset, from_text(missed.run.due_at), missed.run.reason)
         found.setdefault((kind, missed.run.dataset), lack)
     for job in state.jobs.values():
-        if not isinstance(job.ended, BackupFailed) or _taken_by_other(estate, active, job.started):
+        if not isinstance(job.ended, BackupFailed) or not isinstance(job.started, BackupStarted):
+            continue
+        if _lies_where_active(estate, active, job.started.dataset, job.started.store_site):
             continue
         if not _later(state, job.ended.dataset, job.started_at):
             lack = Lack("backup", job.ended.dataset, job.started_at, job.ended.error)
@@ -256,9 +257,10 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
             yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)
 
 
-def _taken_by_other(estate: Estate, active: Mapping[SystemId, SiteId], begun: BackupStarted | ProofStarted) -> bool:
-    dataset = estate.datasets.get(DatasetId(begun.dataset))
-    return dataset is not None and isinstance(begun, BackupStarted) and active[dataset.system] == begun.store_site
+def _lies_where_active(estate: Estate, active: Mapping[SystemId, SiteId], dataset: str, store_site: str) -> bool:
+    """Whether a copy in that site's store lies where its system is active now: it protects nothing there."""
+    found = estate.datasets.get(DatasetId(dataset))
+    return found is not None and active[found.system] == store_site
 
 
 def _not_to_be_proven(
@@ -266,10 +268,10 @@ def _not_to_be_proven(
 ) -> bool:
     """A proof that could not be carried out, of a point whose system moved to where it lies: it was taken while its
     source went away, and the other site takes the next one. What was compared and differs is told wherever it is."""
-    dataset, point = estate.datasets.get(DatasetId(outcome.dataset)), state.point(outcome.dataset, outcome.point)
-    if dataset is None or point is None or not isinstance(outcome, ProofFailed):
+    point = state.point(outcome.dataset, outcome.point)
+    if point is None or not isinstance(outcome, ProofFailed):
         return False
-    return active[dataset.system] == point.backup.store_site
+    return _lies_where_active(estate, active, outcome.dataset, point.backup.store_site)
 
 
 def _later(state: State, dataset: str, moment: datetime) -> bool:

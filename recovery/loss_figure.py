@@ -8,20 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ncia.core.base.clock import to_text
+from ncia.core.base.clock import CANARY_AHEAD_SECONDS_MAX, to_text
 from ncia.core.base.ids import DatasetId
+from ncia.core.base.lsn import lsn_number
 from ncia.core.estate.model import Replication, Settings, System
 from recovery.fencing.keys import Sync, SyncMode
 from recovery.planned import Loss
 from recovery.ports import Outage, Received, Replica
-from recovery.receiving.wal import lsn_number
 
 IN_SYNC_SECONDS = 15.0
 """A synchronous partner is known in sync when its newest canary is not older than this before the loss: the canary's
 interval, and what our vantages need to call a system down. It does not enlarge the loss: while a partner is away, a
 synchronous commit is not acknowledged at all."""
-
-AHEAD_SECONDS_MAX = 2.0  # a canary dated so far in the future shows two clocks, and no lag
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def loss_of(system: System, facts: Facts, settings: Settings, now: datetime) -> 
 def _clocks_differ(newest_canary_at: datetime, now: datetime) -> Loss | None:
     """A canary from the future measures nothing: the clock of the lost site, or ours, is wrong."""
     ahead = (newest_canary_at - now).total_seconds()
-    if ahead <= AHEAD_SECONDS_MAX:
+    if ahead <= CANARY_AHEAD_SECONDS_MAX:
         return None
     told = f"not known: the newest canary here is dated {ahead:.0f} s from now, so the clocks of the two sites differ"
     return Loss(None, "unknown", told, to_text(newest_canary_at))

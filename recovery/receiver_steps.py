@@ -7,10 +7,10 @@ still lived would find nobody to keep its commits, and acknowledges nothing more
 from __future__ import annotations
 
 from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.lsn import lsn_number
 from recovery.fencing.keys import SyncMode
 from recovery.ports import Patience, World
 from recovery.receiving.term import Held
-from recovery.receiving.wal import lsn_number
 from recovery.step import Done, Target, until
 
 DRAIN_POLL_SECONDS = 0.02

@@ -17,6 +17,7 @@ import structlog
 from ncia.core.base.clock import from_text, to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.base.lsn import lsn_text
 from ncia.core.estate.model import Estate, Replication, System
 from ncia.core.journal.entries import Body
 from ncia.core.journal.entries_recovery import (
@@ -24,7 +25,6 @@ from ncia.core.journal.entries_recovery import (
     SyncRestored,
 )
 from recovery.fencing.keys import Sync, SyncMode
-from recovery.receiving.wal import lsn_text
 from recovery.sync import Action, Decision, Memory, Seen, decide, standby_names
 
 BY = "sync"

@@ -21,6 +21,7 @@ from backup.stores import scripts
 from backup.stores.scratch import Scratch, configuration, socket_folder
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId
+from ncia.core.base.lsn import lsn_number, lsn_text
 from ncia.core.estate.model import Host
 from ncia.core.work.remote import TAIL_CHARACTERS, Outcome, Remote
 
@@ -196,9 +197,7 @@ def _connection(origin: Origin) -> str:
 
 def _before(lsn: str) -> str:
     """One byte less: ``pg_receivewal`` ends beyond its end position, and at rest no WAL comes that would be beyond."""
-    high, low = (int(part, 16) for part in lsn.split("/"))
-    number = (high << 32 | low) - 1
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
+    return lsn_text(lsn_number(lsn) - 1)
 
 
 def _with_passfile(place: str) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import re
 import shlex
 
 from backup.engines.sums import TABLES_SQL, pins_as_options, summed, sums_sql
-from backup.prove import lsn_number
 from ncia.core.base.errors import NciaError
+from ncia.core.base.lsn import lsn_number
 from ncia.core.estate.model import Host
 from ncia.core.journal.entries import TableSum
 from ncia.core.work.remote import Remote

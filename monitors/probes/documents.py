@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from monitors.ports import Findings, Look, Measure, Outcome, Roles, Standing
-from monitors.probes.postgres import AHEAD_SECONDS_MAX, CLOCKS_DIFFER, Patience, StillWaiting
-from ncia.core.base.clock import Clock
+from monitors.probes.postgres import CLOCKS_DIFFER, Patience, StillWaiting
+from ncia.core.base.clock import CANARY_AHEAD_SECONDS_MAX, Clock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, Subject, SystemId
 from ncia.core.work.documents import MARK, Documents, Mark
@@ -100,7 +100,7 @@ class DocumentsProbe:
             why = f"{self._watched.store.where} holds no canary"
             return Findings((Look(self._mirror, Outcome.BAD, "no-mark", why, at),))
         age = (self._clock.now() - mark.written_at).total_seconds()
-        if age < -AHEAD_SECONDS_MAX:
+        if age < -CANARY_AHEAD_SECONDS_MAX:
             self._ages.clear()
             why = f"the newest canary at {self._watched.store.where} is dated {-age:.0f} s after the time of day here"
             return Findings((Look(self._mirror, Outcome.BLIND, "clock", f"{why}: {CLOCKS_DIFFER}", at),))

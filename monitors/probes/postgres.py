@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from monitors.ports import Findings, Look, Measure, Outcome, Roles
 from monitors.probes import slots
-from ncia.core.base.clock import Clock
+from ncia.core.base.clock import CANARY_AHEAD_SECONDS_MAX, Clock
 from ncia.core.base.ids import SiteId, Subject, SystemId
 from ncia.core.estate.model import Address
 
@@ -30,7 +30,6 @@ CONNECT_SECONDS = 3
 ROLE = "ncia_watch"
 FRESH_SECONDS_MIN = 3.0  # a canary younger than this is fresh whatever the promise says
 CLAUSE_LENGTH_MAX = 160
-AHEAD_SECONDS_MAX = 2.0  # a canary that is dated so far in the future shows two clocks, and no lag
 CLOCKS_DIFFER = "the sites' clocks differ, and the lag is not known"
 
 ALIVE = b"SELECT 1"
@@ -211,7 +210,7 @@ class DatabaseProbe:
         await self._server.close()
 
     def _aged(self, up: Look, age_seconds: float, at: datetime) -> Findings:
-        if age_seconds < -AHEAD_SECONDS_MAX:
+        if age_seconds < -CANARY_AHEAD_SECONDS_MAX:
             why = f"the newest canary at the replica is dated {-age_seconds:.0f} s after its own time of day"
             return Findings((up, Look(self._replica, Outcome.BLIND, "clock", f"{why}: {CLOCKS_DIFFER}", at)))
         age = round(max(0.0, age_seconds), 3)

@@ -14,6 +14,7 @@ from ncia.app.single import only_one
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.base.lsn import lsn_number
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate.model import Estate, Replication, System
 from recovery.fencing.doors import open_unix
@@ -22,7 +23,6 @@ from recovery.receiving.doors import routes
 from recovery.receiving.receiver import TURN_SECONDS, Receiver, Standby
 from recovery.receiving.term import Place
 from recovery.receiving.tools import PostgresTools, Primary
-from recovery.receiving.wal import lsn_number
 
 SOCKET = "receiver.sock"
 CONNECT_SECONDS = 2

@@ -16,9 +16,9 @@ from psycopg import sql
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SiteId, SystemId
+from ncia.core.base.lsn import lsn_number
 from ncia.core.estate.model import Estate
 from recovery.ports import Replica
-from recovery.receiving.wal import lsn_number
 from recovery.sync import NOBODY, Keeper, Seen
 
 CONNECT_SECONDS = 2

@@ -11,10 +11,10 @@ import httpx
 
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import SystemId
+from ncia.core.base.lsn import lsn_text
 from ncia.core.estate.model import Estate, Replication
 from recovery.ports import Received
 from recovery.receiving.term import Held
-from recovery.receiving.wal import lsn_text
 
 CONTROL_SECONDS = 10.0
 COUNTED = "counted"

@@ -18,8 +18,9 @@ import structlog
 
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SystemId
+from ncia.core.base.lsn import lsn_number
 from recovery.receiving.term import Held, Place
-from recovery.receiving.wal import Segment, lsn_number
+from recovery.receiving.wal import Segment
 
 NANOSECONDS = 1_000_000_000
 TURN_SECONDS = 0.25

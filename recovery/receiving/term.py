@@ -19,7 +19,8 @@ from typing import Any
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError
-from recovery.receiving.wal import HISTORY, Segment, last_record, lsn_text, needless, segment_of, unbroken
+from ncia.core.base.lsn import lsn_text
+from recovery.receiving.wal import HISTORY, Segment, last_record, needless, segment_of, unbroken
 
 TERM = re.compile(r"term-([0-9]+)")
 HANDED, STAGED = "handed", "staged"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
+from ncia.core.base.lsn import lsn_text
 from ncia.core.estate.model import Address
-from recovery.receiving.wal import joining_name, lsn_text, receiver_name, slot_name
+from recovery.receiving.wal import joining_name, receiver_name, slot_name
 
 RECEIVE, DUMP = "pg_receivewal", "pg_waldump"
 END_SECONDS_MAX = 2.0

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
+from ncia.core.base.lsn import lsn_number
 
 PARTIAL = ".partial"
 SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")
@@ -33,19 +33,6 @@ def joining_name(site: SiteId) -> str:
 def slot_name(site: SiteId) -> str:
     """Its replication slot at the primary; PostgreSQL allows lower-case letters, digits and underscores."""
     return receiver_name(site).replace("-", "_")
-
-
-def lsn_number(text: str) -> int:
-    """``0/3000060`` as a number of bytes; raises :class:`NciaError` where it is no position."""
-    high, _, low = text.partition("/")
-    try:
-        return (int(high, 16) << 32) + int(low, 16)
-    except ValueError:
-        raise NciaError("wal.bad-position", f"read WAL position {text!r}", "not of the form 0/3000060") from None
-
-
-def lsn_text(number: int) -> str:
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Sums compared, LSNs ordered."""
 
-from backup.prove import differences, lsn_number
+from backup.prove import differences
+from ncia.core.base.lsn import lsn_number
 from ncia.core.journal.entries import TableSum
 
 

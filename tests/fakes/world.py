@@ -16,6 +16,7 @@ from typing import Any
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import Refusal, Unreachable
 from ncia.core.base.ids import RunId, SiteId, SystemId
+from ncia.core.base.lsn import lsn_text
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Dataset, Replication
 from recovery.fencing.claims import Claims
@@ -25,7 +26,6 @@ from recovery.fencing.keys import EPOCHS, HOLDS, RUNS, WORDS, Sync, SyncMode, ep
 from recovery.perform import Waiting
 from recovery.ports import Answer, Outage, Permits, Position, Received, Replica, World
 from recovery.receiving.term import Held
-from recovery.receiving.wal import lsn_text
 from recovery.step import Halted
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.pair import LawBroken, PairSide, lsn

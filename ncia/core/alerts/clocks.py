@@ -14,9 +14,8 @@ from ncia.core.alerts.reach import Fault
 from ncia.core.base.ids import SiteId
 
 CAUSE = "clock-wrong"
-CLOCK_SECONDS_MAX = (
-    5.0  # a report under way across a slow link may look so late; a clock that is kept is right to 0.1 s
-)
+CLOCK_SECONDS_MAX = 5.0
+"""A report under way across a slow link may look so late; a clock that is kept is right to 0.1 s."""
 
 
 def root_of(*sites: SiteId) -> str:

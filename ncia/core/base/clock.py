@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+CANARY_AHEAD_SECONDS_MAX = 2.0  # a canary that is dated so far in the future shows two clocks, and no lag
+
 
 class Clock(Protocol):
     """The time, passed in so that tests and simulated worlds can own it."""

@@ -8,9 +8,9 @@ import pytest
 
 from backup.engines.postgresql import PostgresSource, password_line
 from backup.ports import Origin
-from backup.prove import lsn_number
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.base.ids import DatasetId
+from ncia.core.base.lsn import lsn_number
 from ncia.core.estate.model import Address
 from tests.backup.cluster import Cluster
 

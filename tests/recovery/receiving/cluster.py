@@ -18,13 +18,13 @@ import psycopg
 
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.ids import SiteId
+from ncia.core.base.lsn import lsn_number
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address
 from recovery.actions.postgresql import PostgresDatabases
 from recovery.receiving.receiver import Receiver, Standby
 from recovery.receiving.term import Held, Place
 from recovery.receiving.tools import PostgresTools, Primary
-from recovery.receiving.wal import lsn_number
 from recovery.sync import standby_names
 from tests.lab_apps.postgres import tools, unprivileged
 from tests.ports import free_port

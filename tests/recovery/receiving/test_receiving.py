@@ -13,11 +13,12 @@ import pytest
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import RunId, SystemId
+from ncia.core.base.lsn import lsn_number
 from recovery.perform import Waiting
 from recovery.ports import World
 from recovery.receiver_steps import drain_receiver, follow_again
 from recovery.receiving.term import Held
-from recovery.receiving.wal import lsn_number, receiver_name
+from recovery.receiving.wal import receiver_name
 from recovery.step import Done, Target
 from tests.fakes.world import FakeWorld
 from tests.recovery.actions.test_postgresql import HOMETAX

@@ -6,16 +6,8 @@ import pytest
 
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
-from recovery.receiving.wal import (
-    Segment,
-    last_record,
-    lsn_number,
-    lsn_text,
-    needless,
-    segment_of,
-    slot_name,
-    unbroken,
-)
+from ncia.core.base.lsn import lsn_number, lsn_text
+from recovery.receiving.wal import Segment, last_record, needless, segment_of, slot_name, unbroken
 
 MB = 1 << 20
 
