@@ -40,7 +40,7 @@ class Scratch:
 
     def wait_for(self, lsn: str) -> None:
         """Until recovery pauses at its target; raises where it has not come as far as ``lsn`` by then."""
-        lines = self.ask(_WAIT_SQL, RECOVERY_SECONDS_MAX + 10.0)
+        lines = self.ask(f"{WAIT_SQL};\n{_REACHED_SQL}", RECOVERY_SECONDS_MAX + 10.0)
         self.reached_lsn = lines[-1] if lines else "0/0"
         if lsn_number(self.reached_lsn) < lsn_number(lsn):
             why = f"recovery came to {self.reached_lsn}, and not to {lsn}"
@@ -87,6 +87,7 @@ def configuration(told: str, wal: str, folder: str, lsn: str) -> str:
         "autovacuum": "off",
         "archive_mode": "off",
         "hot_standby": "on",
+        "max_standby_archive_delay": "-1",  # replay waits a moment for a query; no query is cancelled
         "primary_conninfo": "",
         "synchronous_standby_names": "",
         "restart_after_crash": "off",
@@ -114,13 +115,13 @@ def _quoted(value: str) -> str:
 
 _NAMES_SQL = f"select to_json(t) from ({TABLES_SQL}) as listed(t)"  # noqa: S608 - a constant of ours
 
-_WAIT_SQL = f"""
+WAIT_SQL = f"""
 do $$
 begin
   for look in 1..{RECOVERY_SECONDS_MAX * 50} loop
     exit when not pg_is_in_recovery() or pg_get_wal_replay_pause_state() = 'paused';
     perform pg_sleep(0.02);
+    commit;  -- lets go of the snapshot: replay of a vacuum waits for older ones, and would wait for this loop
   end loop;
-end $$;
-select coalesce(pg_last_wal_replay_lsn(), '0/0')
-"""
+end $$"""
+_REACHED_SQL = "select coalesce(pg_last_wal_replay_lsn(), '0/0')"

@@ -1,14 +1,17 @@
 """How a restored copy is configured; what the store refuses."""
 
+import threading
 from pathlib import PurePosixPath
 
 import pytest
 
 from backup.stores.remote import RemoteStore, StoreSite
-from backup.stores.scratch import configuration, limits, socket_folder
+from backup.stores.scratch import WAIT_SQL, configuration, limits, socket_folder
 from ncia.core.base.errors import NciaError
 from tests.backup.world import STORE_HOST
 from tests.fakes.remote import LocalRemote
+from tests.lab_apps.world import eventually
+from tests.monitors.clusters import pair
 
 CONTROL = """pg_control version number:            1800
 wal_level setting:                    replica
@@ -57,6 +60,26 @@ def test_a_restore_command_survives_quotes_and_percent_signs_in_a_path() -> None
 def test_a_path_too_long_for_a_socket_is_refused_in_words() -> None:
     with pytest.raises(NciaError, match="longer than"):
         socket_folder("/" + "x" * 100)
+
+
+def test_waiting_for_recovery_holds_no_snapshot_that_recovery_waits_for() -> None:
+    with pair() as servers:
+        servers.standby.carry_out("ALTER SYSTEM SET max_standby_streaming_delay = -1")
+        servers.standby.carry_out("SELECT pg_reload_conf()")
+        servers.primary.carry_out("CREATE TABLE acts AS SELECT n FROM generate_series(1, 1000) n")
+        waiting = threading.Thread(target=servers.standby.carry_out, args=(WAIT_SQL,))
+        waiting.start()
+        sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        eventually(lambda: servers.standby.carry_out(sleeps))
+        servers.primary.carry_out("DELETE FROM acts")
+        servers.primary.carry_out("VACUUM acts")
+        ((written,),) = servers.primary.carry_out("SELECT pg_current_wal_insert_lsn() - '0/0'")
+        replayed = f"SELECT 1 WHERE pg_last_wal_replay_lsn() - '0/0' >= {written}"
+        eventually(lambda: servers.standby.carry_out(replayed))
+        assert waiting.is_alive()
+        servers.standby.carry_out("SELECT pg_wal_replay_pause()")
+        waiting.join(10)
+        assert not waiting.is_alive()
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../other", "tax", "tax/../../etc", ""])
