@@ -1,7 +1,9 @@
 """The agent: turns of its probes spread over their interval, judged at once, reported each second, news sooner.
 
 Turns start on slots of a fixed pace, so that targets do not all wake together; a probe whose turns are still under way
-as often as it allows waits for one to end. All moments come from the one clock that it is given.
+as often as it allows waits for one to end. What is well is looked at seldom; a probe whose verdict is in question, or
+whose turn takes long, looks again at the fast interval (HAProxy's ``fastinter``), so that rest costs little and a fault
+is found no later. All moments come from the one clock that it is given.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,6 +26,7 @@ SLOT_SECONDS = 0.05
 REPORT_SECONDS = 1.0
 NEWS_SECONDS = 0.5  # news need not wait for the next second; what falls together is told together
 CLOSE_SECONDS = 2.0
+FAST_INTERVAL_SECONDS = 0.5
 
 log = structlog.get_logger("monitors.agent")
 
@@ -35,13 +38,21 @@ class Hysteresis:
 
 
 class Agent:
+    """``fast_interval_seconds``: how soon a probe whose verdict is in question looks again."""
+
     def __init__(
-        self, probes: Sequence[Probe], outlets: Sequence[Outlet], hysteresis: Hysteresis, clock: Clock
+        self,
+        probes: Sequence[Probe],
+        outlets: Sequence[Outlet],
+        hysteresis: Hysteresis,
+        clock: Clock,
+        fast_interval_seconds: float = FAST_INTERVAL_SECONDS,
     ) -> None:
         self._probes = tuple(probes)
         self._outlets = tuple(outlets)
         self._hysteresis = hysteresis
         self._clock = clock
+        self._fast_interval_seconds = fast_interval_seconds
         self._tracks: dict[Subject, Track] = {}
         self._under_way: dict[int, int] = {}
         self._seen_by: dict[int, frozenset[Subject]] = defaultdict(frozenset)
@@ -86,10 +97,10 @@ class Agent:
 
     async def _pace(self) -> None:
         loop = asyncio.get_running_loop()
-        wheel = _Wheel(self._probes)
+        wheel = _Wheel(self._probes, self._fast_interval_seconds)
         begin = loop.time()
         while True:
-            for number in wheel.due():
+            for number in wheel.due(self._in_question):
                 probe = self._probes[number]
                 if self._under_way.get(number, 0) < probe.turns_at_once:
                     self._start(number, probe)
@@ -99,6 +110,12 @@ class Agent:
                 log.warning("slept", seconds=round(behind, 3))
                 begin = loop.time()
             await asyncio.sleep(max(0.0, begin - loop.time()))
+
+    def _in_question(self, number: int) -> bool:
+        """Whether a turn of the probe is under way still, or its last look was at odds with the verdict."""
+        if self._under_way.get(number, 0):
+            return True
+        return any(self._tracks[subject].streak for subject in self._seen_by[number] if subject in self._tracks)
 
     def _start(self, number: int, probe: Probe) -> None:
         self._under_way[number] = self._under_way.get(number, 0) + 1
@@ -147,18 +164,28 @@ class Agent:
 
 
 class _Wheel:
-    """Which probes are due at each slot: phases are spread evenly, each probe comes round at its own interval."""
+    """Which probes are due at each slot: phases are spread evenly, each probe comes round at its own interval, and
+    sooner while it is in question."""
 
-    def __init__(self, probes: Sequence[Probe]) -> None:
+    def __init__(self, probes: Sequence[Probe], fast_interval_seconds: float) -> None:
         self._slot = 0
+        self._fast = max(1, round(fast_interval_seconds / SLOT_SECONDS))
         self._every = [max(1, round(probe.interval_seconds / SLOT_SECONDS)) for probe in probes]
         self._due: dict[int, list[int]] = {}
+        self._again: list[int] = [-1] * len(self._every)  # the slot at which to ask whether a probe is in question
+        self._asks: dict[int, list[int]] = {}
         for number, every in enumerate(self._every):
             self._due.setdefault(number * every // max(1, len(probes)), []).append(number)
 
-    def due(self) -> list[int]:
+    def due(self, in_question: Callable[[int], bool]) -> list[int]:
         numbers = self._due.pop(self._slot, [])
         for number in numbers:
             self._due.setdefault(self._slot + self._every[number], []).append(number)
+        asked = [number for number in self._asks.pop(self._slot, ()) if self._again[number] == self._slot]
+        found = numbers + [number for number in asked if number not in numbers and in_question(number)]
+        for number in found:
+            if self._fast < self._every[number]:
+                self._again[number] = self._slot + self._fast
+                self._asks.setdefault(self._again[number], []).append(number)
         self._slot += 1
-        return numbers
+        return found

@@ -76,7 +76,8 @@ async def watch(site: SiteSettings, estate: Estate, clock: Clock) -> None:
     log = structlog.get_logger("agent")
     log.info("agent started", probes=len(probes), controllers=len(outlets))
     hysteresis = Hysteresis(estate.settings.looks_to_fall, estate.settings.looks_to_rise)
-    agent = asyncio.create_task(Agent(probes, outlets, hysteresis, clock).run(stop))
+    fast = estate.settings.probe_fast_interval_seconds
+    agent = asyncio.create_task(Agent(probes, outlets, hysteresis, clock, fast).run(stop))
     await asyncio.gather(agent, look_out(site, clock, stop, agent))
     renewing.cancel()
     documents.stores.close()
@@ -214,7 +215,7 @@ def _database(
             Server(told, where),
             target.rpo_seconds,
             settings.canary_interval_seconds,
-            settings.probe_interval_seconds,
+            min(settings.probe_interval_seconds, settings.canary_interval_seconds),  # it reads the canaries, too
             settings.probe_timeout_seconds,
             clock,
             known,

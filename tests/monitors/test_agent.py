@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,12 @@ from tests.monitors.test_outlet import FakeReporter
 
 CLOCK = SetClock()
 HYSTERESIS = Hysteresis(3, 2)
+FAST = 0.5
+
+
+def well(number: int) -> bool:
+    """Nothing is in question."""
+    return False
 
 
 class FakeProbe:
@@ -56,15 +63,38 @@ def run(agent: Agent, until: Any) -> None:
 
 
 def test_turns_are_spread_over_the_interval() -> None:
-    wheel = _Wheel([FakeProbe(str(n), 1.0) for n in range(40)])
-    starts = Counter(slot for slot in range(20) for _ in wheel.due())
+    wheel = _Wheel([FakeProbe(str(n), 1.0) for n in range(40)], FAST)
+    starts = Counter(slot for slot in range(20) for _ in wheel.due(well))
     assert set(starts.values()) == {2}
 
 
 def test_each_probe_comes_round_at_its_own_interval() -> None:
-    wheel = _Wheel([FakeProbe("slow", 2.0), FakeProbe("fast", 0.5)])
-    slots = [slot for slot in range(80) if 1 in wheel.due()]
+    wheel = _Wheel([FakeProbe("slow", 2.0), FakeProbe("fast", 0.5)], FAST)
+    slots = [slot for slot in range(80) if 1 in wheel.due(well)]
     assert {b - a for a, b in pairwise(slots)} == {10}
+
+
+def slots_of(probe: FakeProbe, in_question: Callable[[int], bool], slots: int) -> list[int]:
+    wheel = _Wheel([probe], FAST)
+    return [slot for slot in range(slots) if wheel.due(lambda number: in_question(slot))]
+
+
+def test_what_is_in_question_is_looked_at_again_at_the_fast_interval_until_it_is_not() -> None:
+    slots = slots_of(FakeProbe("app:a@x", 2.0), lambda slot: 45 <= slot < 65, 130)
+    assert slots == [0, 40, 50, 60, 80, 120]
+
+
+def test_a_probe_never_looks_more_often_than_the_fast_interval_and_its_own_turns() -> None:
+    slots = slots_of(FakeProbe("app:a@x", 1.25), lambda slot: True, 200)
+    assert set(range(0, 200, 25)) <= set(slots)
+    assert len(slots) <= 200 / 25 * 3
+
+
+def test_a_swallowed_look_is_followed_by_others_before_its_time_out() -> None:
+    probe, reporter = FakeProbe("app:a@x", 60.0, hangs=True), FakeReporter()
+    probe.turns_at_once = 3
+    run(Agent([probe], [Outlet(reporter)], HYSTERESIS, CLOCK, 0.1), lambda: probe.turns == 3)
+    assert probe.at_once_max == 3
 
 
 def test_what_probes_see_reaches_the_controller_and_all_is_closed_at_the_end() -> None:

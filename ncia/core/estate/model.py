@@ -364,7 +364,8 @@ class Settings:
     """How the platform itself behaves; seconds throughout. Defaults are those of the reference estate."""
 
     lease_ttl_seconds: float = 10.0
-    probe_interval_seconds: float = 1.0
+    probe_interval_seconds: float = 2.0
+    probe_fast_interval_seconds: float = 0.5  # between looks while a verdict is in question, or a look takes long
     probe_timeout_seconds: float = 1.5
     canary_interval_seconds: float = 1.0
     document_canary_interval_seconds: float = 0.5  # a mirror's turn comes on top of it, a stream's does not
