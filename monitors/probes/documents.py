@@ -24,7 +24,8 @@ from ncia.core.work.documents import MARK, Documents, Mark
 
 FRESH_SECONDS_MIN = 5.0  # a mark younger than this is fresh whatever the promise says
 DIRECT_SECONDS_MAX = 15.0  # where acts wait for both sites, the mark tells of the way there, and not of a loss
-LOOKS_KEPT = 10
+LOOKS_KEPT = 5
+READ_SECONDS = 0.9  # between looks at the copy: more of them would tell nothing new of the mirror
 CLAUSE_LENGTH_MAX = 160
 
 
@@ -58,6 +59,7 @@ class DocumentsProbe:
         self._threads = threads
         self._patience = Patience(timeout_seconds, lambda: None)  # a store's own time-outs end what hangs
         self._ages: deque[float] = deque(maxlen=LOOKS_KEPT)
+        self._read_at: datetime | None = None
         self._mark = Subject(f"mark:{watched.dataset}@{watched.site}")
         self._mirror = Subject(f"mirror:{watched.dataset}@{watched.site}")
 
@@ -71,6 +73,9 @@ class DocumentsProbe:
             self._ages.clear()
             retired = Look(self._mirror, Outcome.RETIRED, "active-here", "the system is active here", at)
             return Findings((await self._write(standing, at), retired))
+        if self._read_at is not None and 0 <= (at - self._read_at).total_seconds() < READ_SECONDS:
+            return Findings()
+        self._read_at = at
         retired = Look(self._mark, Outcome.RETIRED, "active-elsewhere", "not written here", at)
         found = await self._read(at)
         return Findings((retired, *found.looks), found.measures)

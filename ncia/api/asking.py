@@ -18,9 +18,11 @@ from ncia.core.requests.caller import AGENT
 from ncia.core.views.scope import Cut, within
 
 PAGE_MAX = 1000
+PATIENCE_SECONDS_MAX = 5.0
 REPORT_BYTES_MAX = 16 * 1024 * 1024
 
 Start = Annotated[int, Query(ge=0, description="How many to pass over.")]
+Patience = Annotated[float, Query(ge=0, le=PATIENCE_SECONDS_MAX, description="How long to wait for more.")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")]
 
 

@@ -57,7 +57,7 @@ class Guard:
         request = Request(scope, receive)
         send = _hardened(send, scope["path"])
         try:
-            rule = rule_of(request.method, request.url.path)
+            rule = rule_of(request.method, scope["path"])
             caller = await self._who(request)
             demand(request, rule, caller)
             if rule is not None and rule.written:

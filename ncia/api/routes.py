@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,7 @@ from ncia.api.asking import (
     PAGE_MAX,
     Ask,
     Limit,
+    Patience,
     Start,
     cut,
     demand_dataset,
@@ -158,7 +159,7 @@ def watching(platform: Platform) -> APIRouter:
     async def report(request: Request, vantage: str) -> Any:
         demand_vantage(request, vantage)
         await run_in_threadpool(platform.report, vantage, await object_of(request))
-        return {"taken": True}
+        return JSONResponse({"taken": True})
 
     return router
 
@@ -183,8 +184,11 @@ def journal(platform: Platform | JournalPlatform) -> APIRouter:
     router = APIRouter(prefix="/v1/journal", tags=["journal"])
 
     @router.get("/checkpoint")
-    def checkpoint() -> Any:
-        return platform.journal.checkpoint()
+    async def checkpoint(after: int = -1, patience_seconds: Patience = 0.0) -> Any:
+        """The newest head; with ``patience_seconds`` once it is longer than ``after``, or when they have passed."""
+        if patience_seconds:
+            await platform.journal.grown(after, patience_seconds)
+        return JSONResponse(await run_in_threadpool(platform.journal.checkpoint))
 
     @router.get("/consistency")
     def consistency(first: int, second: int) -> Any:

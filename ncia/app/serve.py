@@ -106,7 +106,7 @@ async def serve(settings: SiteSettings, estate: Estate, closing: ExitStack) -> N
     try:
         return await serving
     finally:
-        await asyncio.to_thread(controller.calendar.stop)
+        await asyncio.to_thread(controller.end)
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ class Controller:
         self.identity = identity
         self.state = StateStore(self.journal)
         self.accounts = Accounts(settings.site, estate, self.journal, self.state.snapshot, self.clock)
+        self._ended = threading.Event()
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
         self.findings = FindingDesk(self.journal, self.state.snapshot, self.clock, self.intake.speaking)
@@ -165,7 +166,6 @@ class Controller:
         return (
             Round("watch", 0.5, lambda now: self.watch.tick()),
             Round("findings", 1.0, lambda now: self.findings.tick()),
-            Round("pull", 0.5, lambda now: self.link.pull_once()),
             *(Round(f"vouch {each.site}", 0.5, each.tick) for each in self.vouchings),
             Round("recover", 1.0, lambda now: self.recovery.tick()),
             Round("sync", 1.0, self.sync.tick),
@@ -187,6 +187,12 @@ class Controller:
         if self.executor is not None:
             self.executor.start()
         self.calendar.start()
+        threading.Thread(target=self.link.keep_pulling, args=(self._ended,), name="pull", daemon=True).start()
+
+    def end(self) -> None:
+        """Do nothing new; waits for the rounds that run."""
+        self._ended.set()
+        self.calendar.stop()
 
     def platform(self, console: str) -> Platform:
         from backup.task import Desk

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ncia.api.doors import CERTIFICATE, Door
 from ncia.core.estate import Address
@@ -62,7 +62,7 @@ class Opening:
     application: Any = None
 
 
-class _Certified(H11Protocol):
+class _Certified(HttpToolsProtocol):
     """Tells the application whose certificate the connection was made with."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -50,8 +50,9 @@ class HttpPeerSource:
             trust_env=False,  # a proxy of the environment has no place between two controllers
         )
 
-    def checkpoint(self) -> Checkpoint:
-        return checkpoint_from_note(str(self._get("/v1/journal/checkpoint", "note")))
+    def checkpoint(self, after: int = -1, patience_seconds: float = 0.0) -> Checkpoint:
+        patience = {"after": after, "patience_seconds": patience_seconds} if patience_seconds else {}
+        return checkpoint_from_note(str(self._get("/v1/journal/checkpoint", "note", **patience)))
 
     def entries(self, start: int, limit: int) -> Sequence[Entry]:
         return self.entries_of(self.site, start, limit)
@@ -74,7 +75,7 @@ class HttpPeerSource:
     def close(self) -> None:
         self._http.close()
 
-    def _get(self, path: str, field: str, **parameters: int) -> Any:
+    def _get(self, path: str, field: str, **parameters: float) -> Any:
         what = f"read {self.site}'s journal at {self._url}{path}"
         try:
             with self._http.stream("GET", path, params=parameters, extensions=self._extensions) as answer:

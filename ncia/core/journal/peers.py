@@ -18,6 +18,8 @@ from ncia.core.journal.log import Journal
 
 BATCH_ENTRIES_MAX = 1000
 BATCHES_PER_PULL_MAX = 1000
+PATIENCE_SECONDS = 1.0  # a controller that ends waits for it
+PAUSE_SECONDS = 0.25
 
 _log = structlog.get_logger()
 
@@ -25,8 +27,9 @@ _log = structlog.get_logger()
 class PeerSource(Protocol):
     """The peer's own log as it offers it. Each call raises ``Unreachable`` where the peer does not answer."""
 
-    def checkpoint(self) -> Checkpoint:
-        """The newest signed head. Not verified."""
+    def checkpoint(self, after: int = -1, patience_seconds: float = 0.0) -> Checkpoint:
+        """The newest signed head, once it is longer than ``after`` or ``patience_seconds`` have passed. Not
+        verified."""
         ...
 
     def entries(self, start: int, limit: int) -> Sequence[Entry]:
@@ -56,15 +59,17 @@ class PeerLink:
         self._clock = clock
         self._batch = batch
 
-    def pull(self) -> int:
+    def pull(self, patience_seconds: float = 0.0) -> int:
         """Fetch what the peer has and we do not; returns how many entries were new. Repeating it changes nothing.
+        Where it has nothing, it may wait ``patience_seconds`` for something: an entry then comes at once, and rest
+        costs few requests.
 
         Raises :class:`NciaError`: ``journal.fork`` where the peer's log is not the one that we know, others where an
         answer does not hold; what was stored before stays, and is proven.
         """
         peer = self._journal.peer
         held = self._journal.size(peer)
-        head = self._source.checkpoint()
+        head = self._source.checkpoint(held, patience_seconds)
         proof = self._source.consistency(held, head.size) if 0 < held < head.size else ()
         self._journal.check_peer(head, proof)
         taken = 0
@@ -81,17 +86,17 @@ class PeerLink:
             taken += self._journal.accept_peer(entries, head, rest)
         return taken
 
-    def keep_pulling(self, stop: threading.Event, interval_seconds: float = 1.0) -> None:
+    def keep_pulling(self, stop: threading.Event, pause_seconds: float = PAUSE_SECONDS) -> None:
         """Pull until ``stop`` is set. A fault is logged once when it comes and stands in ``status`` while it lasts."""
         while not stop.is_set():
-            self.pull_once()
-            stop.wait(interval_seconds)
+            self.pull_once(PATIENCE_SECONDS)
+            stop.wait(pause_seconds)
 
-    def pull_once(self) -> None:
+    def pull_once(self, patience_seconds: float = 0.0) -> None:
         """One pull whose fault is kept in ``status`` instead of raised."""
         before = self.status.fault
         try:
-            taken = self.pull()
+            taken = self.pull(patience_seconds)
         except NciaError as error:
             if before is None or before.code != error.code:
                 _log.error("journal.pull-failed", peer=self._journal.peer, **error.as_problem())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ncia.core.base.ids import SiteId
-from ncia.core.journal.entry import entry_to_wire
+from ncia.core.journal.entry import Entry, entry_to_wire
 from ncia.core.journal.log import Journal
 
 
@@ -15,6 +16,8 @@ class WireReader:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        journal.subscribe(self._wake)
 
     def entries(self, site: SiteId, start: int, limit: int) -> Sequence[Mapping[str, Any]]:
         return [entry_to_wire(entry) for entry in self._journal.entries(site, max(0, start), max(0, limit))]
@@ -38,6 +41,23 @@ class WireReader:
     def _vouched(self, by: SiteId, size: int) -> Mapping[str, Any]:
         head = self._journal.held_head(self._journal.site, size)
         return {"by": by, "size": size, "note": head.note() if head else ""}
+
+    async def grown(self, after: int, patience_seconds: float) -> None:
+        """Come back when the own log is longer than ``after``, or when ``patience_seconds`` have passed."""
+        waiting = (asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.add(waiting)
+        try:
+            if self.size() <= after:
+                await asyncio.wait_for(waiting[1].wait(), patience_seconds)
+        except TimeoutError:
+            return
+        finally:
+            self._waiting.discard(waiting)
+
+    def _wake(self, entry: Entry) -> None:
+        if entry.site == self._journal.site:
+            for loop, event in tuple(self._waiting):
+                loop.call_soon_threadsafe(event.set)
 
     def size(self) -> int:
         return self._journal.size(self._journal.site)

@@ -71,7 +71,7 @@ class JournalSource:
         self.journal = journal
         self.asked: list[str] = []
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self, after: int = -1, patience_seconds: float = 0.0) -> Checkpoint:
         self.asked.append("checkpoint")
         return self.journal.checkpoint()
 

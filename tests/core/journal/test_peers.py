@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +105,7 @@ class Withholding(JournalSource):
 
 
 class Overstating(JournalSource):
-    def checkpoint(self):
+    def checkpoint(self, after=-1, patience_seconds=0.0):
         return signer(WEST, "stolen").sign(99, b"x" * 32)
 
 
@@ -142,6 +144,23 @@ def test_pulling_goes_on_until_it_is_told_to_stop(east: Journal, west: Journal) 
     assert (pulling.is_alive(), east.size(WEST)) == (False, 5)
 
 
+def test_a_peer_that_has_nothing_new_answers_when_it_has(west: Journal) -> None:
+    write(west, 2)
+    reader = WireReader(west)
+
+    async def go() -> list[int]:
+        await reader.grown(1, 30.0)
+        await reader.grown(2, 0.01)
+        sizes = [reader.size()]
+        waiting = asyncio.create_task(reader.grown(2, 30.0))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(write, west, 1)
+        await waiting
+        return [*sizes, reader.size()]
+
+    assert asyncio.run(go()) == [2, 3]
+
+
 @pytest.fixture
 def served(west: Journal) -> Iterator[str]:
     """West's journal behind the real routes, at a port of the kernel's choice."""
@@ -166,6 +185,18 @@ def test_the_log_comes_over_http(east: Journal, west: Journal, served: str) -> N
     assert link.pull() == 5
     assert west.entries(WEST) == east.entries(WEST)
     assert west.checkpoint().root == east.root(WEST, 30)
+
+
+def test_an_entry_comes_over_http_while_the_peer_is_asked(east: Journal, west: Journal, served: str) -> None:
+    write(west, 1)
+    source = HttpPeerSource(served, WEST, "the-peer")
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(source.checkpoint, 1, 4.0)
+        write(west, 1)
+        assert asking.result(30).size == 2
+    assert source.checkpoint(2, 0.01).size == 2
+    with pytest.raises(NciaError, match="422"):
+        source.checkpoint(2, 3600.0)
 
 
 class OneAuditor:

@@ -232,7 +232,7 @@ def test_a_head_that_the_peer_stores_keeps_the_sound_cosignatures_and_gets_its_o
     forged = cosigner(THIRD, "stolen").cosign(east.checkpoint(), SetClock().now())
 
     class Adding(JournalSource):
-        def checkpoint(self) -> Checkpoint:
+        def checkpoint(self, after: int = -1, patience_seconds: float = 0.0) -> Checkpoint:
             return super().checkpoint().with_cosignatures([forged])
 
     west = open_journal(databases("west"), peer=EAST, signer=signer(WEST), keys=ALL_KEYS, clock=SetClock())

@@ -76,6 +76,18 @@ def test_elsewhere_the_age_of_the_mark_is_measured(world: World) -> None:
     assert measures(found) == {"canary_age_seconds": 1.5, "predicted_loss_seconds": 2.5}
 
 
+def test_the_copy_is_looked_at_each_second_however_often_marks_are_written(world: World) -> None:
+    async def go() -> list[bool]:
+        probe, told = world.probe(WEST), []
+        for _ in range(5):
+            world.marked(0.1)
+            told.append(bool((await probe.turn()).looks))
+            world.clock.go(0.5)
+        return told
+
+    assert asyncio.run(go()) == [True, False, True, False, True]
+
+
 def test_a_mark_from_a_clock_an_hour_ahead_measures_nothing_and_is_not_called_fresh(world: World) -> None:
     world.marked(seconds_ago=-3600)
     found = asyncio.run(world.probe(WEST).turn())
@@ -88,6 +100,7 @@ def test_what_would_be_lost_is_told_by_the_worst_of_the_last_looks(world: World)
     async def go() -> list[dict[str, float]]:
         probe, told = world.probe(WEST), []
         for age in (4.0, 0.5, *[0.25] * 10):
+            world.clock.go(1.0)
             world.marked(age)
             told.append(measures(await probe.turn()))
         return told
