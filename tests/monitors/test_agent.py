@@ -76,7 +76,7 @@ def test_each_probe_comes_round_at_its_own_interval() -> None:
 
 def slots_of(probe: FakeProbe, in_question: Callable[[int], bool], slots: int) -> list[int]:
     wheel = _Wheel([probe], FAST)
-    return [slot for slot in range(slots) if wheel.due(lambda number: in_question(slot))]
+    return [slot for slot in range(slots) if wheel.due(lambda number, now=slot: in_question(now))]
 
 
 def test_what_is_in_question_is_looked_at_again_at_the_fast_interval_until_it_is_not() -> None:
