@@ -16,6 +16,7 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     Body,
+    PointCopied,
     PointDeleted,
     PointRehashed,
     ProofFailed,
@@ -34,6 +35,7 @@ KINDS: tuple[type[Body], ...] = (
     ProofFailed,
     PointDeleted,
     PointRehashed,
+    PointCopied,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -69,7 +71,8 @@ class JournalLedger:
     def _deletion(self, body: PointDeleted) -> Entry:
         """The entry of a deletion that is written: the job that wrote it may have ended in between."""
         for entry in reversed(self._journal.of_kind(PointDeleted.KIND)):
-            if isinstance(entry.body, PointDeleted) and entry.body.point == body.point:
+            found = entry.body
+            if isinstance(found, PointDeleted) and (found.point, found.store_site) == (body.point, body.store_site):
                 return entry
         why = "its deletion is not written in this site's journal"
         raise NciaError("backup.no-such-point", f"delete {body.point} of {body.dataset}", why)
@@ -78,6 +81,9 @@ class JournalLedger:
         points = self._states.snapshot().points.get(dataset, ())
         here = [point for point in points if point.backup.store_site == store_site]
         return tuple(point.backup for point in plan.retired(here))
+
+    def needless_copies(self, dataset: str, store_site: str) -> tuple[PointCopied, ...]:
+        return plan.needless_copies(self._states.snapshot().copies.get(dataset, ()), store_site)
 
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         deleted = [
@@ -115,7 +121,9 @@ def written(state: State, body: Body) -> bool:
             known = state.jobs.get(body.job)
             return known is not None and known.ended is not None
         case PointDeleted():
-            return state.point(body.dataset, body.point) is None
+            return not state.holds(body.dataset, body.point, body.store_site)
+        case PointCopied():
+            return state.holds(body.dataset, body.point, body.store_site)
         case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
             found = state.point(body.dataset, body.point)
             return found is None or (found.reread is not None and found.reread.outcome.job == body.job)

@@ -12,7 +12,7 @@ import structlog
 
 from backup.ledger import KINDS
 from ncia.core.base.errors import NciaError, Unreachable
-from ncia.core.journal.entries import BackupFinished, Body
+from ncia.core.journal.entries import BackupFinished, Body, PointCopied
 from ncia.core.work.jobs import Fenced, JobId
 
 ANSWER_SECONDS_MAX = 30.0
@@ -57,10 +57,15 @@ class HttpLedger:
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         return self._points("let_go", dataset, store_site)
 
+    def needless_copies(self, dataset: str, store_site: str) -> tuple[PointCopied, ...]:
+        return tuple(PointCopied.model_validate(each) for each in self._needless(dataset, store_site)["copies"])
+
     def _points(self, name: str, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        return tuple(BackupFinished.model_validate(each) for each in self._needless(dataset, store_site)[name])
+
+    def _needless(self, dataset: str, store_site: str) -> Any:
         asked = {"dataset": dataset, "store_site": store_site}
-        told = self._patiently(lambda: self._http.get("/v1/jobs/retired", params=asked, extensions=self._extensions))
-        return tuple(BackupFinished.model_validate(each) for each in told[name])
+        return self._patiently(lambda: self._http.get("/v1/jobs/retired", params=asked, extensions=self._extensions))
 
     def close(self) -> None:
         self._http.close()

@@ -19,12 +19,13 @@ from backup.ports import BaseBackup, ComparePoint, CopyDamaged, Ledger, Sources,
 from backup.prove import differences
 from ncia.core.base.clock import Clock, from_text, to_text
 from ncia.core.base.errors import NciaError
-from ncia.core.base.ids import new_id
+from ncia.core.base.ids import DatasetId, new_id
 from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
     Body,
+    PointCopied,
     PointDeleted,
     PointRehashed,
     ProofFailed,
@@ -36,6 +37,7 @@ from ncia.core.work.jobs import Cancelled, JobId, StepFailed, Steps
 
 BY = "calendar"
 RETIRED = "newer points are proven"
+SUPERSEDED = "newer copies are here"
 
 _log = structlog.get_logger()
 
@@ -145,6 +147,32 @@ class Performer:
         steps.clean("verify: finish", lambda: self._write(steps, told, by))
         return told
 
+    def copy(self, steps: Steps, backup: BackupFinished, store_site: str, by: str = BY) -> PointCopied:
+        """Bring the other site's point into ours; raises :class:`StepFailed` where it did not come whole. Then let go
+        of copies that newer ones here have made needless."""
+        dataset = DatasetId(backup.dataset)
+        try:
+            found = steps.do("copy: fetch", lambda: self._fetch(steps, backup))
+        except (StepFailed, Cancelled):
+            steps.clean("copy: give up", lambda: self._discard(steps, dataset, steps.job.fence))
+            raise
+        copied = PointCopied(
+            job=steps.job.id,
+            point=backup.point,
+            dataset=backup.dataset,
+            from_site=backup.store_site,
+            store_site=store_site,
+            path=found["path"],
+            size_bytes=backup.size_bytes,
+            files=backup.files,
+            manifest_sha256=backup.manifest_sha256,
+            seconds=found["seconds"],
+        )
+        steps.clean("copy: finish", lambda: self._write(steps, copied, by))
+        needless = steps.do("copy: choose", lambda: self._needless_copies(backup.dataset, store_site))
+        steps.do("copy: delete", lambda: self._delete_copies(steps, needless, by))
+        return copied
+
     def retire(self, steps: Steps, charge: Charge, by: str = BY) -> None:
         """Delete the dataset's points that newer, proven ones have made needless; and those whose deletion was written
         and refused before, for want of a second place that heard of it, or broke off."""
@@ -205,20 +233,20 @@ class Performer:
 
     def _finish(self, steps: Steps, charge: Charge, finished: BackupFinished, by: str) -> None:
         self._write(steps, finished, by)
-        self._discard(steps, charge, steps.job.fence - 1)
+        self._discard(steps, charge.dataset.id, steps.job.fence - 1)
 
     def _give_up(self, steps: Steps, charge: Charge, failed: BackupFailed, by: str) -> None:
         self._write(steps, failed, by)
         for fence in range(1, steps.job.fence + 1):
             self._release(charge, slot_name(attempt_name(steps.job.id, fence)))
-        self._discard(steps, charge, steps.job.fence)
+        self._discard(steps, charge.dataset.id, steps.job.fence)
 
-    def _discard(self, steps: Steps, charge: Charge, fence_max: int) -> None:
+    def _discard(self, steps: Steps, dataset: DatasetId, fence_max: int) -> None:
         """Remove the partial copies of the job's attempts up to that one."""
         for fence in range(1, fence_max + 1):
             place = attempt_name(steps.job.id, fence)
             try:
-                self._store.discard(place, charge.dataset.id)
+                self._store.discard(place, dataset)
             except NciaError as error:
                 _log.warning("backup.partial-left", place=place, why=str(error))
 
@@ -246,6 +274,27 @@ class Performer:
             "differences": list(found),
             "seconds": self._since(started),
         }
+
+    def _fetch(self, steps: Steps, backup: BackupFinished) -> dict[str, Any]:
+        began = self._clock.now()
+        self._discard(steps, DatasetId(backup.dataset), steps.job.fence - 1)
+        path = self._store.fetch(attempt_name(steps.job.id, steps.job.fence), backup)
+        return {"path": path, "seconds": self._since(began)}
+
+    def _needless_copies(self, dataset: str, store_site: str) -> list[dict[str, Any]]:
+        return [copy.model_dump() for copy in self._ledger.needless_copies(dataset, store_site)]
+
+    def _delete_copies(self, steps: Steps, chosen: Sequence[dict[str, Any]], by: str) -> None:
+        for told in chosen:
+            copy = PointCopied.model_validate(told)
+            gone = PointDeleted(
+                point=copy.point, dataset=copy.dataset, store_site=copy.store_site, path=copy.path, reason=SUPERSEDED
+            )
+            try:
+                self._write(steps, gone, by)
+                self._store.remove(copy.path)
+            except NciaError as error:
+                _log.warning("backup.copy-not-deleted", point=copy.point, why=str(error))
 
     def _read(self, backup: BackupFinished) -> dict[str, Any]:
         began, why = self._clock.now(), ""

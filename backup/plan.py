@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Dataset, Estate
-from ncia.core.journal.entries import BackupFailed, ProofFailed, ProofFinished
-from ncia.core.state import Job, RecoveryPoint, State
+from ncia.core.journal.entries import BackupFailed, PointCopied, ProofFailed, ProofFinished
+from ncia.core.state import Job, PointCopy, RecoveryPoint, State
 from ncia.core.work.jobs import JobId
 from ncia.core.work.ledger import Expected
 
@@ -122,6 +122,23 @@ def retired(points: Iterable[RecoveryPoint]) -> tuple[RecoveryPoint, ...]:
         return ()
     kept = {point.id for point in known[-NEWEST_KEPT:]} | {proven[-1].id}
     return tuple(point for point in known if point.id not in kept and point.at < proven[-1].at)
+
+
+def uncopied(state: State, peer: str, site: str, dataset: str | None = None) -> tuple[RecoveryPoint, ...]:
+    """Each dataset's newest proven point in the peer's store, where ``site`` has no copy of it."""
+    found = []
+    for name, points in sorted(state.points.items()):
+        proven = [point for point in points if point.proven and point.backup.store_site == peer]
+        if dataset in (None, name) and proven and not state.holds(name, proven[-1].id, site):
+            found.append(proven[-1])
+    return tuple(found)
+
+
+def needless_copies(copies: Iterable[PointCopy], store_site: str) -> tuple[PointCopied, ...]:
+    """Which of the second copies of one dataset in that store may be deleted: all but the newest ones."""
+    here = [each for each in copies if each.copied.store_site == store_site]
+    newest_last = sorted(here, key=lambda each: (each.copied.point, each.at))  # a point's name begins with its time
+    return tuple(each.copied for each in newest_last[:-NEWEST_KEPT])
 
 
 def open_jobs(state: State, site: SiteId) -> tuple[Job, ...]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId
 from ncia.core.estate.model import Address, Dataset
-from ncia.core.journal.entries import BackupFinished, Body, TableSum
+from ncia.core.journal.entries import BackupFinished, Body, PointCopied, TableSum
 from ncia.core.work.jobs import JobId
 
 POINT_FILE = "point.json"
@@ -105,6 +105,11 @@ class Store(Protocol):
         """Make the job's copy the recovery point ``point``, at once and durably; answers its path under the root."""
         ...
 
+    def fetch(self, job: str, point: BackupFinished) -> str:
+        """Bring the other site's point here, compare every file of it with its manifest, and keep it under the same
+        path; answers that. Raises :class:`CopyDamaged` where what came is not what was written."""
+        ...
+
     def discard(self, job: str, dataset: DatasetId) -> None:
         """Remove what the job left; well where there is nothing."""
         ...
@@ -153,6 +158,10 @@ class Ledger(Protocol):
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         """The dataset's points at that store that may be deleted now."""
+        ...
+
+    def needless_copies(self, dataset: str, store_site: str) -> tuple[PointCopied, ...]:
+        """Copies in that store of the other store's points, that may be deleted now."""
         ...
 
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:

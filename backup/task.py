@@ -22,15 +22,20 @@ from ncia.core.estate.model import Estate, Link
 from ncia.core.journal import Journal
 from ncia.core.journal.entries import BackupFailed, BackupStarted, ProofFailed, RunMissed
 from ncia.core.state import Job as Told
-from ncia.core.state import State, StateStore, makes_good
+from ncia.core.state import RecoveryPoint, State, StateStore, makes_good
 from ncia.core.work.jobs import Job, JobId, Jobs, Order
 from ncia.core.work.ledger import overdue, overdue_at_peer
+
+COPY_AFTER = 5
+"""Added to the grade: a second copy waits for every backup and proof, and goes before reading again."""
 
 UNKNOWN = "outcome unknown: the controller restarted"
 OPERATOR = "operator"
 
 Verb = Literal["protect", "prove"]
 """``protect``: back up, then prove it. ``prove``: restore and compare the newest point again."""
+
+COPY = "copy"  # bring the other site's newest proven point here, too; a lane of its own: it changes nothing there
 
 _log = structlog.get_logger()
 
@@ -107,6 +112,38 @@ class BackupTask:
     def protect_all(self, by: str = BY) -> tuple[Job, ...]:
         """Back up and prove everything that this site protects; answers when all has ended."""
         return tuple(self._parts.jobs.wait(job.id) for job in self.ask("protect", None, by))
+
+    def copy(self, dataset: str | None, by: str) -> tuple[Job, ...]:
+        """Have the newest proven point of one dataset, or of each, that lies in the other site's store copied into
+        this site's, where it is not here yet."""
+        state, site = self._parts.states.snapshot(), self._parts.site
+        what = f"copy {dataset or 'every dataset'} to {site}"
+        if dataset is not None and DatasetId(dataset) not in self._parts.estate.datasets:
+            known = ", ".join(sorted(self._parts.estate.datasets))
+            raise NciaError("backup.no-such-dataset", what, "not in the estate", known)
+        wanted = plan.uncopied(state, self._parts.estate.peer_of(site), site, dataset)
+        if dataset is not None and not wanted:
+            why = f"no proven point of it lies in the other site's store without being at {site} too"
+            raise Refusal("backup.nothing-to-copy", what, why, "ncia backup list")
+        now = self._parts.clock.now()
+        return tuple(self._parts.jobs.enqueue(self._copying(point, by, now)) for point in wanted)
+
+    def _copying(self, point: RecoveryPoint, by: str, now: datetime) -> Order:
+        estate, site = self._parts.estate, self._parts.site
+        system = estate.systems.get(SystemId(point.dataset.split("/", 1)[0]))
+        peer = SiteId(point.backup.store_site)
+        return Order(
+            id=new_id(COPY, now),
+            verb=COPY,
+            dataset=point.dataset,
+            priority=COPY_AFTER + (system.grade if system else 0),
+            by=by,
+            due_at=to_text(now),
+            link=Link(*sorted((site, peer))).id,
+            hosts=tuple(sorted(estate.host_of(each, "store").id for each in (site, peer))),
+            details={"point": point.backup.model_dump(), "store_site": site},
+            lane=COPY,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Points, proofs, missed runs and jobs, as the API tells them."""
@@ -216,6 +253,9 @@ class Desk:
 
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
+
+    def copy(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        return {"jobs": [job.to_json() for job in self._task.copy(dataset, by)]}
 
 
 def _unknown(job: Told) -> BackupFailed | ProofFailed:

@@ -19,7 +19,7 @@ def listing(estate: Estate, state: State, charges: Sequence[Charge], since: date
     points.sort(key=lambda point: point.at, reverse=True)
     return {
         "datasets": [_dataset(charge, state, since) for charge in charges],
-        "points": [_point(point) for point in points],
+        "points": [_point(point, state) for point in points],
         "missed": [_missed(each) for each in state.missed],
     }
 
@@ -39,7 +39,7 @@ def _dataset(charge: Charge, state: State, since: datetime) -> dict[str, Any]:
     }
 
 
-def _point(point: RecoveryPoint) -> dict[str, Any]:
+def _point(point: RecoveryPoint, state: State) -> dict[str, Any]:
     backup, proof = point.backup, point.proof
     compared = proof.outcome if proof and isinstance(proof.outcome, ProofFinished) else None
     return {
@@ -48,6 +48,7 @@ def _point(point: RecoveryPoint) -> dict[str, Any]:
         "at": to_text(point.at),
         "store_site": backup.store_site,
         "path": backup.path,
+        "copies": [each.copied.store_site for each in state.copies_of(point.dataset, point.id)],
         "size_bytes": backup.size_bytes,
         "files": backup.files,
         "seconds": backup.seconds,

@@ -1,4 +1,4 @@
-"""What jobs of protecting do: the works of the verbs ``protect``, ``prove`` and ``verify``, as executors call them."""
+"""What jobs of protecting do: the works of the verbs ``protect``, ``prove``, ``verify`` and ``copy``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Protecting:
         self._performer = performer
 
     def works(self) -> Mapping[str, Work]:
-        return {"protect": self.protect, "prove": self.prove, "verify": self.verify}
+        return {"protect": self.protect, "prove": self.prove, "verify": self.verify, "copy": self.copy}
 
     def protect(self, job: Job, steps: Steps) -> str:
         """Back up, prove, then let go of points that newer, proven ones have made needless."""
@@ -43,6 +43,13 @@ class Protecting:
         if not told.matched:
             raise StepFailed(f"{told.point} is not what was written: {told.why}")
         return f"{told.point}: {told.files} files, {told.size_bytes} bytes as they were written"
+
+    def copy(self, job: Job, steps: Steps) -> str:
+        """Bring the point that was chosen when the job was ordered from the other site's store into ours."""
+        point = BackupFinished.model_validate(job.order.details["point"])
+        copied = self._performer.copy(steps, point, str(job.order.details["store_site"]), job.order.by)
+        size = f"{copied.files} files, {copied.size_bytes / 1e6:.0f} MB"
+        return f"{copied.point} is at {copied.store_site} too: {size} as they were written, in {copied.seconds:g} s"
 
     def _charge(self, job: Job) -> Charge:
         details = job.order.details

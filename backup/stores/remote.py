@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Protocol
 
 import structlog
 
@@ -23,7 +24,8 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId
 from ncia.core.base.lsn import lsn_number, lsn_text
 from ncia.core.estate.model import Host
-from ncia.core.work.remote import TAIL_CHARACTERS, Outcome, Remote
+from ncia.core.journal.entries import BackupFinished
+from ncia.core.work.remote import TAIL_CHARACTERS, Outcome, Pipes, Remote
 
 QUICK_SECONDS_MAX = 60.0
 BYTES_SECONDS_MAX = 6 * 3600.0  # whatever moves a whole copy
@@ -46,12 +48,17 @@ class StoreSite:
     tools: PurePosixPath
 
 
-class RemoteStore:
-    """A :class:`backup.ports.Store` on a host that we reach by commands only."""
+class Hosts(Remote, Pipes, Protocol):
+    """Commands on hosts, and from one to the other."""
 
-    def __init__(self, remote: Remote, site: StoreSite) -> None:
+
+class RemoteStore:
+    """A :class:`backup.ports.Store` on a host that we reach by commands only; ``peer`` is the other site's."""
+
+    def __init__(self, remote: Hosts, site: StoreSite, peer: StoreSite | None = None) -> None:
         self._remote = remote
         self._site = site
+        self._peer = peer
 
     def take(self, job: str, origin: Origin, slot: str) -> BaseBackup:
         place = self._partial(job, origin.dataset)
@@ -84,6 +91,24 @@ class RemoteStore:
         arguments = (self._partial(job, dataset), f"{self._site.root}/{path}", POINT_FILE)
         self._script("backup.not-kept", what, scripts.PUBLISH, *arguments, stdin=description)
         return path
+
+    def fetch(self, job: str, point: BackupFinished) -> str:
+        what = f"copy {point.path} from {point.store_site}'s store"
+        source, place = self._peer, self._partial(job, DatasetId(point.dataset))
+        if source is None:
+            raise NciaError("backup.no-second-store", what, "site.yaml names no store of the other site", "peer_store")
+        send = [*BE_NICE, "sh", "-euc", scripts.SEND, "ncia", f"{source.root}/{_inside(point.path)}", POINT_FILE]
+        receive = [*BE_NICE, "sh", "-euc", scripts.RECEIVE, "ncia", place]
+        sent, received = self._remote.pipe(
+            source.host, send, self._site.host, receive, timeout_seconds=BYTES_SECONDS_MAX
+        )
+        received.demand("backup.not-copied", what)
+        sent.demand("backup.not-copied", what)
+        self._check_manifest(f"{place}/data", point.manifest_sha256, what)
+        self._verify(f"{place}/data", what)
+        kept = f"{self._site.root}/{_inside(point.path)}"
+        self._script("backup.not-kept", what, scripts.KEEP, place, kept, POINT_FILE)
+        return point.path
 
     def discard(self, job: str, dataset: DatasetId) -> None:
         self._delete(self._partial(job, dataset))

@@ -29,6 +29,32 @@ sync "$(dirname "$2")"
 """partial, point, name of the description; stdin: the description. ``sync -f`` is syncfs(2): every byte of the copy.
 Done again after the rename it finds the point and is well."""
 
+SEND = """
+cd "$1"
+tar -c --format=pax --numeric-owner -f - ./data ./wal "./$2"
+"""
+"""point, name of the description: prints an archive of the point."""
+
+RECEIVE = """
+umask 077
+rm -rf "$1"
+mkdir -p "$1"
+tar -x -C "$1" --no-same-owner -f -
+"""
+"""partial; stdin: an archive of SEND's. An attempt that is made twice begins anew."""
+
+KEEP = """
+if [ -f "$2/$3" ]; then
+    rm -rf "$1"
+else
+    sync -f "$1/$3"
+    mv -T "$1" "$2"
+fi
+sync "$(dirname "$2")"
+"""
+"""partial, point, name of the description: as PUBLISH, of a copy that brings its description along. What an earlier
+attempt kept was whole."""
+
 COPY_TO_SCRATCH = """
 umask 077
 rm -rf "$2"

@@ -26,6 +26,8 @@ class BackupDesk(Protocol):
 
     def prove(self, dataset: str | None, by: str) -> Json: ...
 
+    def copy(self, dataset: str | None, by: str) -> Json: ...
+
 
 class JobsDesk(Protocol):
     """The queue of jobs as people see it, and the journal as those write it who carry jobs out."""

@@ -224,6 +224,11 @@ def protecting(platform: Platform) -> APIRouter:
         demand_dataset(request, platform, ask.dataset)
         return platform.backups.prove(ask.dataset, caller_of(request).name_or(ask.by))
 
+    @router.post("/copy")
+    def copy(request: Request, ask: DatasetAsk) -> Any:
+        demand_dataset(request, platform, ask.dataset)
+        return platform.backups.copy(ask.dataset, caller_of(request).name_or(ask.by))
+
     @router.post("/rehash")
     def rehash(request: Request, ask: DatasetAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)

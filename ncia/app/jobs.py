@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,6 +19,7 @@ from ncia.core.work.jobs import Limits
 if TYPE_CHECKING:
     from backup.ports import Ledger, Store
     from backup.stores.remote import RemoteStore
+    from ncia.core.journal.entries import Body
     from ncia.core.work.executor import Executor, JobQueue
     from ncia.core.work.rows import JobRows
 
@@ -49,14 +50,18 @@ def open_queue(settings: SiteSettings, closing: ExitStack) -> Queue:
 
 
 def copies(settings: SiteSettings, estate: Estate, closing: ExitStack) -> RemoteStore:
-    """The site's own store of copies, reached over SSH."""
+    """The site's own store of copies, reached over SSH, and the other site's, to copy from."""
     from backup.stores.remote import RemoteStore, StoreSite
     from ncia.app.ssh import SshRemote
 
     remote = SshRemote(estate, settings.site, settings.secrets)
     closing.callback(remote.close)
-    root, tools = PurePosixPath(settings.store), PurePosixPath(settings.postgresql_tools)
-    return RemoteStore(remote, StoreSite(estate.host_of(settings.site, "store"), root, tools))
+    own, peer = settings.site, estate.peer_of(settings.site)
+    here = StoreSite(estate.host_of(own, "store"), *map(PurePosixPath, (settings.store, settings.postgresql_tools)))
+    there = StoreSite(
+        estate.host_of(peer, "store"), *map(PurePosixPath, (settings.peer_store, settings.peer_postgresql_tools))
+    )
+    return RemoteStore(remote, here, there)
 
 
 class JobDesk:
@@ -79,9 +84,10 @@ class JobDesk:
         self._ledger.append(job, fence, body_of(kind, version, body), by)
 
     def retired(self, dataset: str, store_site: str) -> Mapping[str, Any]:
-        found = {
+        found: dict[str, Sequence[Body]] = {
             "points": self._ledger.retired(dataset, store_site),
             "let_go": self._ledger.let_go(dataset, store_site),
+            "copies": self._ledger.needless_copies(dataset, store_site),
         }
         return {name: [point.model_dump(mode="json") for point in points] for name, points in found.items()}
 

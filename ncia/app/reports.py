@@ -53,7 +53,7 @@ class SiteReports:
         return pages.backup_page(self.backup(day, agency))
 
     def _entries(self, moment: datetime) -> Iterator[Entry]:
-        """Both sites' entries: what befell one point stands in one site's log, so their order among each other does
-        not matter."""
+        """Both sites' entries: what befell a point stands in one site's log, and what befell its second copy in one,
+        so their order among each other does not matter."""
         for centre in self._estate.centres:
             yield from since(self._logs, centre, moment)

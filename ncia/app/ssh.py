@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import shlex
 import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import paramiko
@@ -23,6 +25,7 @@ KILL_AFTER_SECONDS = 5.0  # between SIGTERM and SIGKILL on the host
 KEEPALIVE_SECONDS = 10
 COMMANDS_AT_ONCE_MAX = 8  # a host's sshd allows 10 sessions on a connection by default
 TIMED_OUT = (124, 137)  # what timeout(1) ends with
+BROKEN_PIPE = 141  # 128 + SIGPIPE
 CHUNK_BYTES = 64 * 1024
 WAKE_SECONDS = 0.25  # paramiko tells of two streams through one pipe, and may lose a word when both come at once
 
@@ -69,6 +72,30 @@ class SshRemote:
             )
         return outcome
 
+    def pipe(
+        self, source: Host, read: Sequence[str], target: Host, write: Sequence[str], *, timeout_seconds: float
+    ) -> tuple[Outcome, Outcome]:
+        """As :class:`~ncia.core.work.remote.Pipes` says; the bytes pass through this process, a piece at a time."""
+        lines = self._line(source), self._line(target)
+        with ExitStack() as closing:
+            for line in lines:
+                closing.enter_context(line.slots)
+            try:
+                reading, writing = (closing.enter_context(contextlib.closing(line.open())) for line in lines)
+                for channel, argv in ((reading, read), (writing, write)):
+                    channel.settimeout(timeout_seconds + GRACE_SECONDS)
+                    channel.exec_command(f"{_bounded(argv, timeout_seconds)}; exit $?")
+                return _pass_on(reading, writing)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                for line in lines:
+                    line.drop()
+                raise Unreachable(
+                    "remote.broken-pipe",
+                    f"run {read[0]} on {source.id} into {write[0]} on {target.id}",
+                    str(error) or type(error).__name__,
+                    "it can be asked for again",
+                ) from error
+
     def close(self) -> None:
         with self._lock:
             lines, self._lines = list(self._lines.values()), {}
@@ -89,9 +116,13 @@ def remote_command(argv: Sequence[str], timeout_seconds: float, stdin_bytes: int
     ``head`` counts our stdin off, so that the stream need never be closed: closing it races with the command's end
     and can take the whole connection down.
     """
-    command = shlex.join(["timeout", "-k", f"{KILL_AFTER_SECONDS:g}", f"{timeout_seconds:g}", *argv])
+    command = _bounded(argv, timeout_seconds)
     fed = f"head -c {stdin_bytes} | {command}" if stdin_bytes else f"{command} </dev/null"
     return f"{fed}; exit $?"
+
+
+def _bounded(argv: Sequence[str], timeout_seconds: float) -> str:
+    return shlex.join(["timeout", "-k", f"{KILL_AFTER_SECONDS:g}", f"{timeout_seconds:g}", *argv])
 
 
 class _Line:
@@ -230,6 +261,30 @@ def _converse(
     channel.status_event.wait(max(left, 0.0))
     status = channel.exit_status
     return None if status < 0 else Outcome(status, bytes(out), bytes(err))
+
+
+def _pass_on(reading: paramiko.Channel, writing: paramiko.Channel) -> tuple[Outcome, Outcome]:
+    """Feed what one command prints to the other. A writer that ends before its input does says itself why."""
+    try:
+        while piece := reading.recv(CHUNK_BYTES):
+            writing.sendall(piece)
+    except OSError:
+        if not writing.exit_status_ready():
+            raise
+        return Outcome(BROKEN_PIPE, b"", b"nobody took what it printed"), _ended(writing)
+    writing.shutdown_write()
+    return _ended(reading), _ended(writing)
+
+
+def _ended(channel: paramiko.Channel) -> Outcome:
+    """How its command ended; raises ``OSError`` where it does not end in the channel's time."""
+    out, err = bytearray(), bytearray()
+    for gathered, receive in ((out, channel.recv), (err, channel.recv_stderr)):
+        while len(gathered) < OUTPUT_BYTES_MAX and (piece := receive(CHUNK_BYTES)):
+            gathered += piece
+    if not channel.status_event.wait(channel.gettimeout()) or channel.exit_status < 0:
+        raise TimeoutError("a command does not end, or its host does not say how")
+    return Outcome(channel.exit_status, bytes(out), bytes(err))
 
 
 def _silent(host: Host, what: str, error: BaseException) -> Unreachable:

@@ -14,7 +14,7 @@ from rich.table import Table
 from ncia.cli.client import Api
 from ncia.core.base.errors import NciaError
 
-app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make them, prove them.")
+app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make them, prove them, copy them.")
 
 POLL_SECONDS = 0.5
 ENDED = ("succeeded", "failed", "cancelled")
@@ -24,6 +24,10 @@ COLOURS = {"matched": "green", "differs": "bold red", "failed": "red", "none": "
 DatasetName = Annotated[str | None, typer.Argument(help="A dataset such as SYSTEM/rows; all of this site's without.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers.")]
 Every = Annotated[bool, typer.Option("--all", help="Older points too.")]
+NOTHING = {
+    **dict.fromkeys(("run", "prove"), "This site protects nothing: no dataset is active at the other site."),
+    "copy": "Nothing to copy: every proven point of the other site's store is here too.",
+}
 Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail where a job failed.")]
 
 
@@ -52,6 +56,12 @@ def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
 
 
 @app.command()
+def copy(dataset: DatasetName = None, wait: Wait = True) -> None:
+    """Bring the newest proven point of the other site's store into this site's store as well."""
+    _have_done("copy", dataset, wait)
+
+
+@app.command()
 def cancel(job: Annotated[str, typer.Argument(help="The job's id, as `ncia backup list` tells it.")]) -> None:
     """End a job: at once where it waits, before its next step where it runs."""
     ended = Api.from_environment().post("/v1/jobs/cancel", {"job": job})
@@ -75,7 +85,7 @@ def _have_done(verb: str, dataset: str | None, wait: bool) -> None:
     api = Api.from_environment()
     asked = api.post(f"/v1/backups/{verb}", {"dataset": dataset})["jobs"]
     if not asked:
-        print("This site protects nothing: no dataset is active at the other site.")
+        print(NOTHING[verb])
         return
     for job in asked:
         print(f"{job['job']}  {job['verb']} {job['dataset']}  {job['state']}")
@@ -139,7 +149,7 @@ def _row(point: dict[str, Any]) -> tuple[str, ...]:
     return (
         point["dataset"],
         point["at"][:19].replace("T", " "),
-        point["store_site"],
+        " + ".join((point["store_site"], *point["copies"])),
         f"{point['size_bytes'] / 1e6:.0f} MB",
         f"[{COLOURS[point['proof']]}]{point['proof']}[/]",
         seconds,

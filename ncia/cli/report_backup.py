@@ -91,6 +91,8 @@ def _point(text: Text, point: Report, zone: ZoneInfo) -> None:
     size = f"{point['size_bytes'] / 1e6:.0f} MB"
     text.append(f"{made}, {size}, manifest {point['manifest_sha256'][:16]}…  {point['entry']}\n", style="not bold")
     good, bad = "not bold green", "not bold bold red"
+    if point["copied_to"]:
+        text.append(f"    ✓ a second copy is at {point['copied_to']}  {point['copied_entry']}\n", style=good)
     if point["reread_ok"] is None:
         text.append("    ✗ never read again\n", style=bad)
     else:

@@ -78,6 +78,7 @@ def make_site(layout: Layout, estate: Estate, site: SiteId) -> None:
         lines += ["logs:", *(f"  - {{files: {files}, form: {form}}}" for files, form in LOGS)]
         there = f"../{estate.peer_of(site)}"  # a path on that site's own hosts, which this machine happens to be
         lines += [f"peer_postgresql_tools: {there}/tools", f"peer_data_root: {there}/pg"]
+        lines += [f"peer_store: {there}/store"]
         lines += [f"peer_host_pgpass: {there}/secrets/pgpass"]
     layout.settings(site).write_text("\n".join(lines) + "\n")
     if estate.sites[site].kind is SiteKind.CENTRE:

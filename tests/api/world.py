@@ -84,6 +84,10 @@ class Desk:
         self.asked.append(("prove", dataset, by))
         return {"jobs": []}
 
+    def copy(self, dataset: str | None, by: str) -> Json:
+        self.asked.append(("copy", dataset, by))
+        return {"jobs": []}
+
     def plan(
         self, runbook: str, site: str, by: str, accept_loss: Mapping[str, str], accept_drift: Mapping[str, str]
     ) -> Json:

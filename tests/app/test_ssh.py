@@ -133,6 +133,38 @@ def test_a_command_answers_its_status_and_both_streams(dialled: tuple[SshRemote,
     assert (told.exit, told.stdout, told.stderr) == (3, b"out\n", b"err\n")
 
 
+def test_a_pipe_carries_every_byte_from_one_command_to_the_other(
+    dialled: tuple[SshRemote, Host], tmp_path: Path
+) -> None:
+    remote, host = dialled
+    (tmp_path / "from").write_bytes(bytes(range(256)) * 40_000)
+    write = ["sh", "-c", 'cat > "$1"; echo written', "sh", str(tmp_path / "to")]
+    sent, received = remote.pipe(host, ["cat", str(tmp_path / "from")], host, write, timeout_seconds=30)
+    assert (sent.exit, received.exit, received.text) == (0, 0, "written\n")
+    assert (tmp_path / "to").read_bytes() == (tmp_path / "from").read_bytes()
+
+
+def test_a_reader_that_fails_in_a_pipe_is_told_and_the_writer_ends(dialled: tuple[SshRemote, Host]) -> None:
+    remote, host = dialled
+    read = ["sh", "-c", "echo half; echo disk gone >&2; exit 5"]
+    sent, received = remote.pipe(host, read, host, ["cat"], timeout_seconds=10)
+    assert (sent.exit, sent.stderr, received.exit, received.stdout) == (5, b"disk gone\n", 0, b"half\n")
+
+
+def test_a_writer_that_ends_early_says_why_and_the_next_command_works(dialled: tuple[SshRemote, Host]) -> None:
+    remote, host = dialled
+    write = ["sh", "-c", "echo no room >&2; exit 9"]
+    _, received = remote.pipe(host, ["head", "-c", "50000000", "/dev/zero"], host, write, timeout_seconds=10)
+    assert (received.exit, received.stderr) == (9, b"no room\n")
+    assert remote.run(host, ["echo", "well"], timeout_seconds=10).text == "well\n"
+
+
+def test_a_pipe_that_does_not_end_is_given_up(dialled: tuple[SshRemote, Host]) -> None:
+    remote, host = dialled
+    _, received = remote.pipe(host, ["sleep", "30"], host, ["cat"], timeout_seconds=0.3)
+    assert received.exit in (0, 124)
+
+
 def test_arguments_arrive_as_they_are_whatever_they_hold(dialled: tuple[SshRemote, Host]) -> None:
     remote, host = dialled
     nasty = ["a b", "$(reboot)", "it's", "", "한글", 'x"; rm -rf /', "*", "new\nline"]

@@ -18,9 +18,9 @@ from backup.task import UNKNOWN, BackupTask, Desk, Parts
 from backup.work import Protecting
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
-from ncia.core.base.ids import DatasetId, SiteId, SystemId
-from ncia.core.estate.model import Address, Dataset, Estate, System
-from ncia.core.journal.entries import BackupStarted, ControllerStarted, ProofStarted, TableSum
+from ncia.core.base.ids import DatasetId, HostId, SiteId, SystemId
+from ncia.core.estate.model import Address, Dataset, Estate, Host, System
+from ncia.core.journal.entries import BackupFinished, BackupStarted, ControllerStarted, ProofStarted, TableSum
 from ncia.core.state import StateStore
 from ncia.core.work.jobs import Job, Limits
 from ncia.core.work.ledger import PEER_GRACE_SECONDS
@@ -87,6 +87,10 @@ class FakeStore:
     def publish(self, job: str, dataset: DatasetId, point: str, description: bytes) -> str:
         self.kept.append(point)
         return f"{dataset}/{point}"
+
+    def fetch(self, job: str, point: BackupFinished) -> str:
+        self.kept.append(f"copy of {point.point}")
+        return point.path
 
     def discard(self, job: str, dataset: DatasetId) -> None: ...
 
@@ -180,6 +184,26 @@ def test_everything_of_the_other_site_is_backed_up_and_proven(bench: Bench) -> N
     assert "1 tables, 2 rows the same" in ended[0].sentence
     assert sorted(bench.kinds()) == sorted(3 * ["backup.started", "backup.finished", "proof.started", "proof.finished"])
     assert bench.sources.held == set()
+
+
+def test_a_copy_is_ordered_for_each_proven_point_of_the_other_site_that_is_not_here(bench: Bench) -> None:
+    bench.task.protect_all()
+    east_store = Host(HostId("east-store"), EAST, Address("127.0.0.1", 22), "ncia", ("store",))
+    bench.estate = replace(bench.estate, hosts={**bench.estate.hosts, east_store.id: east_store})
+    there = bench.made(EAST)
+    asked = there.copy("tax/rows", "kim")
+    assert [(job.order.dataset, job.order.verb, job.order.link, job.order.lane) for job in asked] == [
+        ("tax/rows", "copy", "east-west", "copy")
+    ]
+    assert bench.wait(asked[0]).state == "succeeded"
+    assert [job.order.dataset for job in there.copy(None, "kim")] == ["tax1/rows", "tax2/rows"]
+    bench.settle()
+    assert there.copy(None, "kim") == ()
+    with pytest.raises(Refusal, match="without being at east too"):
+        there.copy("tax/rows", "kim")
+    with pytest.raises(NciaError, match="not in the estate"):
+        there.copy("nobody/rows", "kim")
+    assert bench.task.to_json()["points"][-1]["copies"] == ["east"]
 
 
 def test_at_most_as_many_jobs_run_at_once_as_the_estate_allows(bench: Bench) -> None:

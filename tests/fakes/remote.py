@@ -21,6 +21,7 @@ class LocalRemote:
         self.silent: set[str] = set()
         self.ran: list[tuple[str, ...]] = []
         self.as_user = AS_NOBODY
+        self.cut_at: int | None = None  # a pipe that passes on so many bytes and no more
 
     def run(self, host: Host, argv: Sequence[str], *, timeout_seconds: float, stdin: bytes = b"") -> Outcome:
         self.ran.append(tuple(argv))
@@ -31,3 +32,9 @@ class LocalRemote:
         except subprocess.TimeoutExpired as error:
             raise Unreachable("remote.timed-out", f"run {argv[0]} on {host.id}", str(error)) from error
         return Outcome(told.returncode, told.stdout, told.stderr)
+
+    def pipe(
+        self, source: Host, read: Sequence[str], target: Host, write: Sequence[str], *, timeout_seconds: float
+    ) -> tuple[Outcome, Outcome]:
+        printed = self.run(source, read, timeout_seconds=timeout_seconds)
+        return printed, self.run(target, write, timeout_seconds=timeout_seconds, stdin=printed.stdout[: self.cut_at])

@@ -44,6 +44,7 @@ class SiteSettings:
     data_root: Path
     host_pgpass: Path
     peer_postgresql_tools: Path
+    peer_store: Path
     peer_data_root: Path
     peer_host_pgpass: Path
     journal_url: str
@@ -84,6 +85,7 @@ def load_settings(path: str | Path | None = None) -> SiteSettings:
         data_root=data_root,
         host_pgpass=host_pgpass,
         peer_postgresql_tools=under("peer_postgresql_tools", str(tools)),
+        peer_store=under("peer_store", str(under("store", "store"))),
         peer_data_root=under("peer_data_root", str(data_root)),
         peer_host_pgpass=under("peer_host_pgpass", str(host_pgpass)),
         journal_url=record.text("journal_url", f"sqlite:///{state}/journal.db", pattern=URL),

@@ -267,6 +267,23 @@ class PointRehashed(Body):
     why: str = ""  # what is damaged
 
 
+class PointCopied(Body):
+    """The recovery point of ``from_site``'s store lies in ``store_site``'s store as well: every file was compared with
+    the manifest, and the manifest with the hash that was journalled when the point was taken."""
+
+    KIND = "point.copied"
+    job: str
+    point: str
+    dataset: str
+    from_site: str
+    store_site: str
+    path: str
+    size_bytes: int
+    files: int
+    manifest_sha256: str
+    seconds: float
+
+
 class ProgramFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
@@ -343,6 +360,7 @@ BODIES: tuple[type[Body], ...] = (
     RunMissed,
     MirrorChanged,
     PointRehashed,
+    PointCopied,
     *entries_recovery.BODIES,
     *entries_people.BODIES,
 )

@@ -21,6 +21,7 @@ from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
+    PointCopied,
     PointDeleted,
     PointRehashed,
     ProofFailed,
@@ -68,6 +69,8 @@ class PointTold:
     proven_entry: str = ""
     restore_seconds: float | None = None
     why: str = ""  # what is wrong with it
+    copied_to: str = ""  # a second store that has it too
+    copied_entry: str = ""
 
     @property
     def elsewhere(self) -> bool:
@@ -224,6 +227,7 @@ class _Seen:
     def __init__(self, day: Day) -> None:
         self._day = day
         self._sources: dict[str, str] = {}  # by job
+        self._copied: dict[str, tuple[str, str]] = {}  # by point: where, by which entry
         self.points: dict[str, PointTold] = {}
         self.by_dataset: dict[str, list[str]] = defaultdict(list)
         self.troubles: dict[str, list[Trouble]] = defaultdict(list)
@@ -255,8 +259,10 @@ class _Seen:
                 self._change(body.point, reread_at=at, reread_ok=body.matched, reread_entry=name)
                 if not body.matched:
                     self._change(body.point, proven=False, why=body.why)
+            case PointCopied():
+                self._copied[body.point] = (body.store_site, name)
             case PointDeleted():
-                self._change(body.point, present=False)
+                self._gone(body)
                 if today:
                     gone = Deleted(body.point, at, body.store_site, entry.by, body.reason, name)
                     self.deleted[body.dataset].append(gone)
@@ -275,6 +281,18 @@ class _Seen:
             manifest_sha256=body.manifest_sha256,
             present=True,
         )
+
+    def _gone(self, body: PointDeleted) -> None:
+        if self._copied.get(body.point, ("", ""))[0] == body.store_site:
+            del self._copied[body.point]
+        else:
+            self._change(body.point, present=False)
+
+    def points_of(self, dataset: str) -> tuple[PointTold, ...]:
+        """In the order in which they were made. A copy stands in another log than its point: it is joined here."""
+        found = (self.points[point] for point in self.by_dataset.get(dataset, ()))
+        copied = ((point, *self._copied.get(point.point, ("", ""))) for point in found)
+        return tuple(replace(point, copied_to=site, copied_entry=entry) for point, site, entry in copied)
 
     def _change(self, point: str, **told: Any) -> None:
         if point in self.points:
@@ -299,7 +317,7 @@ def _dataset(
         grade=system.grade,
         interval_seconds=interval,
         expected=_expected(dataset, day, interval, began, now),
-        points=tuple(seen.points[point] for point in seen.by_dataset.get(dataset.id, ())),
+        points=seen.points_of(dataset.id),
         troubles=tuple(seen.troubles.get(dataset.id, ())),
         deleted=tuple(seen.deleted.get(dataset.id, ())),
         standing=standing,

@@ -16,6 +16,7 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentOpened,
     MirrorChanged,
+    PointCopied,
     PointRehashed,
     ProgramCaptured,
     ProgramCompared,
@@ -127,6 +128,14 @@ class RecoveryPoint:
     @property
     def proven(self) -> bool:
         return self.proof is not None and self.proof.matched and not self.damaged
+
+
+@dataclass(frozen=True)
+class PointCopy:
+    """A recovery point that lies in a second store as well."""
+
+    at: datetime
+    copied: PointCopied
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     MirrorChanged,
+    PointCopied,
     PointDeleted,
     PointRehashed,
     ProgramCaptured,
@@ -27,7 +28,7 @@ from ncia.core.journal.entries import (
 )
 from ncia.core.journal.entry import Entry
 from ncia.core.state.bounds import without_oldest
-from ncia.core.state.facts import Job, MirrorState, Missed, ProgramFact, Proof, RecoveryPoint, Reread
+from ncia.core.state.facts import Job, MirrorState, Missed, PointCopy, ProgramFact, Proof, RecoveryPoint, Reread
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -72,6 +73,11 @@ def proof_failed(state: State, entry: Entry, body: ProofFailed) -> None:
 
 
 def point_deleted(state: State, entry: Entry, body: PointDeleted) -> None:
+    """Of a store's copy of another store's point only the copy is gone."""
+    copies = tuple(each for each in state.copies.get(body.dataset, ()) if not _is_of(each, body))
+    if len(copies) < len(state.copies.get(body.dataset, ())):
+        state.copies = {**state.copies, body.dataset: copies}
+        return
     kept = tuple(point for point in state.points.get(body.dataset, ()) if point.id != body.point)
     state.points = {**state.points, body.dataset: kept}
     proven = state.proven.get(body.dataset)
@@ -89,6 +95,17 @@ def point_rehashed(state: State, entry: Entry, body: PointRehashed) -> None:
     )
     state.points = {**state.points, body.dataset: points}
     _stand(state, body.dataset, points, bad="" if body.matched else body.point)
+
+
+def point_copied(state: State, entry: Entry, body: PointCopied) -> None:
+    known = state.copies.get(body.dataset, ())
+    if not any((each.copied.point, each.copied.store_site) == (body.point, body.store_site) for each in known):
+        kept = (*known, PointCopy(entry.at, body))[-POINTS_PER_DATASET_MAX:]
+        state.copies = {**state.copies, body.dataset: kept}
+
+
+def _is_of(copy: PointCopy, body: PointDeleted) -> bool:
+    return (copy.copied.point, copy.copied.store_site) == (body.point, body.store_site)
 
 
 def program_captured(state: State, entry: Entry, body: ProgramCaptured) -> None:
@@ -123,6 +140,7 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ProofFailed.KIND: proof_failed,
     PointDeleted.KIND: point_deleted,
     PointRehashed.KIND: point_rehashed,
+    PointCopied.KIND: point_copied,
     ProgramCaptured.KIND: program_captured,
     ProgramCompared.KIND: program_compared,
     MirrorChanged.KIND: mirror_changed,

@@ -37,6 +37,7 @@ from ncia.core.state.facts import (
     Job,
     MirrorState,
     Missed,
+    PointCopy,
     ProgramFact,
     Proof,
     RecoveryPoint,
@@ -64,6 +65,7 @@ class State:
     incidents: Mapping[str, Incident] = field(default_factory=dict)
     findings: Mapping[str, Finding] = field(default_factory=dict)
     points: Mapping[str, tuple[RecoveryPoint, ...]] = field(default_factory=dict)  # by dataset, oldest first
+    copies: Mapping[str, tuple[PointCopy, ...]] = field(default_factory=dict)  # by dataset, oldest first
     proven: Mapping[str, RecoveryPoint] = field(default_factory=dict)  # by dataset: the newest point that is proven
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # by dataset: the newest proof, whatever it found
     jobs: Mapping[str, Job] = field(default_factory=dict)  # by job: the running ones and each dataset's newest
@@ -110,6 +112,17 @@ class State:
 
     def point(self, dataset: str, point: str) -> RecoveryPoint | None:
         return next((each for each in reversed(self.points.get(dataset, ())) if each.id == point), None)
+
+    def holds(self, dataset: str, point: str, store_site: str) -> bool:
+        """Whether that store has the point, or a copy of it."""
+        found = self.point(dataset, point)
+        if found is not None and found.backup.store_site == store_site:
+            return True
+        return any(each.copied.store_site == store_site for each in self.copies_of(dataset, point))
+
+    def copies_of(self, dataset: str, point: str) -> tuple[PointCopy, ...]:
+        """Where else the point lies."""
+        return tuple(each for each in self.copies.get(dataset, ()) if each.copied.point == point)
 
     def copy(self) -> State:
         """A snapshot; costs the same whatever the state holds."""

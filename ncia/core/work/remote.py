@@ -40,6 +40,20 @@ class Outcome:
         raise NciaError(code, what, f"exit {self.exit}: {told[-TAIL_CHARACTERS:] or 'it printed nothing'}", hint)
 
 
+class Pipes(Protocol):
+    """Runs a command on one host and feeds what it prints to a command on another one."""
+
+    def pipe(
+        self, source: Host, read: Sequence[str], target: Host, write: Sequence[str], *, timeout_seconds: float
+    ) -> tuple[Outcome, Outcome]:
+        """How ``read`` on ``source`` and ``write`` on ``target`` ended; the bytes between them pass in pieces.
+
+        The writer's input ends where the reader's output does, whether that was whole or not: whoever asks compares
+        what was written. Both are killed after ``timeout_seconds``. Raises
+        :class:`~ncia.core.base.errors.Unreachable` as :meth:`Remote.run` does."""
+        ...
+
+
 class Remote(Protocol):
     """Runs commands on hosts. Safe to use from many threads at once."""
 

@@ -25,6 +25,7 @@ from ncia.core.journal.entries import (
     IncidentOpened,
     JournalSworn,
     MirrorChanged,
+    PointCopied,
     PointDeleted,
     PointRehashed,
     ProgramCaptured,
@@ -259,6 +260,18 @@ SPECIMENS: tuple[Body, ...] = (
         size_bytes=4096,
         evidence="evidence/run-2/tax.documents.json",
         sha256="00ff",
+    ),
+    PointCopied(
+        job="copy-1",
+        point="point-1",
+        dataset="tax/rows",
+        from_site="east",
+        store_site="west",
+        path="tax/rows/point-1",
+        size_bytes=30_000_000,
+        files=900,
+        manifest_sha256="00ff",
+        seconds=1.5,
     ),
 )
 

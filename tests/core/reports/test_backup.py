@@ -15,6 +15,7 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     IncidentOpened,
+    PointCopied,
     PointDeleted,
     PointRehashed,
     ProofFailed,
@@ -116,6 +117,32 @@ def rows(told: BackupReport) -> DatasetDay:
 
 def gaps(told: BackupReport, subject: str = "tax/rows") -> list[str]:
     return [gap.what for gap in told.not_proven if gap.subject == subject]
+
+
+def test_a_second_copy_is_told_with_its_point_whichever_log_is_read_first() -> None:
+    copied = PointCopied(
+        job="c",
+        point="point-2",
+        dataset="tax/rows",
+        from_site="south",
+        store_site="north",
+        path="x",
+        size_bytes=30_000_000,
+        files=900,
+        manifest_sha256="ab" * 32,
+        seconds=1.0,
+    )
+    story = a_day().say(3 * HOUR + 5, NORTH, copied)
+    told = report(story)
+    story.entries.sort(key=lambda entry: (entry.site, entry.number))
+    assert rows(report(story)).points == rows(told).points
+    (point,) = [point for point in rows(told).points if point.point == "point-2"]
+    assert (point.copied_to, point.copied_entry, point.present) == ("north", "north#1", True)
+    gone = PointDeleted(
+        point="point-2", dataset="tax/rows", store_site="north", path="x", reason="newer copies are here"
+    )
+    (point,) = [p for p in rows(report(story.say(3 * HOUR + 6, NORTH, gone))).points if p.point == "point-2"]
+    assert (point.copied_to, point.present) == ("", True)
 
 
 def test_expected_is_one_point_for_each_interval_that_ended_since_the_journal_began() -> None:
