@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncia.app.secret import secret
 from ncia.app.tls import Identity, server_name
 from ncia.core.base.clock import Clock, SystemClock
 from ncia.core.base.errors import NciaError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from ncia.core.journal.vouching import Vouching
     from ncia.core.journal.witness_http import HttpWitness
 
+WITNESS = "witness"
 TAIL_ANSWER_SECONDS = 2.0  # a dead peer costs so much at each start
 
 
@@ -35,7 +35,7 @@ def own_tail(settings: SiteSettings, estate: Estate, journal: Journal, identity:
     """The journal's own tail at the peer and at the witness; read only until one of them has answered."""
     from ncia.core.journal.tail import OwnTail
 
-    witness = witness_source(settings, estate)
+    witness = witness_source(settings, estate, identity)
     places: list[Place] = [peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS)]
     return OwnTail(journal, [*places, witness] if witness else places)
 
@@ -50,16 +50,18 @@ def vouchings(settings: SiteSettings, estate: Estate, journal: Journal, identity
     """Who cosigns our log: the peer, and the witness where the estate has one."""
     from ncia.core.journal.vouching import by_peer, by_witness
 
-    witness = witness_source(settings, estate)
+    witness = witness_source(settings, estate, identity)
     peer = by_peer(journal, peer_source(settings, estate, identity, TAIL_ANSWER_SECONDS))
     return (peer, by_witness(journal, witness, peer)) if witness else (peer,)
 
 
-def two_of_three(settings: SiteSettings, estate: Estate, journal: Journal, peer: Vouching) -> TwoOfThree:
+def two_of_three(
+    settings: SiteSettings, estate: Estate, journal: Journal, peer: Vouching, identity: Identity
+) -> TwoOfThree:
     """How an entry that permits an irreversible act comes to be known at a second place."""
     from ncia.core.journal.durable import RealPace, TwoOfThree
 
-    return TwoOfThree(journal, peer, witness_source(settings, estate), RealPace())
+    return TwoOfThree(journal, peer, witness_source(settings, estate, identity), RealPace())
 
 
 def machines_only(settings: SiteSettings, estate: Estate, journal: Journal) -> Accounts:
@@ -81,12 +83,12 @@ def peer_source(
     return HttpPeerSource(url, peer, timeout_seconds=seconds, tls=identity.client(), server_name=server_name(peer))
 
 
-def witness_source(settings: SiteSettings, estate: Estate) -> HttpWitness | None:
+def witness_source(settings: SiteSettings, estate: Estate, identity: Identity) -> HttpWitness | None:
     from ncia.core.journal.witness_http import HttpWitness
 
     site = estate.cosigner
     address = estate.sites[site].services.witness if site else None
     if site is None or address is None:
         return None
-    url = f"http://{estate.seen(address, site, settings.site)}"
-    return HttpWitness(url, site, secret(settings, "witness_token"))
+    url = f"https://{estate.seen(address, site, settings.site)}"
+    return HttpWitness(url, site, identity.client(), server_name(site, WITNESS))

@@ -145,7 +145,7 @@ class Controller:
         self.vouchings = vouchings(settings, estate, self.journal, identity)
         self.own = OwnWord(settings.site, self.vouchings, identity.pki, identity.refresh)
         self.watch = WatchTask(estate, self.journal, self.intake, self.state.snapshot, self.clock, self.own.lacks)
-        self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0])
+        self.durable = two_of_three(settings, estate, self.journal, self.vouchings[0], identity)
         self.recovery = recovery_desk(settings, estate, self.journal, self.state, self.durable, closing)
         self.queue = open_queue(settings, closing)
         ground = Ground(settings, estate, self.journal, self.state, self.clock, self.active, closing)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ncia.app.logging import configure
 from ncia.app.single import only_one
+from ncia.app.tls import Identity, server_name
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 from ncia.core.config import SiteSettings, load_estate, load_settings
@@ -18,6 +19,7 @@ from ncia.core.journal.kept import Keeper
 from ncia.core.journal.witness import Witness
 from ncia.core.journal.witness_door import open_door
 
+RENEW_SECONDS = 60.0
 FOLDER = "witness"  # of the site's state: one signed note per centre
 
 
@@ -34,14 +36,17 @@ def run(settings_path: str | Path | None = None) -> None:
     with only_one(settings.run, "witness"):
         witness = compose(settings, estate)
         keeper = Keeper(settings.state / FOLDER / "kept", witness)
-        door = open_door((own.host, own.port), token(settings), witness, keeper)
+        identity = Identity(settings, "witness")
+        callers = [server_name(centre) for centre in estate.centres]
+        door = open_door((own.host, own.port), identity.server(), callers, witness, keeper)
 
         def end(number: int, frame: object) -> None:
             ended.set()
 
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
-        ended.wait()
+        while not ended.wait(RENEW_SECONDS):
+            identity.refresh()
         door.shutdown()
 
 
@@ -51,11 +56,3 @@ def compose(settings: SiteSettings, estate: Estate) -> Witness:
     keys = {site: key for site, key in known.items() if site in estate.centres}
     cosigner = Cosigner(settings.site, load_key(settings.secrets / "witness_key"))
     return Witness(settings.state / FOLDER, cosigner, keys, SystemClock())
-
-
-def token(settings: SiteSettings) -> str:
-    try:
-        return (settings.secrets / "witness_token").read_text(encoding="ascii").strip()
-    except OSError as error:
-        what = "read the witness' token"
-        raise NciaError("witness.no-token", what, str(error), "write secrets/witness_token") from error

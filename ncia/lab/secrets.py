@@ -45,7 +45,6 @@ class Keys:
     peer_token: str = field(default_factory=password)
     traffic_token: str = field(default_factory=password)
     receipts_token: str = field(default_factory=password)
-    witness_token: str = field(default_factory=password)
 
     @staticmethod
     def make(estate: Estate) -> Keys:
@@ -76,7 +75,6 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
         ("peer_token", keys.peer_token),
         ("traffic_token", keys.traffic_token),
         ("receipts_token", keys.receipts_token),
-        ("witness_token", keys.witness_token),
     ):
         write(folder / name, token)
     write(folder / "pgpass", pgpass(keys, estate, site))
@@ -95,7 +93,6 @@ def write_witness(keys: Keys, layout: Layout, site: SiteId) -> None:
     """What `ncia witness` needs, where the estate has it run at ``site``."""
     if site in keys.journals:
         write(layout.secrets(site) / "witness_key", pem(keys.journals[site]))
-        write(layout.secrets(site) / "witness_token", keys.witness_token)
         write_signers(keys, layout, site)
 
 

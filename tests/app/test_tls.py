@@ -23,22 +23,10 @@ from ncia.core.base.ids import SiteId
 from ncia.core.config import load_settings
 from ncia.core.estate import Address
 from ncia.core.journal.peer_http import HttpPeerSource
-from ncia.core.requests import pki
 from ncia.core.requests.certificates import shown_by
+from tests.identities import identity
 
 EAST, WEST = SiteId("east"), SiteId("west")
-
-
-def identity(folder: Path, site: SiteId, process: str, root: str = "root") -> Identity:
-    """A process of ``site`` with a certificate under the root of that name."""
-    now, home = SystemClock().now(), folder / f"{root}-{site}"
-    if not (folder / root).exists():
-        pki.init(folder / root, "sample", now)
-    if not home.exists():
-        home.mkdir()
-        (home / "site.yaml").write_text(f"site: {site}\nestate: configs\npostgresql_tools: x\n")
-        pki.issue_site(folder / root, pki.SitePki(home / "secrets" / "pki", site), ("serve", "agent"), now)
-    return Identity(load_settings(home / "site.yaml"), process)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

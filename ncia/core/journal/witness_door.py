@@ -1,4 +1,4 @@
-"""The witness' door: HTTP, few requests, small and bounded; every one must bear the witness' token.
+"""The witness' door: HTTP over TLS, few requests, small and bounded; whoever dials shows a centre's certificate.
 
 ``POST /add-checkpoint`` is tlog-witness' own; ``GET /heads/<site>`` tells what was cosigned last. ``POST /keep`` also
 keeps entries, which ``GET /kept/<site>`` gives back, one JSON object a line.
@@ -6,11 +6,11 @@ keeps entries, which ``GET /kept/<site>`` gives back, one JSON object a line.
 
 from __future__ import annotations
 
-import hmac
 import socket
 import socketserver
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -80,11 +80,12 @@ def answer(route: Route, rest: str, body: str) -> Answer:
         return Answer(HTTPStatus.BAD_REQUEST, f"{error.why}\n")
 
 
-def open_door(address: tuple[str, int], token: str, witness: Witness, keeper: Keeper) -> socketserver.BaseServer:
-    """Serve ``witness`` and ``keeper`` in a thread of their own."""
-    if not token:
-        raise NciaError("witness.no-token", "open the witness' door", "witness_token is empty", "secrets/witness_token")
-    server = _Tcp(address, _handler(routes(witness, keeper), token))
+def open_door(
+    address: tuple[str, int], tls: ssl.SSLContext, callers: Collection[str], witness: Witness, keeper: Keeper
+) -> socketserver.BaseServer:
+    """Serve ``witness`` and ``keeper`` in a thread of their own, to whoever shows a certificate that ``tls`` takes,
+    of a name in ``callers`` (``serve.<centre>.ncia``)."""
+    server = _Tcp(address, _handler(routes(witness, keeper), frozenset(callers)), tls)
     threading.Thread(target=server.serve_forever, args=(0.5,), daemon=True).start()
     return server
 
@@ -93,9 +94,10 @@ class _Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        super().__init__(*arguments)
+        self._tls = tls
+        super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
@@ -104,13 +106,26 @@ class _Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, the handshake too: whoever dials and says nothing holds up nobody."""
         try:
-            super().process_request_thread(request, client_address)
+            request.settimeout(REQUEST_SECONDS)
+            try:
+                known = self._tls.wrap_socket(request, server_side=True)
+            except OSError as error:
+                _log.info("witness.no-handshake", client=client_address[0], why=str(error))
+                self.shutdown_request(request)
+                return
+            super().process_request_thread(known, client_address)
         finally:
             self._places.release()
 
 
-def _handler(known: dict[tuple[str, str], Route], token: str) -> type[BaseHTTPRequestHandler]:
+def _names(certificate: Any) -> frozenset[str]:
+    """Whom a verified certificate is for (``getpeercert``'s answer)."""
+    return frozenset(name for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS")
+
+
+def _handler(known: dict[tuple[str, str], Route], callers: frozenset[str]) -> type[BaseHTTPRequestHandler]:
     class Door(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS
 
@@ -128,9 +143,10 @@ def _handler(known: dict[tuple[str, str], Route], token: str) -> type[BaseHTTPRe
             _log.debug("witness.request", line=format % args)
 
         def _serve(self, method: str) -> None:
-            bearer = self.headers.get("authorization", "")
-            if not hmac.compare_digest(bearer.encode(), f"Bearer {token}".encode()):
-                return self._send(Answer(HTTPStatus.UNAUTHORIZED, "the bearer token is not the witness'\n"))
+            names = _names(self.connection.getpeercert())
+            if not names & callers:
+                told = f"the witness is for the centres' controllers; this is {', '.join(sorted(names)) or 'nobody'}\n"
+                return self._send(Answer(HTTPStatus.FORBIDDEN, told))
             place, _, word = self.path.rpartition("/")
             route, rest = known.get((method, self.path)), ""
             if route is None:

@@ -1,8 +1,9 @@
-"""The witness as a controller asks it, over HTTP."""
+"""The witness as a controller asks it, over HTTP and TLS."""
 
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
 
@@ -21,13 +22,17 @@ SHOWN_CHARACTERS_MAX = 300
 
 
 class HttpWitness:
-    """The witness ``site`` at ``url`` (``http://address:port``); every call ends within ``timeout_seconds`` or so."""
+    """The witness ``site`` at ``url`` (``https://address:port``); every call ends within ``timeout_seconds`` or so.
 
-    def __init__(self, url: str, site: SiteId, token: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    ``tls`` shows who we are; ``server_name`` is who must be at the far end."""
+
+    def __init__(
+        self, url: str, site: SiteId, tls: ssl.SSLContext, server_name: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         self.site = site
         self._url = url
-        headers = {"authorization": f"Bearer {token}"}
-        self._http = httpx.Client(base_url=url, timeout=timeout_seconds, headers=headers, trust_env=False)
+        self._extensions = {"sni_hostname": server_name}
+        self._http = httpx.Client(base_url=url, timeout=timeout_seconds, verify=tls, trust_env=False)
 
     def add(self, ask: Ask) -> Signature:
         """The witness' cosignature of ``ask.head``; :class:`Conflict` where it knows another size of the log."""
@@ -75,7 +80,7 @@ class HttpWitness:
 
     def _send(self, method: str, path: str, body: str = "") -> httpx.Response:
         try:
-            return self._http.request(method, path, content=body.encode())
+            return self._http.request(method, path, content=body.encode(), extensions=self._extensions)
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
             what = f"ask the witness at {self._url}{path}"
@@ -85,5 +90,5 @@ class HttpWitness:
         if answer.status_code == HTTPStatus.OK:
             return answer.text
         why = f"HTTP {answer.status_code}: {answer.text.strip()[:SHOWN_CHARACTERS_MAX]}"
-        hint = "compare witness_token and peer_keys.yaml at all sites"
+        hint = "ncia pki show, and compare peer_keys.yaml, at all sites"
         raise NciaError("journal.witness-refused", f"ask the witness at {self._url}{path}", why, hint)

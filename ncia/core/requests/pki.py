@@ -36,7 +36,7 @@ from ncia.core.requests.certificates import (
 
 FOLDER = "pki"  # of a site's secrets
 ROOT, ROOT_KEY, SITE = "root.pem", "root_key.pem", "site.pem"
-PROCESSES = {SiteKind.CENTRE: ("serve", "agent"), SiteKind.WITNESS: ("agent",), SiteKind.PUBLIC: ()}
+PROCESSES = {SiteKind.CENTRE: ("serve", "agent"), SiteKind.WITNESS: ("agent", "witness"), SiteKind.PUBLIC: ()}
 """Who speaks on the wire, by kind of site."""
 
 

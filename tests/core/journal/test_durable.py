@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ncia.app.tls import server_name
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.journal import Entry, Journal, checkpoint_from_note
@@ -36,6 +37,7 @@ from tests.core.journal.sites import (
     said,
     sqlite_url,
 )
+from tests.identities import identity
 
 WHAT, OVERRIDE = "promote tax", "swear that nobody else is left"
 
@@ -246,10 +248,11 @@ def test_too_many_entries_at_once_are_refused(world: World) -> None:
 
 
 @pytest.fixture
-def asked(world: World) -> Iterator[HttpWitness]:
-    server = open_door(("127.0.0.1", 0), "a-token", world.witness, world.keeper)
+def asked(world: World, tmp_path: Path) -> Iterator[HttpWitness]:
+    own, east = identity(tmp_path, THIRD, "witness"), identity(tmp_path, EAST, "serve")
+    server = open_door(("127.0.0.1", 0), own.server(), [server_name(EAST)], world.witness, world.keeper)
     host, port = server.server_address
-    yield HttpWitness(f"http://{host}:{port}", THIRD, "a-token")
+    yield HttpWitness(f"https://{host}:{port}", THIRD, east.client(), server_name(THIRD, "witness"))
     server.shutdown()
     server.server_close()
 

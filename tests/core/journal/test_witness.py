@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ncia.app.tls import server_name
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.journal import Checkpoint, Journal
 from ncia.core.journal.cosign import vouches
@@ -28,8 +30,7 @@ from tests.core.journal.sites import (
     signer,
     sqlite_url,
 )
-
-TOKEN = "the-witness"
+from tests.identities import identity
 
 
 def witness_in(folder: Path) -> Witness:
@@ -169,17 +170,29 @@ def test_what_is_no_request_is_refused(text: str) -> None:
 # --- through the door --------------------------------------------------------------------------------------------
 
 
+class OpenDoor:
+    """Asked as a process of the east, of this estate or another."""
+
+    def __init__(self, folder: Path, address: tuple[str, int]) -> None:
+        self.address = address
+        self._folder = folder
+
+    def __call__(self, process: str = "serve", root: str = "root", expected: str = "witness") -> HttpWitness:
+        tls = identity(self._folder, EAST, process, root).client()
+        return HttpWitness("https://{}:{}".format(*self.address), THIRD, tls, server_name(THIRD, expected))
+
+
 @pytest.fixture
-def door(witness: Witness, keeper: Keeper) -> Iterator[Callable[[str], HttpWitness]]:
-    server = open_door(("127.0.0.1", 0), TOKEN, witness, keeper)
-    host, port = server.server_address
-    yield lambda token: HttpWitness(f"http://{host}:{port}", THIRD, token)
+def door(witness: Witness, keeper: Keeper, tmp_path: Path) -> Iterator[OpenDoor]:
+    own = identity(tmp_path, THIRD, "witness")
+    server = open_door(("127.0.0.1", 0), own.server(), [server_name(EAST), server_name(WEST)], witness, keeper)
+    yield OpenDoor(tmp_path, server.server_address)
     server.shutdown()
     server.server_close()
 
 
 def test_the_door_tells_what_the_witness_does(door, east: Journal, tmp_path: Path) -> None:
-    asked = door(TOKEN)
+    asked = door()
     assert asked.held(EAST).head is None
     line = asked.add(ask_of(east, 0))
     assert asked.held(EAST).head == east.checkpoint().with_cosignatures([line])
@@ -194,18 +207,26 @@ def test_the_door_tells_what_the_witness_does(door, east: Journal, tmp_path: Pat
     assert forged.value.code == "journal.witness-refused"
 
 
-def test_the_door_opens_to_its_token_only(door, east: Journal, witness: Witness, keeper: Keeper) -> None:
-    with pytest.raises(NciaError) as refused:
-        door("another").add(ask_of(east, 0))
+def test_the_door_opens_to_the_centres_controllers_only(door, east: Journal, witness: Witness) -> None:
+    with pytest.raises(NciaError, match=r"this is agent\.east\.ncia") as refused:
+        door("agent").add(ask_of(east, 0))
     assert (refused.value.code, witness.head(EAST)) == ("journal.witness-refused", None)
-    assert "another" not in str(refused.value)
-    with pytest.raises(NciaError, match="witness_token is empty"):
-        open_door(("127.0.0.1", 0), "", witness, keeper)
+    for stranger in (door(root="another"), door(expected="serve")):
+        with pytest.raises(Unreachable):
+            stranger.add(ask_of(east, 0))
+    assert witness.head(EAST) is None
 
 
-def test_a_witness_that_is_away_is_unreachable() -> None:
+def test_whoever_dials_and_says_nothing_holds_up_nobody(door, east: Journal, witness: Witness) -> None:
+    asked = door()
+    with socket.create_connection(door.address):
+        assert asked.add(ask_of(east, 0))
+
+
+def test_a_witness_that_is_away_is_unreachable(tmp_path: Path) -> None:
+    tls = identity(tmp_path, EAST, "serve").client()
     with pytest.raises(Unreachable):
-        HttpWitness("http://127.0.0.1:1", THIRD, TOKEN).held(EAST)
+        HttpWitness("https://127.0.0.1:1", THIRD, tls, server_name(THIRD, "witness")).held(EAST)
 
 
 def test_nothing_of_the_entries_is_in_the_witness_folder(witness: Witness, east: Journal, tmp_path: Path) -> None:
