@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 import shlex
 import socket
@@ -75,20 +74,21 @@ class SshRemote:
     def pipe(
         self, source: Host, read: Sequence[str], target: Host, write: Sequence[str], *, timeout_seconds: float
     ) -> tuple[Outcome, Outcome]:
-        """As :class:`~ncia.core.work.remote.Pipes` says; the bytes pass through this process, a piece at a time."""
-        lines = self._line(source), self._line(target)
+        """As :class:`~ncia.core.work.remote.Pipes` says; the bytes pass through this process, a piece at a time.
+
+        On connections of its own: a command that ends while it is still being fed can take its connection along."""
         with ExitStack() as closing:
-            for line in lines:
-                closing.enter_context(line.slots)
+            channels = []
+            for host in (source, target):
+                line = _Line(self._estate, host, self._viewer, self._secrets)
+                closing.callback(line.drop)
+                channels.append(line.open())
             try:
-                reading, writing = (closing.enter_context(contextlib.closing(line.open())) for line in lines)
-                for channel, argv in ((reading, read), (writing, write)):
+                for channel, argv in zip(channels, (read, write), strict=True):
                     channel.settimeout(timeout_seconds + GRACE_SECONDS)
                     channel.exec_command(f"{_bounded(argv, timeout_seconds)}; exit $?")
-                return _pass_on(reading, writing)
+                return _pass_on(*channels)
             except (paramiko.SSHException, EOFError, OSError) as error:
-                for line in lines:
-                    line.drop()
                 raise Unreachable(
                     "remote.broken-pipe",
                     f"run {read[0]} on {source.id} into {write[0]} on {target.id}",

@@ -44,7 +44,10 @@ class Sshd:
 
     async def _close(self) -> None:
         self._acceptor.close()
-        await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _listen(self, port: int) -> asyncssh.SSHAcceptor:
         openssh = serialization.PublicFormat.OpenSSH
@@ -104,6 +107,9 @@ async def _run(process: asyncssh.SSHServerProcess) -> None:
         process.exit(await child.wait())
     finally:
         feeding.cancel()
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()  # reads what is left, so that its pipes are closed
 
 
 @pytest.fixture(scope="module")

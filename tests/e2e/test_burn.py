@@ -92,8 +92,8 @@ def test_the_burn_is_recovered_correctly_though_the_controller_is_killed_three_t
     assert [system.id for system in outcome.systems if system.grade == 1 and system.lost_acked] == []
 
     ends = [e["body"] for e in scene.entries(GWANGJU, None, "step.ended")]
-    drained = [end["measured"].get("read_from_receiver") for end in ends if end["step"] == "hometax/drain_receiver"]
-    assert True in drained
+    # The step's own word is not asked: a controller killed within it drains again, and then finds nothing to read.
+    assert "restored log file" in (scene.lab.layout.site(GWANGJU) / "log" / "postgres-hometax.out").read_text()
     finished = Counter((end["run"], end["step"]) for end in ends if end["outcome"] in ("done", "already"))
     assert {step: count for step, count in finished.items() if count != 1} == {}
     assert len(scene.entries(GWANGJU, None, "run.resumed")) >= len(killer.killed), killer.seen
