@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import structlog
 
 from monitors.judge import Track, judge
 from monitors.outlet import Outlet
-from monitors.ports import Findings, Look, Measure, Outcome, Probe
+from monitors.ports import REPORT_PHASE_SECONDS, Findings, Look, Measure, Outcome, Probe
 from ncia.core.base.clock import Clock
 from ncia.core.base.ids import Subject
 
@@ -97,7 +98,7 @@ class Agent:
 
     async def _pace(self) -> None:
         loop = asyncio.get_running_loop()
-        wheel = _Wheel(self._probes, self._fast_interval_seconds)
+        wheel = self._wheel()
         begin = loop.time()
         while True:
             for number in wheel.due(self._in_question):
@@ -108,8 +109,11 @@ class Agent:
             behind = loop.time() - begin
             if behind > REPORT_SECONDS:  # the process was stopped or starved: go on from now, do not catch up
                 log.warning("slept", seconds=round(behind, 3))
-                begin = loop.time()
+                begin, wheel = loop.time(), self._wheel()
             await asyncio.sleep(max(0.0, begin - loop.time()))
+
+    def _wheel(self) -> _Wheel:
+        return _Wheel(self._probes, self._fast_interval_seconds, self._clock.now().timestamp())
 
     def _in_question(self, number: int) -> bool:
         """Whether a turn of the probe is under way still, or its last look was at odds with the verdict."""
@@ -143,7 +147,7 @@ class Agent:
         last = loop.time()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(last + REPORT_SECONDS):
+                async with asyncio.timeout(self._until_report()):
                     await self._changed.wait()
             await asyncio.sleep(max(0.0, last + NEWS_SECONDS - loop.time()))
             self._changed.clear()
@@ -156,6 +160,11 @@ class Agent:
                     self._turns.add(task)
                     task.add_done_callback(self._turns.discard)
 
+    def _until_report(self) -> float:
+        """Seconds to the next moment of the rhythm; one that is just now has been told of."""
+        left = (REPORT_PHASE_SECONDS - self._clock.now().timestamp()) % REPORT_SECONDS
+        return left if left >= SLOT_SECONDS else left + REPORT_SECONDS
+
     async def _tell(self, outlet: Outlet, tick: int) -> None:
         try:
             await outlet.tell(tick, self._clock.now())
@@ -164,18 +173,22 @@ class Agent:
 
 
 class _Wheel:
-    """Which probes are due at each slot: phases are spread evenly, each probe comes round at its own interval, and
-    sooner while it is in question."""
+    """Which probes are due at each slot: phases are spread evenly unless a probe names its own, each probe comes round
+    at its own interval, and sooner while it is in question. Slot 0 is at ``now_seconds``."""
 
-    def __init__(self, probes: Sequence[Probe], fast_interval_seconds: float) -> None:
+    def __init__(self, probes: Sequence[Probe], fast_interval_seconds: float, now_seconds: float = 0.0) -> None:
         self._slot = 0
         self._fast = max(1, round(fast_interval_seconds / SLOT_SECONDS))
         self._every = [max(1, round(probe.interval_seconds / SLOT_SECONDS)) for probe in probes]
         self._due: dict[int, list[int]] = {}
         self._again: list[int] = [-1] * len(self._every)  # the slot at which to ask whether a probe is in question
         self._asks: dict[int, list[int]] = {}
-        for number, every in enumerate(self._every):
-            self._due.setdefault(number * every // max(1, len(probes)), []).append(number)
+        for number, (probe, every) in enumerate(zip(probes, self._every, strict=True)):
+            slot = number * every // max(1, len(probes))
+            if probe.phase_seconds is not None:
+                until = (probe.phase_seconds - now_seconds) % (every * SLOT_SECONDS)
+                slot = math.ceil(round(until / SLOT_SECONDS, 6))
+            self._due.setdefault(slot, []).append(number)
 
     def due(self, in_question: Callable[[int], bool]) -> list[int]:
         numbers = self._due.pop(self._slot, [])

@@ -9,6 +9,13 @@ from typing import Any, Protocol
 
 from ncia.core.base.ids import SiteId, Subject, SystemId
 
+CANARY_PHASE_SECONDS = 0.0
+LOOK_PHASE_SECONDS = 0.15
+REPORT_PHASE_SECONDS = 0.25
+"""The rhythm of each second, by the sites' clocks: canaries are written on the second, looked for at the other site
+when they have had time to arrive, and told when they have been seen. What would be lost is then known a quarter of a
+second after each canary; in any other order it would be known up to two seconds late."""
+
 
 class Outcome(StrEnum):
     """What one look found."""
@@ -60,6 +67,7 @@ class Probe(Protocol):
 
     name: str
     interval_seconds: float
+    phase_seconds: float | None  # at which moment of each interval by the clock a turn begins; None: as it falls
     turns_at_once: int  # how many turns may be under way together: a swallowed look must not delay the next one
 
     async def turn(self) -> Findings:

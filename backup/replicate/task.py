@@ -26,6 +26,9 @@ from ncia.core.journal.entries import MirrorChanged
 from ncia.core.state import StateStore
 
 TURN_SECONDS = 1.0  # between the beginnings of two turns while there is nothing new but canaries
+TURN_PHASE_SECONDS = (
+    0.7  # of each second: canaries are written on the second and in its middle
+)
 BUSY_TURN_SECONDS = 0.5  # after a turn that brought something: who is busy takes short turns, each with little to do
 REST_SHARE = 0.25  # of a turn's own time is rested after it at least: a slow store is not hammered
 TROUBLED_SECONDS = 3.0  # of trouble without a good turn between, before it is written down
@@ -110,7 +113,8 @@ class Follower:
                 if not self._stop.is_set():
                     raise
                 return
-            pause = pause_seconds((self._parts.clock.boottime_ns() - began) / 1e9, brought)
+            spent = (self._parts.clock.boottime_ns() - began) / 1e9
+            pause = pause_seconds(spent, brought, self._parts.clock.now().timestamp())
 
     def turn(self) -> int:
         """One look at what there is to do, and its doing; the state of the mirror is told when it changes. Answers how
@@ -167,6 +171,11 @@ class Follower:
         (_log.warning if state == "failing" else _log.info)(f"mirror.{state}", dataset=self._dataset.id, why=sentence)
 
 
-def pause_seconds(spent: float, brought: int) -> float:
-    """How long to rest after a turn that took ``spent`` seconds and brought so many documents."""
-    return max((BUSY_TURN_SECONDS if brought else TURN_SECONDS) - spent, spent * REST_SHARE)
+def pause_seconds(spent: float, brought: int, now_seconds: float) -> float:
+    """How long to rest after a turn that took ``spent`` seconds, brought so many documents and ended at that moment.
+
+    Who has nothing to do but carry canaries turns when one has just been written, so that it is looked at in time."""
+    if brought:
+        return max(BUSY_TURN_SECONDS - spent, spent * REST_SHARE)
+    least = max(TURN_SECONDS / 4, spent * REST_SHARE)
+    return least + (TURN_PHASE_SECONDS - now_seconds - least) % TURN_SECONDS

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from monitors.ports import Findings, Look, Measure, Outcome, Roles, Standing
+from monitors.ports import CANARY_PHASE_SECONDS, LOOK_PHASE_SECONDS, Findings, Look, Measure, Outcome, Roles, Standing
 from monitors.probes.postgres import CLOCKS_DIFFER, Patience, StillWaiting
 from ncia.core.base.clock import CANARY_AHEAD_SECONDS_MAX, Clock
 from ncia.core.base.errors import NciaError
@@ -25,7 +25,7 @@ from ncia.core.work.documents import MARK, Documents, Mark
 FRESH_SECONDS_MIN = 5.0  # a mark younger than this is fresh whatever the promise says
 DIRECT_SECONDS_MAX = 15.0  # where acts wait for both sites, the mark tells of the way there, and not of a loss
 LOOKS_KEPT = 5
-READ_SECONDS = 0.9  # between looks at the copy: more of them would tell nothing new of the mirror
+LOOK_SECONDS = 1.0  # between looks at the copy: more of them would tell nothing new of the mirror
 CLAUSE_LENGTH_MAX = 160
 
 
@@ -45,43 +45,43 @@ class Watched:
         return max(FRESH_SECONDS_MIN, self.rpo_seconds) if self.rpo_seconds else DIRECT_SECONDS_MAX
 
 
-class DocumentsProbe:
-    """``mark:…`` where the system is active, ``mirror:…`` where it is not."""
+class _Asking:
+    """Questions to a store, one at a time, each in a thread."""
 
     turns_at_once = 1
 
     def __init__(self, watched: Watched, timeout_seconds: float, clock: Clock, roles: Roles, threads: Executor) -> None:
-        self.name = f"documents:{watched.dataset}@{watched.site}"
-        self.interval_seconds = watched.canary_interval_seconds
         self._watched = watched
         self._clock = clock
         self._roles = roles
         self._threads = threads
         self._patience = Patience(timeout_seconds, lambda: None)  # a store's own time-outs end what hangs
-        self._ages: deque[float] = deque(maxlen=LOOKS_KEPT)
-        self._read_at: datetime | None = None
-        self._mark = Subject(f"mark:{watched.dataset}@{watched.site}")
-        self._mirror = Subject(f"mirror:{watched.dataset}@{watched.site}")
-
-    async def turn(self) -> Findings:
-        at = self._clock.now()
-        standing = self._roles.of(self._watched.system)
-        if standing is None:
-            why = "it is not known where the system is active"
-            return Findings((Look(self._mirror, Outcome.BLIND, "no-role", why, at),))
-        if standing.site == self._watched.site:
-            self._ages.clear()
-            retired = Look(self._mirror, Outcome.RETIRED, "active-here", "the system is active here", at)
-            return Findings((await self._write(standing, at), retired))
-        if self._read_at is not None and 0 <= (at - self._read_at).total_seconds() < READ_SECONDS:
-            return Findings()
-        self._read_at = at
-        retired = Look(self._mark, Outcome.RETIRED, "active-elsewhere", "not written here", at)
-        found = await self._read(at)
-        return Findings((retired, *found.looks), found.measures)
 
     async def close(self) -> None:
         await self._patience.close()
+
+    async def _ask(self, work: Callable[[], Any]) -> Any:
+        return await self._patience.wait_for(lambda: asyncio.get_running_loop().run_in_executor(self._threads, work))
+
+
+class MarkProbe(_Asking):
+    """Writes the canary of a file tree or bucket while its system is active here; ``mark:…`` is whether it was made."""
+
+    phase_seconds: float | None = CANARY_PHASE_SECONDS
+
+    def __init__(self, watched: Watched, timeout_seconds: float, clock: Clock, roles: Roles, threads: Executor) -> None:
+        super().__init__(watched, timeout_seconds, clock, roles, threads)
+        self.name = f"mark:{watched.dataset}@{watched.site}"
+        self.interval_seconds = watched.canary_interval_seconds
+        self._mark = Subject(self.name)
+
+    async def turn(self) -> Findings:
+        at, standing = self._clock.now(), self._roles.of(self._watched.system)
+        if standing is None:
+            return Findings()
+        if standing.site != self._watched.site:
+            return Findings((Look(self._mark, Outcome.RETIRED, "active-elsewhere", "not written here", at),))
+        return Findings((await self._write(standing, at),))
 
     async def _write(self, standing: Standing, at: datetime) -> Look:
         if not standing.writable:
@@ -93,6 +93,29 @@ class DocumentsProbe:
             why = f"{self._watched.store.where} took no canary: {_clause(error)}"
             return Look(self._mark, Outcome.BAD, "not-written", why, at)
         return Look(self._mark, Outcome.GOOD, "ok", "the canary is written", at)
+
+
+class MirrorProbe(_Asking):
+    """Reads the canary back while the system is active elsewhere; ``mirror:…`` is how old it is here."""
+
+    phase_seconds: float | None = LOOK_PHASE_SECONDS
+
+    def __init__(self, watched: Watched, timeout_seconds: float, clock: Clock, roles: Roles, threads: Executor) -> None:
+        super().__init__(watched, timeout_seconds, clock, roles, threads)
+        self.name = f"mirror:{watched.dataset}@{watched.site}"
+        self.interval_seconds = LOOK_SECONDS
+        self._ages: deque[float] = deque(maxlen=LOOKS_KEPT)
+        self._mirror = Subject(self.name)
+
+    async def turn(self) -> Findings:
+        at, standing = self._clock.now(), self._roles.of(self._watched.system)
+        if standing is None:
+            why = "it is not known where the system is active"
+            return Findings((Look(self._mirror, Outcome.BLIND, "no-role", why, at),))
+        if standing.site == self._watched.site:
+            self._ages.clear()
+            return Findings((Look(self._mirror, Outcome.RETIRED, "active-here", "the system is active here", at),))
+        return await self._read(at)
 
     async def _read(self, at: datetime) -> Findings:
         try:
@@ -126,9 +149,6 @@ class DocumentsProbe:
             Measure(self._mirror, "predicted_loss_seconds", loss, at),
         )
         return Findings((Look(self._mirror, outcome, code, told, at),), measures)
-
-    async def _ask(self, work: Callable[[], Any]) -> Any:
-        return await self._patience.wait_for(lambda: asyncio.get_running_loop().run_in_executor(self._threads, work))
 
 
 def _clause(error: Exception) -> str:

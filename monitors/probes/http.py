@@ -22,6 +22,7 @@ class AppProbe:
     takes, and the epoch under which the site itself says that the system is active.
     """
 
+    phase_seconds: float | None = None
     turns_at_once = 3
 
     def __init__(
@@ -82,6 +83,7 @@ class AppProbe:
 class EntryProbe:
     """The citizens' own way in: anything but 200 is bad."""
 
+    phase_seconds: float | None = None
     turns_at_once = 3
 
     def __init__(

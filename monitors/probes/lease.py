@@ -20,6 +20,7 @@ PREFIX = "/ncia/sites/"  # docs/architecture.md, "Leases and epochs"
 class LeaseProbe:
     """Asks the vantage's own member first; after a failure the next turn asks the next member."""
 
+    phase_seconds: float | None = None
     turns_at_once = 1
 
     def __init__(

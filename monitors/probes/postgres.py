@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from monitors.ports import Findings, Look, Measure, Outcome, Roles
+from monitors.ports import CANARY_PHASE_SECONDS, LOOK_PHASE_SECONDS, Findings, Look, Measure, Outcome, Roles
 from monitors.probes import slots
 from ncia.core.base.clock import CANARY_AHEAD_SECONDS_MAX, Clock
 from ncia.core.base.ids import SiteId, Subject, SystemId
@@ -132,6 +132,7 @@ class DatabaseProbe:
     """``db:…`` at its own site; where the system is active elsewhere, also ``replica:…`` by the canary's age; now and
     then ``slots:…``, whether it keeps WAL that nobody reads."""
 
+    phase_seconds: float | None = LOOK_PHASE_SECONDS
     turns_at_once = 1
 
     def __init__(
@@ -248,6 +249,7 @@ class DatabaseProbe:
 class CanaryProbe:
     """Writes the canary of a system while it is active at this site; ``canary:…`` is whether the mark was made."""
 
+    phase_seconds: float | None = CANARY_PHASE_SECONDS
     turns_at_once = 1
 
     def __init__(

@@ -31,6 +31,7 @@ class ReceiverProbe:
     """``receiver:<system>@<peer>`` while the system is active at this site. ``counted`` is the name for which commits
     wait, ``joining`` the one under which a receiver catches up."""
 
+    phase_seconds: float | None = None
     turns_at_once = 1
 
     def __init__(

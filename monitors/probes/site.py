@@ -29,6 +29,7 @@ class Doors:
 
 
 class SiteProbe:
+    phase_seconds: float | None = None
     turns_at_once = 3
 
     def __init__(

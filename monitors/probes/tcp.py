@@ -11,6 +11,7 @@ from ncia.core.estate.model import Address
 
 
 class TcpProbe:
+    phase_seconds: float | None = None
     turns_at_once = 3
 
     def __init__(

@@ -233,7 +233,7 @@ def _database(
 
 
 def _documents(target: DocumentsTarget, means: Means) -> tuple[Probe, ...]:
-    from monitors.probes.documents import DocumentsProbe, Watched
+    from monitors.probes.documents import MarkProbe, MirrorProbe, Watched
 
     dataset, settings = target.dataset, means.settings
     watched = Watched(
@@ -245,7 +245,8 @@ def _documents(target: DocumentsTarget, means: Means) -> tuple[Probe, ...]:
         canary_interval_seconds=settings.document_canary_interval_seconds,
     )
     patience = max(settings.probe_timeout_seconds, STORE_SECONDS)
-    return (DocumentsProbe(watched, patience, means.clock, means.known, means.documents.threads),)
+    with_what = (watched, patience, means.clock, means.known, means.documents.threads)
+    return (MarkProbe(*with_what), MirrorProbe(*with_what))
 
 
 def reporters(site: SiteSettings, estate: Estate, identity: Identity) -> Iterable[Outlet]:

@@ -108,7 +108,7 @@ def follow(stop: threading.Event, source: Documents, target: Documents, ages: li
         while not stop.wait(pause):
             began = time.monotonic()
             brought = mirror.turn(memory, datetime.now(UTC)).copied
-            pause = pause_seconds(time.monotonic() - began, brought)
+            pause = pause_seconds(time.monotonic() - began, brought, time.time())
 
 
 def mark(stop: threading.Event, source: Documents, target: Documents, ages: list[float]) -> None:

@@ -23,6 +23,7 @@ def well(number: int) -> bool:
 
 
 class FakeProbe:
+    phase_seconds: float | None = None
     turns_at_once = 1
 
     def __init__(self, name: str, interval_seconds: float = 1.0, *, broken: bool = False, hangs: bool = False) -> None:
@@ -72,6 +73,15 @@ def test_each_probe_comes_round_at_its_own_interval() -> None:
     wheel = _Wheel([FakeProbe("slow", 2.0), FakeProbe("fast", 0.5)], FAST)
     slots = [slot for slot in range(80) if 1 in wheel.due(well)]
     assert {b - a for a, b in pairwise(slots)} == {10}
+
+
+def test_a_probe_with_a_phase_of_its_own_begins_at_that_moment_of_each_interval() -> None:
+    probe = FakeProbe("canary:a@x", 1.0)
+    probe.phase_seconds = 0.15
+    for now, first in ((100.0, 3), (100.4, 15), (100.15, 0), (100.16, 20)):
+        wheel = _Wheel([probe], FAST, now)
+        slots = [slot for slot in range(60) if wheel.due(well)]
+        assert (slots[0], slots[1] - slots[0]) == (first, 20), now
 
 
 def slots_of(probe: FakeProbe, in_question: Callable[[int], bool], slots: int) -> list[int]:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from backup.replicate.task import BUSY_TURN_SECONDS, REST_SHARE, TURN_SECONDS, MirrorTask, Parts, pause_seconds
+from backup.replicate.task import (
+    BUSY_TURN_SECONDS,
+    REST_SHARE,
+    TURN_PHASE_SECONDS,
+    TURN_SECONDS,
+    MirrorTask,
+    Parts,
+    pause_seconds,
+)
 from ncia.core.base.ids import DatasetId, HostId, SiteId, SystemId
 from ncia.core.estate.model import Address, BucketCopy, Dataset, Promise, Replication, TreeCopy
 from ncia.core.journal import Journal
@@ -107,19 +115,18 @@ def test_the_receiving_site_pulls_what_is_active_at_the_other_one(world: World) 
     assert world.states.snapshot().mirrors[(LETTERS, WEST)].body.state == "following"
 
 
-@pytest.mark.parametrize(
-    ("spent", "brought", "pause"),
-    [
-        (0.1, 0, TURN_SECONDS - 0.1),
-        (0.1, 25, BUSY_TURN_SECONDS - 0.1),
-        (8.0, 25, 8.0 * REST_SHARE),
-        (8.0, 0, 8.0 * REST_SHARE),
-    ],
-)
-def test_who_is_busy_takes_short_turns_and_who_is_slow_rests_a_share_of_them(
-    spent: float, brought: int, pause: float
-) -> None:
-    assert pause_seconds(spent, brought) == pause
+@pytest.mark.parametrize(("spent", "pause"), [(0.1, BUSY_TURN_SECONDS - 0.1), (8.0, 8.0 * REST_SHARE)])
+def test_who_is_busy_takes_short_turns_and_who_is_slow_rests_a_share_of_them(spent: float, pause: float) -> None:
+    assert pause_seconds(spent, 25, 100.0) == pause
+
+
+@pytest.mark.parametrize("spent", [0.1, 0.9, 8.0])
+@pytest.mark.parametrize("now", [100.0, 100.6, 100.7, 100.71])
+def test_who_has_nothing_to_do_turns_when_a_canary_has_just_been_written(spent: float, now: float) -> None:
+    pause = pause_seconds(spent, 0, now)
+    assert (now + pause) % TURN_SECONDS == pytest.approx(TURN_PHASE_SECONDS)
+    assert max(TURN_SECONDS / 4, spent * REST_SHARE) <= pause
+    assert pause < max(TURN_SECONDS / 4, spent * REST_SHARE) + TURN_SECONDS
 
 
 def test_a_turn_tells_how_much_it_brought(world: World) -> None:
