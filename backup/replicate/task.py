@@ -26,9 +26,7 @@ from ncia.core.journal.entries import MirrorChanged
 from ncia.core.state import StateStore
 
 TURN_SECONDS = 1.0  # between the beginnings of two turns while there is nothing new but canaries
-TURN_PHASE_SECONDS = (
-    0.7  # of each second: canaries are written on the second and in its middle
-)
+TURN_PHASE_SECONDS = 0.7  # of each second: canaries are written on the second and in its middle
 BUSY_TURN_SECONDS = 0.5  # after a turn that brought something: who is busy takes short turns, each with little to do
 REST_SHARE = 0.25  # of a turn's own time is rested after it at least: a slow store is not hammered
 TROUBLED_SECONDS = 3.0  # of trouble without a good turn between, before it is written down

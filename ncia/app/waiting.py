@@ -90,6 +90,8 @@ def put_off(application: FastAPI, site: SiteId, tail: OwnTail) -> None:
     @application.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE"])
     def waits(path: str, request: Request) -> JSONResponse:
         what = f"{request.method} /{path}"
+        if tail.fault is None:
+            raise Unreachable("serve.starting", what, f"{site}'s controller is starting", "ask again in a moment")
         raise Unreachable("serve.read-only", what, f"{site}'s journal is read only: {told(tail)}", OVERRIDE)
 
 

@@ -83,6 +83,12 @@ def test_all_else_is_put_off_with_the_reason_and_the_override(east: Journal, tai
         assert "ncia journal swear" in told["hint"]
 
 
+def test_a_controller_whose_journal_is_whole_says_that_it_is_starting(east: Journal, tail: OwnTail) -> None:
+    through(east, tail, UNIX).post("/v1/journal/swear", json={"by": "kim", "reason": "west burnt"})
+    told = through(east, tail, UNIX).get("/v1/status").json()
+    assert (told["code"], told["detail"]) == ("serve.starting", "east's controller is starting")
+
+
 def test_a_person_of_the_estate_may_swear_on_the_sites_own_socket_only(east: Journal, tail: OwnTail) -> None:
     oath = {"by": "kim", "reason": "west burnt"}
     assert through(east, tail, TCP).post("/v1/journal/swear", json=oath).status_code == 401
