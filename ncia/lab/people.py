@@ -29,7 +29,7 @@ def signed_in(lab: Lab, site: SiteId, person: str, address: str = "") -> Api:
 
 
 def _challenge(nobody: Api) -> dict[str, Any]:
-    """A controller that has just been started is given time: it composes itself, and hears first what its peer holds."""
+    """A controller that was just started is given time: it composes itself, and hears first what its peer holds."""
     deadline = time.monotonic() + STARTING_SECONDS_MAX
     while True:
         try:
