@@ -63,11 +63,16 @@ def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> 
 
 def due_at(charge: Charge, state: State, since: datetime) -> datetime:
     """When the dataset's next run is due: an interval after its newest proven point at this store, or soon after
-    ``since``, the start of the controller, where there is none. A copy counts once it has been proven."""
-    newest = _newest_proven(charge, state)
+    ``since``, the start of the controller, where there is none. A copy counts once it has been proven.
+
+    Where the dataset's newest proof failed after that, here or at the other store (a system was moved under it), the
+    run is due at once: nobody is left with "not proven" for an interval."""
+    newest, last = _newest_proven(charge, state), state.proofs.get(charge.dataset.id)
     if newest is None:
         return since + timedelta(seconds=FIRST_AFTER_SECONDS)
-    return newest.at + timedelta(seconds=charge.interval_seconds)
+    regular = newest.at + timedelta(seconds=charge.interval_seconds)
+    spoilt = last is not None and not last.matched and last.at > newest.at
+    return min(last.at, regular) if last is not None and spoilt else regular
 
 
 def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -> tuple[Due, ...]:

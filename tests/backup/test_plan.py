@@ -1,5 +1,6 @@
 """What is due, missed, deletable: on facts alone."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from hypothesis import given
@@ -102,6 +103,15 @@ def test_the_next_run_is_due_an_interval_after_the_newest_proven_point_at_this_s
         point("old", NOW), point("unproven", later(NOW, 500), None), point("elsewhere", later(NOW, 600), store=EAST)
     )
     assert due_at(CHARGE, known, later(NOW, 9 * HOUR)) == later(NOW, HOUR)
+
+
+def test_a_run_is_due_at_once_where_the_newest_proof_failed_wherever_that_was() -> None:
+    proven = point("p1", NOW)
+    spoilt = Proof(later(NOW, 100), proof("p2", later(NOW, 100), matched=False).outcome)
+    known = State(points={DATASET: (proven,)}, proofs={DATASET: spoilt})
+    assert due_at(CHARGE, known, NOW) == later(NOW, 100)
+    older = State(points={DATASET: (proven,)}, proofs={DATASET: replace(spoilt, at=later(NOW, -1))})
+    assert due_at(CHARGE, older, NOW) == later(NOW, CHARGE.interval_seconds)
 
 
 def test_failures_are_followed_by_growing_pauses_never_longer_than_the_interval() -> None:
