@@ -22,8 +22,12 @@ from paramiko.sftp import (
     CMD_FSTAT,
     CMD_HANDLE,
     CMD_INIT,
+    CMD_MKDIR,
+    CMD_NAME,
     CMD_OPEN,
+    CMD_OPENDIR,
     CMD_READ,
+    CMD_READDIR,
     CMD_RENAME,
     CMD_STATUS,
     CMD_VERSION,
@@ -113,13 +117,54 @@ class Session(paramiko.SFTPClient):
         handle = self._written(temporary, content, last, attributes)
         self._demand([(CMD_CLOSE, handle), (CMD_RENAME, temporary, place)])
 
-    def sync(self, place: str) -> None:
-        """A file or folder is on the host's disk; raises ``OSError`` where the host cannot do that."""
-        handle = self._opened(place, SFTP_FLAG_READ)
+    def sync(self, place: str) -> bool:
+        """A file or folder is on the host's disk; False where the host opens none such, or cannot be asked for it.
+        Raises ``OSError`` where the disk fails."""
+        if FSYNC not in self.extensions:
+            return False
+        try:
+            handle = self._opened(place, SFTP_FLAG_READ)
+        except OSError as error:
+            if is_silence(error):
+                raise
+            return False
         try:
             self._demand([(CMD_EXTENDED, FSYNC, handle)])
         finally:
             self._sent(_unheard, CMD_CLOSE, handle)
+        return True
+
+    def make_folders(self, places: Sequence[str], mode: int) -> None:
+        """Folders that may be there already, asked for together: who wants to know looks afterwards."""
+        attributes = paramiko.SFTPAttributes()
+        attributes.st_mode = mode
+        for begin in range(0, len(places), TOGETHER_MAX):
+            self._together([(CMD_MKDIR, place, attributes) for place in places[begin : begin + TOGETHER_MAX]])
+
+    def listings(self, places: Sequence[str]) -> list[list[paramiko.SFTPAttributes]]:
+        """What lies in each of some folders, asked for together; one that is not there holds nothing."""
+        found: list[list[paramiko.SFTPAttributes]] = [[] for _ in places]
+        opened: dict[int, bytes] = {}
+        try:
+            for number, (kind, message) in enumerate(self._together([(CMD_OPENDIR, place) for place in places])):
+                if kind == CMD_HANDLE:
+                    opened[number] = message.get_binary()
+                    continue
+                with suppress(FileNotFoundError):
+                    self._judged(kind, message)
+            while opened:
+                asked = [(CMD_READDIR, handle) for handle in opened.values()]
+                for number, (kind, message) in zip(tuple(opened), self._together(asked), strict=True):
+                    if kind == CMD_NAME:
+                        found[number] += _named(message)
+                        continue
+                    with suppress(EOFError, FileNotFoundError):  # some hosts open what is not there
+                        self._judged(kind, message)
+                    self._sent(_unheard, CMD_CLOSE, opened.pop(number))
+        finally:
+            for handle in opened.values():  # none, unless the host refused something
+                self._sent(_unheard, CMD_CLOSE, handle)
+        return found
 
     def _written(
         self,
@@ -210,6 +255,21 @@ class Session(paramiko.SFTPClient):
             raise SFTPError("Expected status")
         judge: Callable[..., None] = _LIBRARY["_convert_status"]
         judge(self, message)
+
+
+def is_silence(error: OSError) -> bool:
+    """Whether it is the connection that failed, and no word of the host's."""
+    return isinstance(error, (TimeoutError, ConnectionError)) or str(error) == "Socket is closed"
+
+
+def _named(message: paramiko.Message) -> Iterator[paramiko.SFTPAttributes]:
+    """The entries of one part of a listing, but for the folder itself and the one above."""
+    attributes: Any = paramiko.SFTPAttributes
+    for _ in range(message.get_int()):
+        name, line = (message.get_binary().decode("utf-8", "replace") for _ in ("name", "as of ls -l"))
+        entry: paramiko.SFTPAttributes = attributes._from_msg(message, name, line)
+        if name not in (".", ".."):
+            yield entry
 
 
 class _Heard:

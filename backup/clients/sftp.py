@@ -13,8 +13,9 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import UnknownKeyType
 from paramiko.sftp import CMD_EXTENDED_REPLY, SFTPError
+from paramiko.transport import ServiceRequestingTransport
 
-from backup.clients.session import Session
+from backup.clients.session import Session, is_silence
 from ncia.core.base.errors import NciaError, Unreachable
 
 KEEPALIVE_SECONDS = 10
@@ -68,11 +69,11 @@ class SftpHost:
         transport, client = self._take(what)
         try:
             yield client
-        except (TimeoutError, EOFError, paramiko.SSHException, SFTPError, ConnectionError) as error:
+        except (EOFError, paramiko.SSHException, SFTPError) as error:
             self._drop(transport)
             raise self._silent(what, error) from error
         except OSError as error:
-            if not transport.is_active() or str(error) == "Socket is closed":
+            if not transport.is_active() or is_silence(error):
                 self._drop(transport)
                 raise self._silent(what, error) from error
             self._put(transport, client)
@@ -122,7 +123,7 @@ class SftpHost:
         try:
             wire = socket.create_connection((login.host, login.port), timeout=seconds)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it, 20 times fewer requests a second
-            transport = paramiko.Transport(wire)
+            transport = ServiceRequestingTransport(wire)  # hosts take the request to sign in once
         except (OSError, paramiko.SSHException) as error:
             raise self._silent(what, error) from error
         try:

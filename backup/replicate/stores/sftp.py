@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import paramiko
 
-from backup.clients.session import Session
+from backup.clients.session import Session, is_silence
 from backup.clients.sftp import Limits, SftpHost, free_bytes
 from ncia.core.base.errors import NciaError
 from ncia.core.work.documents import DOCUMENT_BYTES_MAX, Folder, Seen, StoreFull, demand_name, fault_of, is_own
@@ -52,9 +52,9 @@ class SftpTree:
                     self._made.clear()
                     self._make_folder(client, folder)
                     client.keep(temporary, place, content, modified_at)
-            except TimeoutError:
-                raise
             except OSError as error:
+                if is_silence(error):
+                    raise
                 failure = _failure(client, self._root, what, error)
                 with suppress(OSError):
                     client.remove(temporary)
@@ -105,9 +105,9 @@ class SftpTree:
                 return ask(client)
             except FileNotFoundError:
                 return otherwise
-            except TimeoutError:
-                raise
             except OSError as error:
+                if is_silence(error):
+                    raise
                 raise _failure(client, self._root, what, error) from error
 
     def _make_folder(self, client: Session, folder: str) -> None:

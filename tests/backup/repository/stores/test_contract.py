@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def stand(where: Place) -> Iterator[Stand]:
     root = where.new_root()
-    store, other = where.store(root), where.store(root)
+    store, other = where.open(root), where.open(root)
     store.create()
     store.save(Kind.CONFIG, "", CONFIG)
     yield Stand(store, other, where.disk / root if where.disk else None)
@@ -165,6 +166,8 @@ def test_what_is_none_of_the_repositorys_is_not_listed(stand: Stand) -> None:
     (shelf / f"{name}-tmp-0123").write_bytes(b"half of")
     (shelf / ("0" * 64)).write_bytes(b"on another one's shelf")
     (shelf / "README").write_bytes(b"")
+    (shelf / os.fsdecode(b"\xff\xfe")).write_bytes(b"")
+    (shelf / name[::-1]).mkdir()
     assert [each.name for each in stand.store.names(Kind.DATA)] == [name]
 
 
@@ -202,7 +205,7 @@ def test_a_repository_is_not_made_over_another_one(stand: Stand) -> None:
 
 
 def test_a_repository_whose_making_was_interrupted_is_made(where: Place) -> None:
-    store = where.store(where.new_root())
+    store = where.open(where.new_root())
     store.create()
     store.create()
     store.save(Kind.CONFIG, "", CONFIG)
