@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from backup.clients.s3 import Key, s3_client
 from backup.clients.sftp import Login, SftpHost
 from backup.repository.ports import Store
 from backup.repository.stores.folder import FolderStore
+from backup.repository.stores.retry import Retrying
+from backup.repository.stores.s3 import S3Store
 from backup.repository.stores.sftp import LIMITS, SftpStore
 from ncia.core.estate.model import Address
 from ncia.lab import secrets
 from ncia.lab.secrets import Ed25519PrivateKey
-from tests.backup.replicate.stores.stands import serving, sftp_stand
+from tests.backup.replicate.stores.stands import s3_stand, serving, sftp_stand
 from tests.backup.repository.faults import FaultyStore
 from tests.demand import demand, lack
 from tests.fakes.repository import FakeStore
@@ -54,6 +58,16 @@ def without_fault() -> Place:
 def over_sftp(login: Login, disk: Path, above: str) -> Place:
     """``above``: where the host shows ``disk``."""
     return Place(lambda root: SftpStore(SftpHost(login, LIMITS), above + root), disk, login)
+
+
+def in_bucket(endpoint: Address, disk: Path | None) -> Place:
+    """Asked again where it says 500, as it does when two make a folder at once."""
+    shared = client(endpoint)  # to make one takes longer than most tests
+    return Place(lambda root: Retrying(S3Store(shared, "bucket", root, f"s3 {endpoint}")), disk)
+
+
+def client(endpoint: Address) -> Any:
+    return s3_client(Key("AKTEST", "a-secret-of-a-test"), f"http://{endpoint}", 10.0, 60.0)
 
 
 class OpenSsh:
@@ -117,11 +131,14 @@ def place(name: str, folder: Path) -> Iterator[Place]:
     elif name == "openssh":
         with openssh(folder) as found:
             yield found
+    elif name == "s3":
+        with s3_stand(folder / "objects") as access:
+            yield in_bucket(access.endpoint, folder / "objects" / "bucket")
     else:
         raise ValueError(name)
 
 
-PLACES = ("fake", "faulty", "folder", "sftp", "openssh")
+PLACES = ("fake", "faulty", "folder", "sftp", "openssh", "s3")
 
 
 def id_of(content: bytes) -> str:
