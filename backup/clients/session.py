@@ -76,7 +76,7 @@ class Session(paramiko.SFTPClient):
                 pass
         finally:
             self._sent(_unheard, CMD_CLOSE, handle)  # nothing was written that it could lose
-        return bytes(content[:size])
+        return bytes(memoryview(content)[:size])
 
     def _read_on(self, handle: bytes, offset: int, content: bytearray, size: int) -> bool:
         """Some pieces more, asked for together; False where the file ends before ``size``."""

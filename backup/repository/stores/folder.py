@@ -40,11 +40,15 @@ def sync(file: int) -> None:
 
 
 class FolderStore:
-    """The folder ``root`` as :class:`~backup.repository.ports.Store`. ``sync`` is how a file is made durable."""
+    """The folder ``root`` as :class:`~backup.repository.ports.Store`. ``sync`` is how a file is made durable, ``link``
+    how it gets its name: file systems differ in both."""
 
-    def __init__(self, root: Path, sync: Callable[[int], None] = sync) -> None:
+    def __init__(
+        self, root: Path, sync: Callable[[int], None] = sync, link: Callable[[Path, Path], None] = os.link
+    ) -> None:
         self._root = root
         self._sync = sync
+        self._link = link
 
     def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
         path = self._root / path_of(kind, name)
@@ -60,7 +64,7 @@ class FolderStore:
                 except FileNotFoundError:
                     self._make_folders(what, path.parent)
                     self._write(temporary, content)
-                taken = not _named(temporary, path)
+                taken = not self._named(temporary, path)
             finally:
                 with suppress(FileNotFoundError):
                     temporary.unlink()
@@ -143,6 +147,20 @@ class FolderStore:
             self._sync(file)
         finally:
             os.close(file)
+
+    def _named(self, temporary: Path, path: Path) -> bool:
+        """Give the file its name; False where something has it."""
+        try:
+            self._link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            temporary.rename(path)
+        return True
 
     def _make_folders(self, what: str, folder: Path) -> None:
         self._demand_repository(what)
@@ -234,19 +252,4 @@ def _same(file: int, content: memoryview) -> bool:
         piece = content[begin : begin + PIECE_BYTES]
         if os.pread(file, len(piece), begin) != piece:
             return False
-    return True
-
-
-def _named(temporary: Path, path: Path) -> bool:
-    """Give the file its name; False where something has it."""
-    try:
-        os.link(temporary, path, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        if path.exists():
-            return False
-        temporary.rename(path)
     return True

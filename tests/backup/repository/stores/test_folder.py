@@ -69,6 +69,42 @@ def test_a_disk_that_fails_to_keep_leaves_nothing_under_the_name(tmp_path: Path)
     assert list((tmp_path / "data" / name[:2]).iterdir()) == []
 
 
+def test_where_there_are_no_links_a_file_gets_its_name_by_a_rename_that_replaces_nothing(tmp_path: Path) -> None:
+    (name, content), (taken, other) = pack(10_000), pack(10_000)
+    made(tmp_path)
+
+    def none(source: Path, target: Path) -> None:
+        if target.name == taken:  # another writer was quicker
+            target.write_bytes(b"another one's")
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    store = FolderStore(tmp_path, link=none)
+    store.save(Kind.DATA, name, content)
+    assert store.load(Kind.DATA, name) == content
+    with pytest.raises(StoreFault, match="other bytes have that name"):
+        store.save(Kind.DATA, taken, other)
+    for each in (name, taken):
+        assert [file.name for file in lies_at(tmp_path, each).parent.iterdir()] == [each]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_name_that_another_writer_took_meanwhile_is_looked_at_again(tmp_path: Path, same: bool) -> None:
+    name, content = pack(10_000)
+    made(tmp_path)
+
+    def late(source: Path, target: Path) -> None:
+        target.write_bytes(content if same else b"another one's")
+        os.link(source, target)
+
+    store = FolderStore(tmp_path, link=late)
+    if same:
+        store.save(Kind.DATA, name, content)
+    else:
+        with pytest.raises(StoreFault, match="other bytes have that name"):
+            store.save(Kind.DATA, name, content)
+    assert [each.name for each in lies_at(tmp_path, name).parent.iterdir()] == [name]
+
+
 def test_a_full_disk_is_a_clear_refusal_and_leaves_nothing_half(tmp_path: Path) -> None:
     demand("unshare", "a disk of its own size")
     (tmp_path / "disk").mkdir()
