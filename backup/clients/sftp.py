@@ -154,6 +154,8 @@ class SftpHost:
             try:
                 for kind, key in (paramiko.HostKeys(str(file)).lookup(login.shown) or {}).items():
                     found.setdefault(kind, key)
+            except FileNotFoundError:
+                continue  # no host is known by it
             except (OSError, paramiko.SSHException) as error:
                 raise self._fault("no-key", what, f"the secrets cannot be used: {error}", str(file)) from error
         if not found:

@@ -26,11 +26,12 @@ NOT_OURS = ("proxycommand", "proxyjump")  # ways that are not gone here: a direc
 
 @dataclass(frozen=True)
 class Account:
-    """Who asks, on this machine."""
+    """Who asks, on this machine. ``ssh_config``: another file than theirs."""
 
     user: str
     home: Path
     environ: Mapping[str, str]
+    ssh_config: Path | None = None
 
 
 def login_of(place: OverSftp, account: Account) -> Login:
@@ -82,8 +83,8 @@ def region_of(account: Account) -> str:
 
 
 def _told(place: OverSftp, account: Account) -> paramiko.SSHConfigDict:
-    file = account.home / ".ssh" / "config"
-    if not file.is_file():
+    file = account.ssh_config or account.home / ".ssh" / "config"
+    if not account.ssh_config and not file.is_file():
         return paramiko.SSHConfigDict()
     try:
         return paramiko.SSHConfig.from_path(str(file)).lookup(place.host)

@@ -164,7 +164,7 @@ def test_what_is_none_of_the_repositorys_is_not_listed(stand: Stand) -> None:
     stand.store.save(Kind.DATA, name, content)
     shelf = stand.disk / "data" / name[:2]
     (shelf / f"{name}-tmp-0123").write_bytes(b"half of")
-    (shelf / ("0" * 64)).write_bytes(b"on another one's shelf")
+    (shelf / (("1" if name[0] == "0" else "0") * 64)).write_bytes(b"on another one's shelf")
     (shelf / "README").write_bytes(b"")
     (shelf / os.fsdecode(b"\xff\xfe")).write_bytes(b"")
     (shelf / name[::-1]).mkdir()

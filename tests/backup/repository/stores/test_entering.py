@@ -8,11 +8,14 @@ import pytest
 
 from backup.clients.s3 import Key
 from backup.repository.location import OverSftp
-from backup.repository.ports import Kind
+from backup.repository.ports import Kind, StoreFault
 from backup.repository.stores.entering import KNOWN_EVERYWHERE, Account, key_of, login_of, region_of
 from backup.repository.stores.sftp import LIMITS, SftpHost, SftpStore
 from ncia.core.base.errors import NciaError
+from ncia.lab import secrets
+from ncia.lab.secrets import Ed25519PrivateKey
 from tests.backup.replicate.stores.stands import sftp_stand
+from tests.ports import free_port
 
 STORE = OverSftp("store", "/srv/repo")
 
@@ -49,9 +52,21 @@ def test_what_the_configuration_says_of_a_host_counts_and_what_the_url_says_come
     assert login_of(OverSftp("other", "r"), account(tmp_path, SSH_AUTH_SOCK="/run/agent")).agent
 
 
-def test_a_place_where_no_host_is_known_names_the_file_that_would_say(tmp_path: Path) -> None:
-    login = login_of(STORE, account(tmp_path))
-    assert tmp_path / ".ssh" / "known_hosts" in login.known_hosts or login.known_hosts == (KNOWN_EVERYWHERE,)
+def test_another_file_counts_instead_and_must_be_there(tmp_path: Path) -> None:
+    ssh(tmp_path, config="Host store\n Port 1\n")
+    (tmp_path / "mine").write_text("Host store\n Port 2222\n")
+    assert login_of(STORE, Account("operator", tmp_path, {}, tmp_path / "mine")).port == 2222
+    with pytest.raises(NciaError, match=r"mine-not.* cannot be used"):
+        login_of(STORE, Account("operator", tmp_path, {}, tmp_path / "mine-not"))
+
+
+def test_where_no_host_is_known_the_refusal_names_the_file_for_its_key(tmp_path: Path) -> None:
+    (ssh(tmp_path) / "id_ed25519").write_text(secrets.openssh_private(Ed25519PrivateKey.generate()))
+    login = login_of(OverSftp("127.0.0.1", "r", "", free_port()), account(tmp_path))
+    with pytest.raises(StoreFault) as refused:
+        SftpStore(SftpHost(login, LIMITS), "r").create()
+    assert refused.value.code == "repository.unknown-host"
+    assert str(login.known_hosts[0]) in refused.value.hint
 
 
 @pytest.mark.parametrize("line", ["ProxyJump gate", "ProxyCommand nc %h %p", "Port many"])
