@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_writer_that_is_killed_leaves_whole_files_only_and_the_next_one_goes_o
         assert writer.stdout
         kept = [writer.stdout.readline().strip() for _ in range(10)]
         writer.kill()
-        kept += [line.strip() for line in writer.stdout if line.endswith("\n")]
+        kept += [line.strip() for line in writer.stdout if len(line) == len(kept[0]) + 1]
     store = FolderStore(root)
     there = [each.name for each in store.names(Kind.DATA)]
     assert set(kept) <= set(there)
@@ -140,6 +141,70 @@ def test_a_writer_that_is_killed_leaves_whole_files_only_and_the_next_one_goes_o
     for name, content in packs(count, size):
         store.save(Kind.DATA, name, content)
     assert len(list(store.names(Kind.DATA))) == count
+
+
+def test_a_writer_that_is_killed_at_any_call_has_lost_nothing_that_it_told_and_the_next_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    def run(root: Path, moment: int) -> tuple[int, list[str]]:
+        command = [sys.executable, "-m", WRITER, str(root), "2", "50000", str(moment)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    wanted = dict(packs(2, 50_000))
+    ended, lines = run(tmp_path / "whole", 0)
+    assert (ended, lines[:-1]) == (0, list(wanted))
+    moments = int(lines[-1].removeprefix("moments "))
+    assert moments > 20
+    for moment in range(1, moments + 1):
+        root = tmp_path / f"{moment}"
+        ended, told = run(root, moment)
+        assert ended == -signal.SIGKILL
+        store = FolderStore(root)
+        there = {each.name for each in store.names(Kind.DATA)} if (root / "data").is_dir() else set()
+        assert set(told) <= there
+        if not list(store.names(Kind.CONFIG) if root.is_dir() else ()):
+            store.create()
+        store.save(Kind.CONFIG, "", b"a configuration")
+        assert all(store.load(Kind.DATA, name) == wanted[name] for name in there)
+        for name, content in wanted.items():
+            store.save(Kind.DATA, name, content)
+        assert {each.name for each in store.names(Kind.DATA)} == set(wanted)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EIO, "repository.failed"), (errno.ENOSPC, "repository.full")])
+def test_a_disk_that_fails_at_any_call_leaves_nothing_half_and_the_next_attempt_ends_the_work(
+    number: int, code: str, tmp_path: Path
+) -> None:
+    name, content = pack(10_000)
+    failed = 0
+    for at in range(1, 12):
+        calls = iter(range(1, 100))
+
+        def failing(call: Callable[..., None], at: int = at, calls: Iterator[int] = calls) -> Callable[..., None]:
+            def called(*args: object) -> None:
+                if next(calls) == at:
+                    raise OSError(number, os.strerror(number))
+                call(*args)
+
+            return called
+
+        root = tmp_path / f"{at}"
+        codes: list[str] = []
+        for store in (FolderStore(root, failing(folder.sync), failing(os.link)), FolderStore(root)):
+            try:
+                if not (root / "config").exists():
+                    store.create()
+                    store.save(Kind.CONFIG, "", b"a configuration")
+                store.save(Kind.DATA, name, content)
+                codes.append("kept")
+            except StoreFault as fault:
+                codes.append(fault.code)
+            assert [each.name for each in root.rglob("*-tmp-*")] == []
+        failed += codes == [code, "kept"]
+        assert codes in ([code, "kept"], ["kept", "kept"])
+        assert FolderStore(root).load(Kind.DATA, name) == content
+    assert failed == 9  # three folders made durable; then twice the bytes, the name, the folder
 
 
 def test_a_file_that_is_damaged_is_told_and_not_overwritten(tmp_path: Path) -> None:
