@@ -61,7 +61,7 @@ def over_sftp(login: Login, disk: Path, above: str) -> Place:
 
 
 def in_bucket(endpoint: Address, disk: Path | None) -> Place:
-    """Asked again where it says 500, as it does when two make a folder at once."""
+    """Asked again where it says 500, as it does of a save that meets the removal of its folder's last file."""
     shared = client(endpoint)  # to make one takes longer than most tests
     return Place(lambda root: Retrying(S3Store(shared, "bucket", root, f"s3 {endpoint}")), disk)
 
@@ -146,6 +146,6 @@ def id_of(content: bytes) -> str:
 
 
 def pack(size: int) -> tuple[str, bytes]:
-    """Bytes that compress to nothing less, and the name that they have."""
+    """Random bytes and the name that they have; below 16 of them, others may be the same."""
     content = entropy.token_bytes(size)
     return id_of(content), content
