@@ -12,7 +12,7 @@ from ncia.core.estate.model import Address, BucketCopy, Estate, TreeCopy
 from ncia.core.work.documents import Documents
 
 if TYPE_CHECKING:
-    from backup.replicate.stores.sftp import SftpHost
+    from backup.clients.sftp import SftpHost
 
 
 class DocumentStores:
@@ -46,14 +46,16 @@ class DocumentStores:
             client.close()
 
     def _host(self, id: HostId) -> SftpHost:
-        from backup.replicate.stores.sftp import Login, SftpHost
+        from backup.clients.sftp import Login, SftpHost
+        from backup.replicate.stores.sftp import LIMITS
 
         with self._lock:
             if id not in self._hosts:
                 host = self._estate.hosts[id]
                 seen = self._estate.seen(host.ssh, host.site, self._viewer)
-                key, known = self._secrets / "files_key", self._secrets / "known_hosts"
-                self._hosts[id] = SftpHost(Login(id, seen, host.sftp_user, key, known))
+                keys, known = (self._secrets / "files_key",), (self._secrets / "known_hosts",)
+                login = Login(id, seen.host, seen.port, host.sftp_user, keys, known)
+                self._hosts[id] = SftpHost(login, LIMITS)
             return self._hosts[id]
 
     def _client(self, copy: BucketCopy) -> Any:

@@ -50,5 +50,5 @@ def test_the_other_site_is_dialled_through_the_wan_and_its_host_key_is_known(
     estate = load_estate(reference_estate())
     tree = stores.of(estate.system("egov").documents[0].documents[GWANGJU])
     login = tree._host.login
-    assert (str(login.address), login.user) == ("127.10.16.22:2222", "files")
-    assert f"[{login.address.host}]:{login.address.port} ssh-ed25519" in login.known_hosts.read_text()
+    assert (login.host, login.port, login.user) == ("127.10.16.22", 2222, "files")
+    assert f"[{login.host}]:{login.port} ssh-ed25519" in login.known_hosts[0].read_text()

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from backup.clients.s3 import ABSENT, Key, code_of, pages, s3_client, tag_of
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.estate.model import Address
 from ncia.core.work.documents import (
@@ -36,11 +31,6 @@ from ncia.core.work.documents import (
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
-CONNECTIONS_MAX = 16
-USER_AGENT = "ncia"
-REGION = "us-east-1"  # what stores without regions call themselves
-MD5 = re.compile(r"[0-9a-f]{32}")
-ABSENT = ("NoSuchKey", "404", "NotFound")
 
 
 @dataclass(frozen=True)
@@ -56,29 +46,8 @@ class Access:
 
 
 def client_of(access: Access) -> Any:
-    """A client, safe to use from many threads; its connections are kept.
-
-    The library guesses at the format of each time and describes itself anew with each request. That was three quarters
-    of the processor time of a listing, and a fifth of a small GET: both are told to it here."""
-    session = botocore.session.get_session()
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
-    return boto3.session.Session(botocore_session=session).client(
-        "s3",
-        endpoint_url=f"http://{access.endpoint}",
-        aws_access_key_id=access.key,
-        aws_secret_access_key=access.secret,
-        region_name=REGION,
-        config=Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=ANSWER_SECONDS,
-            retries={"total_max_attempts": 1},  # who asks decides whether to ask again
-            max_pool_connections=CONNECTIONS_MAX,
-            user_agent=USER_AGENT,
-            s3={"addressing_style": "path"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+    """A client, safe to use from many threads; its connections are kept."""
+    return s3_client(Key(access.key, access.secret), f"http://{access.endpoint}", CONNECT_SECONDS, ANSWER_SECONDS)
 
 
 class S3Bucket:
@@ -103,7 +72,7 @@ class S3Bucket:
                 Body=content,
                 ContentMD5=base64.b64encode(digest.digest()).decode(),
             )
-        tag = _tag(told.get("ETag"))
+        tag = tag_of(told.get("ETag"))
         if tag and tag != digest.hexdigest():
             raise NotKept(
                 "documents.not-kept", what, f"the store answers with another MD5 ({tag})", "look at the store"
@@ -115,7 +84,7 @@ class S3Bucket:
             try:
                 told = self._client.get_object(Bucket=self._bucket, Key=demand_name(name))
             except ClientError as error:
-                if _code(error) in ABSENT:
+                if code_of(error) in ABSENT:
                     return None
                 raise
             content: bytes = told["Body"].read(DOCUMENT_BYTES_MAX + 1)
@@ -130,7 +99,7 @@ class S3Bucket:
         folders: list[str] = []
         refused: list[str] = []
         with self._asking(f"list {folder or '/'} of {self.where}"):
-            for page in self._pages(prefix):
+            for page in pages(self._client, self._bucket, prefix, "/"):
                 for each in page.get("Contents", ()):
                     name = str(each["Key"])
                     if is_own(name.removeprefix(prefix)):
@@ -139,7 +108,7 @@ class S3Bucket:
                         refused.append(name)
                         continue
                     moment = each["LastModified"].timestamp()
-                    documents.append(Seen(name, int(each["Size"]), moment, _tag(each.get("ETag"))))
+                    documents.append(Seen(name, int(each["Size"]), moment, tag_of(each.get("ETag"))))
                 for each in page.get("CommonPrefixes", ()):
                     name = str(each["Prefix"]).rstrip("/")
                     if not is_own(name.removeprefix(prefix)):
@@ -148,18 +117,6 @@ class S3Bucket:
 
     def close(self) -> None:
         self._client.close()
-
-    def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
-        """Not by the library's paginator, which is made anew from its description each time."""
-        further: dict[str, str] = {}
-        while True:
-            page: dict[str, Any] = self._client.list_objects_v2(
-                Bucket=self._bucket, Prefix=prefix, Delimiter="/", **further
-            )
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            further = {"ContinuationToken": page["NextContinuationToken"]}
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -172,7 +129,7 @@ class S3Bucket:
             raise Unreachable("documents.unreachable", what, why, "is the store up?") from error
 
     def _refused(self, what: str, error: ClientError) -> NciaError:
-        code, text = _code(error), str(error.response.get("Error", {}).get("Message", "")) or str(error)
+        code, text = code_of(error), str(error.response.get("Error", {}).get("Message", "")) or str(error)
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in ("BadDigest", "InvalidDigest"):
             return NotKept("documents.not-kept", what, "the store received other bytes than were sent", "send it again")
@@ -184,18 +141,3 @@ class S3Bucket:
             return NciaError("documents.no-bucket", what, "there is no such bucket", "make it at that store")
         hint = "look at its disk and its log" if status >= 500 else ""  # several stores say no more of a full disk
         return NciaError("documents.failed", what, f"{self._store} says {status} {code}: {text[:200]}", hint)
-
-
-def _moment(told: str) -> datetime:
-    """A time as S3 writes it: ISO 8601 in bodies, as in RFC 5322 in headers. ``ValueError`` where it is neither."""
-    return datetime.fromisoformat(told) if told[:1].isdigit() else parsedate_to_datetime(told)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _tag(told: object) -> str:
-    """The MD5 in an ETag; empty where it is none (multipart, encrypted)."""
-    text = str(told or "").strip('"')
-    return text if MD5.fullmatch(text) else ""

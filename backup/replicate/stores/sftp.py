@@ -9,150 +9,21 @@ from __future__ import annotations
 import errno
 import posixpath
 import secrets as entropy
-import socket
-import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import paramiko
-from paramiko.sftp import CMD_EXTENDED_REPLY, SFTPError
 
-from backup.replicate.stores.session import Session
-from ncia.core.base.errors import NciaError, Unreachable
-from ncia.core.estate.model import Address
+from backup.clients.session import Session, is_silence
+from backup.clients.sftp import Limits, SftpHost, free_bytes
+from ncia.core.base.errors import NciaError
 from ncia.core.work.documents import DOCUMENT_BYTES_MAX, Folder, Seen, StoreFull, demand_name, fault_of, is_own
 
-CONNECT_SECONDS = 2.0
-OPERATION_SECONDS = 2.0  # of silence within one request
-KEEPALIVE_SECONDS = 10
-CLIENTS_IDLE_MAX = 8
+LIMITS = Limits(connect_seconds=2.0, silence_seconds=2.0, area="documents")
 FOLDERS_KNOWN_MAX = 4096
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Login:
-    """How a host is entered, as dialled from here. ``known_hosts`` is an OpenSSH file, ``key`` an Ed25519 one."""
-
-    name: str
-    address: Address
-    user: str
-    key: Path
-    known_hosts: Path
-
-
-class SftpHost:
-    """One connection to one host, opened when needed and again after a failure; many SFTP sessions on it."""
-
-    def __init__(self, login: Login) -> None:
-        self.login = login
-        self._lock = threading.Lock()
-        self._transport: paramiko.Transport | None = None
-        self._idle: list[Session] = []
-
-    @contextmanager
-    def session(self, what: str) -> Iterator[Session]:
-        """A session of one's own; raises :class:`Unreachable` where the host does not answer, after which the next
-        session is on a new connection. Other ``OSError`` are the host's own words on what was asked."""
-        transport, client = self._take(what)
-        try:
-            yield client
-        except (TimeoutError, EOFError, paramiko.SSHException, SFTPError, ConnectionError) as error:
-            self._drop(transport)
-            raise self._silent(what, error) from error
-        except OSError as error:
-            if not transport.is_active() or str(error) == "Socket is closed":
-                self._drop(transport)
-                raise self._silent(what, error) from error
-            self._put(transport, client)
-            raise
-        else:
-            self._put(transport, client)
-
-    def close(self) -> None:
-        with self._lock:
-            transport, self._transport, self._idle = self._transport, None, []
-        if transport is not None:
-            transport.close()
-
-    def _take(self, what: str) -> tuple[paramiko.Transport, Session]:
-        with self._lock:
-            if self._transport is None or not self._transport.is_active():
-                self._transport, self._idle = self._connect(what), []
-            transport = self._transport
-            if self._idle:
-                return transport, self._idle.pop()
-        try:
-            channel = transport.open_session(timeout=OPERATION_SECONDS)
-            channel.settimeout(OPERATION_SECONDS)
-            channel.invoke_subsystem("sftp")
-            return transport, Session(channel)
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            self._drop(transport)
-            raise self._silent(what, error) from error
-
-    def _put(self, transport: paramiko.Transport, client: Session) -> None:
-        with self._lock:
-            if transport is self._transport and len(self._idle) < CLIENTS_IDLE_MAX:
-                self._idle.append(client)
-                return
-        with suppress(OSError, EOFError):
-            client.close()
-
-    def _drop(self, transport: paramiko.Transport) -> None:
-        with self._lock:
-            if transport is self._transport:
-                self._transport, self._idle = None, []
-        transport.close()
-
-    def _connect(self, what: str) -> paramiko.Transport:
-        login = self.login
-        shown = f"[{login.address.host}]:{login.address.port}" if login.address.port != 22 else login.address.host
-        try:
-            known = paramiko.HostKeys(str(login.known_hosts)).lookup(shown)
-            key = paramiko.Ed25519Key.from_private_key_file(str(login.key))
-        except (OSError, paramiko.SSHException) as error:
-            raise NciaError("documents.no-key", what, f"the secrets cannot be used: {error}", str(login.key)) from error
-        if not known:
-            hint = "put its key into secrets/known_hosts by a way you trust"
-            raise NciaError("documents.unknown-host", what, f"{login.name} ({shown}) is not in known_hosts", hint)
-        try:
-            wire = socket.create_connection((login.address.host, login.address.port), timeout=CONNECT_SECONDS)
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it, 20 times fewer requests a second
-            transport = paramiko.Transport(wire)
-        except (OSError, paramiko.SSHException) as error:
-            raise self._silent(what, error) from error
-        try:
-            transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = CONNECT_SECONDS
-            transport.get_security_options().key_types = tuple(known.keys())
-            transport.start_client(timeout=CONNECT_SECONDS)
-            offered = transport.get_remote_server_key()
-            if known.get(offered.get_name()) != offered:
-                hint = "find out who answers there before you change secrets/known_hosts"
-                why = f"{login.name} shows another key than known_hosts has"
-                raise NciaError("documents.other-host", what, why, hint)
-            transport.auth_publickey(login.user, key)
-            transport.set_keepalive(KEEPALIVE_SECONDS)
-        except paramiko.AuthenticationException as error:
-            transport.close()
-            why = f"{login.name} refuses our key for {login.user}"
-            raise NciaError("documents.refused", what, why, "authorized keys there") from error
-        except NciaError:
-            transport.close()
-            raise
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            transport.close()
-            raise self._silent(what, error) from error
-        return transport
-
-    def _silent(self, what: str, error: BaseException) -> Unreachable:
-        why = f"{self.login.name} does not answer: {str(error) or type(error).__name__}"
-        return Unreachable("documents.unreachable", what, why, f"is {self.login.address} up?")
 
 
 class SftpTree:
@@ -181,9 +52,9 @@ class SftpTree:
                     self._made.clear()
                     self._make_folder(client, folder)
                     client.keep(temporary, place, content, modified_at)
-            except TimeoutError:
-                raise
             except OSError as error:
+                if is_silence(error):
+                    raise
                 failure = _failure(client, self._root, what, error)
                 with suppress(OSError):
                     client.remove(temporary)
@@ -234,9 +105,9 @@ class SftpTree:
                 return ask(client)
             except FileNotFoundError:
                 return otherwise
-            except TimeoutError:
-                raise
             except OSError as error:
+                if is_silence(error):
+                    raise
                 raise _failure(client, self._root, what, error) from error
 
     def _make_folder(self, client: Session, folder: str) -> None:
@@ -265,18 +136,6 @@ def _failure(client: Session, root: str, what: str, error: OSError) -> NciaError
     text = str(error) or type(error).__name__
     if error.errno == errno.EACCES:
         return NciaError("documents.denied", what, f"the host does not allow it: {text}")
-    if "space" in text.lower() or "quota" in text.lower() or _free_bytes(client, root) == 0:
+    if "space" in text.lower() or "quota" in text.lower() or free_bytes(client, root) == 0:
         return StoreFull("documents.full", what, "the disk there is full", "make room on that host")
     return NciaError("documents.failed", what, f"the host says: {text}")
-
-
-def _free_bytes(client: Session, place: str) -> int | None:
-    """What is left for us on the file system of ``place`` (``statvfs@openssh.com``); None where the host tells not."""
-    try:
-        kind, message = client.extended("statvfs@openssh.com", place)
-        if kind != CMD_EXTENDED_REPLY:
-            return None
-        block, fragment, _, _, available = struct.unpack(">5Q", message.get_bytes(40))
-        return int(available) * int(fragment or block)
-    except (OSError, struct.error):
-        return None

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from backup.clients.sftp import Login, SftpHost
 from backup.replicate.stores.s3 import Access, S3Bucket, client_of
-from backup.replicate.stores.sftp import Login, SftpHost, SftpTree
+from backup.replicate.stores.sftp import LIMITS, SftpTree
 from ncia.core.estate.model import Address
 from ncia.lab import secrets
 from ncia.lab.readiness import accepts
@@ -45,10 +46,11 @@ class SftpStand:
         secrets.write(self.site / "known_hosts", line)
 
     def login(self) -> Login:
-        return Login("h1", self.address, FILES_USER, self.site / "files_key", self.site / "known_hosts")
+        keys, known = (self.site / "files_key",), (self.site / "known_hosts",)
+        return Login("h1", self.address.host, self.address.port, FILES_USER, keys, known)
 
     def tree(self, root: str = "tree") -> SftpTree:
-        return SftpTree(SftpHost(self.login()), root)
+        return SftpTree(SftpHost(self.login(), LIMITS), root)
 
     def command(self) -> list[str]:
         module = "tests.backup.replicate.stores.host"

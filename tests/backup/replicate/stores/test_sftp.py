@@ -10,8 +10,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from backup.replicate.stores.session import Session
-from backup.replicate.stores.sftp import SftpHost, SftpTree
+from backup.clients.session import Session
+from backup.clients.sftp import SftpHost
+from backup.replicate.stores.sftp import LIMITS, SftpTree
 from ncia.core.base.errors import NciaError, Unreachable
 from ncia.core.work.documents import StoreFull
 from ncia.lab.secrets import Ed25519PrivateKey
@@ -45,7 +46,7 @@ def test_a_changed_host_key_is_refused_in_one_clear_sentence(host: SftpStand) ->
 
 def test_a_host_that_is_not_known_is_refused(host: SftpStand, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
-    tree = SftpTree(SftpHost(replace(host.login(), known_hosts=tmp_path / "empty")), "tree")
+    tree = SftpTree(SftpHost(replace(host.login(), known_hosts=(tmp_path / "empty",)), LIMITS), "tree")
     with pytest.raises(NciaError, match="is not in known_hosts"):
         tree.get("a")
 
@@ -54,7 +55,7 @@ def test_a_key_that_the_host_does_not_know_is_refused(host: SftpStand, tmp_path:
     from ncia.lab import secrets
 
     secrets.write(tmp_path / "key", secrets.openssh_private(Ed25519PrivateKey.generate()))
-    tree = SftpTree(SftpHost(replace(host.login(), key=tmp_path / "key")), "tree")
+    tree = SftpTree(SftpHost(replace(host.login(), keys=(tmp_path / "key",)), LIMITS), "tree")
     with pytest.raises(NciaError, match="refuses our key"):
         tree.get("a")
 
@@ -113,16 +114,16 @@ def test_a_host_that_is_away_is_unreachable_and_is_found_again_when_it_is_back(t
         tree.get("a/b")
     (tmp_path / "site").rename(tmp_path / "gone")
     with sftp_stand(tmp_path / "site") as second:
-        other = SftpTree(SftpHost(replace(second.login(), address=second.address)), "tree")
+        other = SftpTree(SftpHost(second.login(), LIMITS), "tree")
         assert other.get("a/b") is None
 
 
 def test_nobody_listening_is_unreachable(host: SftpStand, tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "known").write_text((host.site / "known_hosts").read_text().replace(str(host.address.port), str(port)))
-    away = replace(host.login(), address=replace(host.address, port=port), known_hosts=tmp_path / "known")
+    away = replace(host.login(), port=port, known_hosts=(tmp_path / "known",))
     with pytest.raises(Unreachable, match="does not answer"):
-        SftpTree(SftpHost(away), "tree").get("a")
+        SftpTree(SftpHost(away, LIMITS), "tree").get("a")
 
 
 class Counting(Session):
@@ -142,7 +143,7 @@ class Counting(Session):
 
 
 def test_a_small_document_is_written_in_three_round_trips_and_read_in_two(host: SftpStand) -> None:
-    connection = SftpHost(host.login())
+    connection = SftpHost(host.login(), LIMITS)
     SftpTree(connection, "trips").put("a", b"x")
     with connection.session("count") as session:
         channel = session.get_channel().get_transport().open_session()
