@@ -83,7 +83,16 @@ class JournalLedger:
         return tuple(point.backup for point in plan.retired(here))
 
     def needless_copies(self, dataset: str, store_site: str) -> tuple[PointCopied, ...]:
-        return plan.needless_copies(self._states.snapshot().copies.get(dataset, ()), store_site)
+        """Those deleted before too, the newest of them: a deletion may have been written and refused."""
+        state = self._states.snapshot()
+        deleted = [
+            body
+            for entry in self._journal.of_kind(PointCopied.KIND)
+            if isinstance(body := entry.body, PointCopied)
+            and (body.dataset, body.store_site) == (dataset, store_site)
+            and not state.holds(dataset, body.point, store_site)
+        ]
+        return (*plan.needless_copies(state.copies.get(dataset, ()), store_site), *deleted[-LET_GO_LOOKED_AT_MAX:])
 
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         deleted = [

@@ -282,7 +282,8 @@ class Performer:
         return {"path": path, "seconds": self._since(began)}
 
     def _needless_copies(self, dataset: str, store_site: str) -> list[dict[str, Any]]:
-        return [copy.model_dump() for copy in self._ledger.needless_copies(dataset, store_site)]
+        needless = {copy.path: copy for copy in self._ledger.needless_copies(dataset, store_site)}
+        return [needless[path].model_dump() for path in self._store.present(tuple(needless))]
 
     def _delete_copies(self, steps: Steps, chosen: Sequence[dict[str, Any]], by: str) -> None:
         for told in chosen:

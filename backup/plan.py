@@ -11,7 +11,7 @@ from ncia.core.base.clock import to_text
 from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Dataset, Estate
 from ncia.core.journal.entries import BackupFailed, PointCopied, ProofFailed, ProofFinished
-from ncia.core.state import Job, PointCopy, RecoveryPoint, State
+from ncia.core.state import Job, PointCopy, Proof, RecoveryPoint, State
 from ncia.core.work.jobs import JobId
 from ncia.core.work.ledger import Expected
 
@@ -65,14 +65,24 @@ def due_at(charge: Charge, state: State, since: datetime) -> datetime:
     """When the dataset's next run is due: an interval after its newest proven point at this store, or soon after
     ``since``, the start of the controller, where there is none. A copy counts once it has been proven.
 
-    Where the dataset's newest proof failed after that, here or at the other store (a system was moved under it), the
-    run is due at once: nobody is left with "not proven" for an interval."""
+    Where the dataset's newest proof after that found a difference, or failed at the other store (the system was moved
+    under it), the run is due at once: nobody is left with "not proven" for an interval."""
     newest, last = _newest_proven(charge, state), state.proofs.get(charge.dataset.id)
     if newest is None:
         return since + timedelta(seconds=FIRST_AFTER_SECONDS)
     regular = newest.at + timedelta(seconds=charge.interval_seconds)
-    spoilt = last is not None and not last.matched and last.at > newest.at
-    return min(last.at, regular) if last is not None and spoilt else regular
+    if last is None or last.matched or last.at <= newest.at or not _counts_against(last, charge, state):
+        return regular
+    return min(last.at, regular)
+
+
+def _counts_against(proof: Proof, charge: Charge, state: State) -> bool:
+    """A copy that differs does; a proof that could not be done only where it was of the other store's point: here an
+    earlier match stands, and somebody may have cancelled it."""
+    if isinstance(proof.outcome, ProofFinished):
+        return True
+    point = state.point(charge.dataset.id, proof.outcome.point)
+    return point is not None and point.backup.store_site != charge.store_site
 
 
 def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -> tuple[Due, ...]:
@@ -133,9 +143,11 @@ def uncopied(state: State, peer: str, site: str, dataset: str | None = None) -> 
     """Each dataset's newest proven point in the peer's store, where ``site`` has no copy of it."""
     found = []
     for name, points in sorted(state.points.items()):
+        ours = {point.id for point in points if point.backup.store_site == site}
         proven = [point for point in points if point.proven and point.backup.store_site == peer]
-        if dataset in (None, name) and proven and not state.holds(name, proven[-1].id, site):
-            found.append(proven[-1])
+        newest = proven[-1] if proven and dataset in (None, name) else None
+        if newest is not None and newest.id not in ours and not state.holds(name, newest.id, site):
+            found.append(newest)
     return tuple(found)
 
 

@@ -106,7 +106,7 @@ class Store(Protocol):
         ...
 
     def fetch(self, job: str, point: BackupFinished) -> str:
-        """Bring the other site's point here, compare every file of it with its manifest, and keep it under the same
+        """Bring the other site's point here, compare its base backup with its manifest, and keep it under the same
         path; answers that. Raises :class:`CopyDamaged` where what came is not what was written."""
         ...
 
@@ -161,7 +161,8 @@ class Ledger(Protocol):
         ...
 
     def needless_copies(self, dataset: str, store_site: str) -> tuple[PointCopied, ...]:
-        """Copies in that store of the other store's points, that may be deleted now."""
+        """Copies in that store of the other store's points that may be deleted now, and those of which the deletion is
+        written: whether it was carried out the journal does not say."""
         ...
 
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:

@@ -98,8 +98,11 @@ class Agent:
 
     async def _pace(self) -> None:
         loop = asyncio.get_running_loop()
-        wheel = self._wheel()
-        begin = loop.time()
+        now = self._clock.now().timestamp()
+        until_slot = -now % SLOT_SECONDS  # slots lie on the clock's own, so that phases are met and not rounded up
+        wheel = _Wheel(self._probes, self._fast_interval_seconds, now + until_slot)
+        begin = loop.time() + until_slot
+        await asyncio.sleep(until_slot)
         while True:
             for number in wheel.due(self._in_question):
                 probe = self._probes[number]
@@ -109,11 +112,8 @@ class Agent:
             behind = loop.time() - begin
             if behind > REPORT_SECONDS:  # the process was stopped or starved: go on from now, do not catch up
                 log.warning("slept", seconds=round(behind, 3))
-                begin, wheel = loop.time(), self._wheel()
+                begin += math.floor(behind)  # whole seconds: what keeps time goes on keeping it
             await asyncio.sleep(max(0.0, begin - loop.time()))
-
-    def _wheel(self) -> _Wheel:
-        return _Wheel(self._probes, self._fast_interval_seconds, self._clock.now().timestamp())
 
     def _in_question(self, number: int) -> bool:
         """Whether a turn of the probe is under way still, or its last look was at odds with the verdict."""

@@ -59,7 +59,9 @@ def judge(track: Track, look: Look, looks_to_fall: int, looks_to_rise: int) -> t
     """The next track, and the change of verdict that this look brought about, if any."""
     found = VERDICT_OF[look.outcome]
     if look.outcome is Outcome.RETIRED:
-        return _settle(track, look, found, look.at) if track.verdict != "unknown" else (track, None)
+        if track.verdict != "unknown":
+            return _settle(track, look, found, look.at)
+        return replace(track, streak=0, streak_side=0, streak_since=None), None
     if found == track.verdict and look.code == track.code:
         return replace(track, streak=0, streak_side=0, streak_since=None), None
     side = (WORTH[found] > WORTH[track.verdict]) - (WORTH[found] < WORTH[track.verdict])

@@ -25,7 +25,7 @@ from ncia.core.journal import Journal
 from ncia.core.journal.entries import MirrorChanged
 from ncia.core.state import StateStore
 
-TURN_SECONDS = 1.0  # between the beginnings of two turns while there is nothing new but canaries
+TURN_SECONDS = 1.0  # between two turns' beginnings, about, while there is nothing new but canaries
 TURN_PHASE_SECONDS = 0.7  # of each second: canaries are written on the second and in its middle
 BUSY_TURN_SECONDS = 0.5  # after a turn that brought something: who is busy takes short turns, each with little to do
 REST_SHARE = 0.25  # of a turn's own time is rested after it at least: a slow store is not hammered
@@ -175,5 +175,7 @@ def pause_seconds(spent: float, brought: int, now_seconds: float) -> float:
     Who has nothing to do but carry canaries turns when one has just been written, so that it is looked at in time."""
     if brought:
         return max(BUSY_TURN_SECONDS - spent, spent * REST_SHARE)
-    least = max(TURN_SECONDS / 4, spent * REST_SHARE)
+    if spent > TURN_SECONDS / 2:  # who is slow cannot keep time
+        return max(TURN_SECONDS - spent, spent * REST_SHARE)
+    least = TURN_SECONDS / 4
     return least + (TURN_PHASE_SECONDS - now_seconds - least) % TURN_SECONDS

@@ -94,6 +94,7 @@ class RemoteStore:
 
     def fetch(self, job: str, point: BackupFinished) -> str:
         what = f"copy {point.path} from {point.store_site}'s store"
+        _demand_own_name(point, what)
         source, place = self._peer, self._partial(job, DatasetId(point.dataset))
         if source is None:
             raise NciaError("backup.no-second-store", what, "site.yaml names no store of the other site", "peer_store")
@@ -107,14 +108,18 @@ class RemoteStore:
         self._check_manifest(f"{place}/data", point.manifest_sha256, what)
         self._verify(f"{place}/data", what)
         kept = f"{self._site.root}/{_inside(point.path)}"
-        self._script("backup.not-kept", what, scripts.KEEP, place, kept, POINT_FILE)
+        if self._script("backup.not-kept", what, scripts.KEEP, place, kept, POINT_FILE).text:
+            self._check_manifest(f"{kept}/data", point.manifest_sha256, what)
+            self._verify(f"{kept}/data", what)
         return point.path
 
     def discard(self, job: str, dataset: DatasetId) -> None:
         self._delete(self._partial(job, dataset))
 
     def remove(self, path: str) -> None:
-        self._delete(f"{self._site.root}/{_inside(path)}")
+        place = f"{self._site.root}/{_inside(path)}"
+        what = f"delete {place}"
+        self._script("backup.not-deleted", what, scripts.REMOVE, place, POINT_FILE, seconds=WAL_SECONDS_MAX)
 
     def present(self, paths: Sequence[str]) -> tuple[str, ...]:
         if not paths:
@@ -248,6 +253,14 @@ def _inside(path: str) -> str:
     if len(parts) < 2 or path.startswith("/") or ".." in parts:
         raise NciaError("backup.bad-path", f"work on {path!r} in the store", "it is not below a dataset's folder")
     return path
+
+
+def _demand_own_name(point: BackupFinished, what: str) -> None:
+    """The other site says where its point lies; here it may lie nowhere but under its own name."""
+    name = point.point
+    if point.path != f"{point.dataset}/{name}" or not name or name.startswith(".") or "/" in name:
+        why = f"its journal names {point.path!r} as the place of {name!r}"
+        raise NciaError("backup.bad-path", what, why, "look at the other site's controller")
 
 
 def _token(job: str) -> str:

@@ -39,21 +39,33 @@ RECEIVE = """
 umask 077
 rm -rf "$1"
 mkdir -p "$1"
-tar -x -C "$1" --no-same-owner -f -
+if ! tar -x -C "$1" --no-same-owner --no-same-permissions -f - 2> "$1/.told"; then
+    tail -n 5 "$1/.told" >&2
+    exit 1
+fi
+rm "$1/.told"
 """
-"""partial; stdin: an archive of SEND's. An attempt that is made twice begins anew."""
+"""partial; stdin: an archive of SEND's. An attempt that is made twice begins anew. What tar says goes to a file: nobody
+reads it while bytes pass, and one line a file would stop them."""
 
 KEEP = """
 if [ -f "$2/$3" ]; then
     rm -rf "$1"
+    echo before
 else
     sync -f "$1/$3"
     mv -T "$1" "$2"
 fi
 sync "$(dirname "$2")"
 """
-"""partial, point, name of the description: as PUBLISH, of a copy that brings its description along. What an earlier
-attempt kept was whole."""
+"""partial, point, name of the description: as PUBLISH, of a copy that brings its description along; prints ``before``
+where an earlier attempt kept it."""
+
+REMOVE = """
+rm -f "$1/$2"
+rm -rf "$1"
+"""
+"""point, name of the description, which goes first: what is half removed is no point."""
 
 COPY_TO_SCRATCH = """
 umask 077

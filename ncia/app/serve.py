@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ncia.app.reports import SiteReports
 
 CONTROLLER = "controller"
+PULL_SECONDS_MAX = 6.0  # a peer that is silent takes its time-out
 
 log = structlog.get_logger("serve")
 
@@ -138,6 +139,7 @@ class Controller:
         self.state = StateStore(self.journal)
         self.accounts = Accounts(settings.site, estate, self.journal, self.state.snapshot, self.clock)
         self._ended = threading.Event()
+        self._pulling = threading.Thread(target=lambda: self.link.keep_pulling(self._ended), name="pull", daemon=True)
         self._lease = Watched(settings.run / LEASE_FILE, LeaseFile.from_json)
         self.intake = Intake(self.journal, self.clock, estate, self.state.snapshot().verdicts)
         self.findings = FindingDesk(self.journal, self.state.snapshot, self.clock, self.intake.speaking)
@@ -187,12 +189,14 @@ class Controller:
         if self.executor is not None:
             self.executor.start()
         self.calendar.start()
-        threading.Thread(target=self.link.keep_pulling, args=(self._ended,), name="pull", daemon=True).start()
+        self._pulling.start()
 
     def end(self) -> None:
-        """Do nothing new; waits for the rounds that run."""
+        """Do nothing new; waits for the rounds that run, and for the pull."""
         self._ended.set()
         self.calendar.stop()
+        if self._pulling.is_alive():
+            self._pulling.join(PULL_SECONDS_MAX)
 
     def platform(self, console: str) -> Platform:
         from backup.task import Desk

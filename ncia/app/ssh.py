@@ -23,6 +23,7 @@ GRACE_SECONDS = 3.0  # beyond the command's own time, for its answer to arrive
 KILL_AFTER_SECONDS = 5.0  # between SIGTERM and SIGKILL on the host
 KEEPALIVE_SECONDS = 10
 COMMANDS_AT_ONCE_MAX = 8  # a host's sshd allows 10 sessions on a connection by default
+STALL_SECONDS = 120.0  # in which nothing passes through a pipe
 TIMED_OUT = (124, 137)  # what timeout(1) ends with
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 CHUNK_BYTES = 64 * 1024
@@ -42,6 +43,8 @@ class SshRemote:
         self._secrets = secrets
         self._lock = threading.Lock()
         self._lines: dict[HostId, _Line] = {}
+        self._piping: set[_Line] = set()
+        self._closed = False
 
     def run(self, host: Host, argv: Sequence[str], *, timeout_seconds: float, stdin: bytes = b"") -> Outcome:
         if len(stdin) > STDIN_BYTES_MAX:
@@ -80,12 +83,12 @@ class SshRemote:
         with ExitStack() as closing:
             channels = []
             for host in (source, target):
-                line = _Line(self._estate, host, self._viewer, self._secrets)
-                closing.callback(line.drop)
+                line = self._for_pipe(host)
+                closing.callback(self._done_with, line)
                 channels.append(line.open())
             try:
                 for channel, argv in zip(channels, (read, write), strict=True):
-                    channel.settimeout(timeout_seconds + GRACE_SECONDS)
+                    channel.settimeout(min(STALL_SECONDS, timeout_seconds + GRACE_SECONDS))
                     channel.exec_command(f"{_bounded(argv, timeout_seconds)}; exit $?")
                 return _pass_on(*channels)
             except (paramiko.SSHException, EOFError, OSError) as error:
@@ -97,10 +100,25 @@ class SshRemote:
                 ) from error
 
     def close(self) -> None:
+        """What is under way fails, pipes too, and nothing new is begun."""
         with self._lock:
-            lines, self._lines = list(self._lines.values()), {}
+            self._closed = True
+            lines, self._lines = [*self._lines.values(), *self._piping], {}
         for line in lines:
             line.drop()
+
+    def _for_pipe(self, host: Host) -> _Line:
+        with self._lock:
+            if self._closed:
+                raise Unreachable("remote.closed", f"reach host {host.id}", "this process is ending")
+            line = _Line(self._estate, host, self._viewer, self._secrets)
+            self._piping.add(line)
+        return line
+
+    def _done_with(self, line: _Line) -> None:
+        with self._lock:
+            self._piping.discard(line)
+        line.drop()
 
     def _line(self, host: Host) -> _Line:
         with self._lock:

@@ -20,6 +20,7 @@ from ncia.api.doors import CERTIFICATE, Door
 from ncia.core.estate import Address
 
 GRACE_SECONDS = 2
+HEAD_BYTES_MAX = 64 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -63,11 +64,29 @@ class Opening:
 
 
 class _Certified(HttpToolsProtocol):
-    """Tells the application whose certificate the connection was made with."""
+    """Tells the application whose certificate the connection was made with; takes no endless head of a request."""
+
+    _in_head = True
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))  # not asserted: uvloop's is none by inheritance
         self.app_state = {**self.app_state, CERTIFICATE: transport.get_extra_info("peercert")}
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.send_400_response(f"the head of a request has at most {HEAD_BYTES_MAX} bytes")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_complete()
 
 
 async def serve(application: Any, openings: Sequence[Opening]) -> None:

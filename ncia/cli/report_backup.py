@@ -92,7 +92,7 @@ def _point(text: Text, point: Report, zone: ZoneInfo) -> None:
     text.append(f"{made}, {size}, manifest {point['manifest_sha256'][:16]}…  {point['entry']}\n", style="not bold")
     good, bad = "not bold green", "not bold bold red"
     if point["copied_to"]:
-        text.append(f"    ✓ a second copy is at {point['copied_to']}  {point['copied_entry']}\n", style=good)
+        text.append(f"    a second copy is at {point['copied_to']}  {point['copied_entry']}\n", style="not bold")
     if point["reread_ok"] is None:
         text.append("    ✗ never read again\n", style=bad)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 
 from ncia.api.doors import TCP, UNIX
-from ncia.app.web import Opening, serve, tcp_socket, unix_socket
+from ncia.app.web import HEAD_BYTES_MAX, Opening, serve, tcp_socket, unix_socket
 from ncia.core.estate import Address
 
 
@@ -39,6 +40,26 @@ def test_each_socket_is_marked_with_its_own_door_and_the_unix_one_is_private(tmp
 
     assert asyncio.run(world()) == ("unix", "tcp")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_head_of_a_request_is_bounded() -> None:
+    tcp = tcp_socket(Address("127.0.0.1", 0))
+
+    async def world() -> bytes:
+        serving = asyncio.create_task(serve(application, [Opening(TCP, tcp)]))
+        reader, writer = await asyncio.open_connection(*tcp.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nx: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(HEAD_BYTES_MAX // 1000 + 20):
+                writer.write(b"x" * 1000)
+                await writer.drain()
+        told = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        return told
+
+    assert asyncio.run(world()).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_dead_predecessors_socket_file_is_replaced(tmp_path: Path) -> None:

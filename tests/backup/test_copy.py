@@ -104,6 +104,32 @@ def test_without_the_other_sites_store_nothing_is_copied(kept: tuple[World, Back
         hands.performer.copy(hands.steps("copy-5", None, 1), point, EAST)
 
 
+def test_a_point_that_names_another_place_than_its_own_is_not_copied(
+    kept: tuple[World, BackupFinished], second: Second
+) -> None:
+    _, point = kept
+    for path, name in ((f"{DATASET}/another", point.point), ("../out/x", "x"), (f"{DATASET}/.partial-x", ".partial-x")):
+        with pytest.raises(StepFailed, match="as the place of"):
+            second.copy(point.model_copy(update={"path": path, "point": name}), f"copy-{path}")
+    assert not second.root.exists() or files(second.root) == {}
+
+
+def test_a_deletion_of_a_copy_that_was_refused_is_carried_out_with_the_next(
+    kept: tuple[World, BackupFinished], second: Second
+) -> None:
+    world, point = kept
+    second.copy(point, "copy-6")
+    left = second.root / DATASET / "left"
+    shutil.copytree(second.root / point.path, left)
+    body = copied(9).model_copy(update={"point": "left", "path": f"{DATASET}/left"})
+    world.journal.append(body, by="kim")
+    gone = PointDeleted(point="left", dataset=DATASET, store_site=EAST, path=body.path, reason="newer copies are here")
+    world.journal.append(gone, by="kim")
+    second.copy(point, "copy-7")
+    assert not left.exists()
+    assert (second.root / point.path).exists()
+
+
 def copied(number: int) -> PointCopied:
     return PointCopied(
         job=f"copy-{number}",

@@ -25,7 +25,7 @@ from backup.plan import (
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import SystemId
 from ncia.core.estate.model import Address
-from ncia.core.journal.entries import BackupFailed, BackupFinished, BackupStarted, ProofFinished
+from ncia.core.journal.entries import BackupFailed, BackupFinished, BackupStarted, ProofFailed, ProofFinished
 from ncia.core.state import Job, Proof, RecoveryPoint, State
 from tests.backup.world import DATASET, EAST, NOW, WEST, charge_of, estate_with, later
 
@@ -110,6 +110,10 @@ def test_a_run_is_due_at_once_where_the_newest_proof_failed_wherever_that_was() 
     spoilt = Proof(later(NOW, 100), proof("p2", later(NOW, 100), matched=False).outcome)
     known = State(points={DATASET: (proven,)}, proofs={DATASET: spoilt})
     assert due_at(CHARGE, known, NOW) == later(NOW, 100)
+    undone = Proof(later(NOW, 100), ProofFailed(job="j", point="p2", dataset=DATASET, error="it was moved"))
+    for store, wanted in ((EAST, later(NOW, 100)), (WEST, later(NOW, CHARGE.interval_seconds))):
+        other = point("p2", later(NOW, 90), matched=None, store=store)
+        assert due_at(CHARGE, State(points={DATASET: (proven, other)}, proofs={DATASET: undone}), NOW) == wanted
     older = State(points={DATASET: (proven,)}, proofs={DATASET: replace(spoilt, at=later(NOW, -1))})
     assert due_at(CHARGE, older, NOW) == later(NOW, CHARGE.interval_seconds)
 

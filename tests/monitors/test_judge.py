@@ -71,6 +71,13 @@ def test_what_is_no_longer_looked_at_is_unknown_at_once_and_only_once() -> None:
     assert [c.verdict for c in changes(GOOD, RETIRED, RETIRED)] == ["up", "unknown"]
 
 
+def test_what_is_retired_leaves_no_doubt_behind() -> None:
+    track = Track()
+    for outcome in (BLIND, BLIND, RETIRED):
+        track, _ = judge(track, Look(Subject("replica:a@x"), outcome, outcome.value, "", START), 3, 2)
+    assert track == Track()
+
+
 def test_a_doubt_is_a_bad_look_before_the_fall() -> None:
     track, doubts = Track(), []
     for look in looks(GOOD, BAD, BAD, BAD, GOOD, GOOD):

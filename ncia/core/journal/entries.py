@@ -268,8 +268,8 @@ class PointRehashed(Body):
 
 
 class PointCopied(Body):
-    """The recovery point of ``from_site``'s store lies in ``store_site``'s store as well: every file was compared with
-    the manifest, and the manifest with the hash that was journalled when the point was taken."""
+    """The recovery point of ``from_site``'s store lies in ``store_site``'s store as well: every file of the base backup
+    was compared with the manifest, and that with the hash that was journalled when the point was taken."""
 
     KIND = "point.copied"
     job: str

@@ -89,7 +89,10 @@ class PeerLink:
     def keep_pulling(self, stop: threading.Event, pause_seconds: float = PAUSE_SECONDS) -> None:
         """Pull until ``stop`` is set. A fault is logged once when it comes and stands in ``status`` while it lasts."""
         while not stop.is_set():
-            self.pull_once(PATIENCE_SECONDS)
+            try:
+                self.pull_once(PATIENCE_SECONDS)
+            except Exception:  # the one driver of pulling: an answer that nobody foresaw must not end it
+                _log.exception("journal.pull-broke", peer=self._journal.peer)
             stop.wait(pause_seconds)
 
     def pull_once(self, patience_seconds: float = 0.0) -> None:

@@ -10,6 +10,8 @@ from ncia.core.base.ids import SiteId
 from ncia.core.journal.entry import Entry, entry_to_wire
 from ncia.core.journal.log import Journal
 
+WAITING_MAX = 64
+
 
 class WireReader:
     """What ``peer_http`` reads on the other side."""
@@ -44,6 +46,8 @@ class WireReader:
 
     async def grown(self, after: int, patience_seconds: float) -> None:
         """Come back when the own log is longer than ``after``, or when ``patience_seconds`` have passed."""
+        if len(self._waiting) >= WAITING_MAX:
+            return  # who asks is answered at once, and asks again
         waiting = (asyncio.get_running_loop(), asyncio.Event())
         self._waiting.add(waiting)
         try:

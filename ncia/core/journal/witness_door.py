@@ -6,6 +6,7 @@ keeps entries, which ``GET /kept/<site>`` gives back, one JSON object a line.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import socketserver
 import ssl
@@ -24,6 +25,9 @@ from ncia.core.journal.kept import Keeper, read_keep
 from ncia.core.journal.witness import Conflict, Witness, read_ask
 
 AT_ONCE = 8
+STRANGERS_AT_ONCE = 128  # who have shown no certificate yet
+HANDSHAKE_SECONDS = 2.0
+HEAD_BYTES = 16 * 1024
 BODY_BYTES_MAX = 8 * 1024 * 1024  # a plan of a whole site, with its approvals
 REQUEST_SECONDS = 5.0
 TEXT, SIZE = "text/plain; charset=utf-8", "text/x.tlog.size"
@@ -85,7 +89,7 @@ def open_door(
 ) -> socketserver.BaseServer:
     """Serve ``witness`` and ``keeper`` in a thread of their own, to whoever shows a certificate that ``tls`` takes,
     of a name in ``callers`` (``serve.<centre>.ncia``)."""
-    server = _Tcp(address, _handler(routes(witness, keeper), frozenset(callers)), tls)
+    server = _Tcp(address, _handler(routes(witness, keeper)), tls, frozenset(callers))
     threading.Thread(target=server.serve_forever, args=(0.5,), daemon=True).start()
     return server
 
@@ -94,30 +98,64 @@ class _Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+        tls: ssl.SSLContext,
+        callers: frozenset[str],
+    ) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._strangers = threading.BoundedSemaphore(STRANGERS_AT_ONCE)
         self._tls = tls
+        self._callers = callers
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        if not self._strangers.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._strangers.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """In a thread of its own, the handshake too: whoever dials and says nothing holds up nobody."""
+        """In a thread of its own, the handshake too. Whoever has not shown a caller's certificate yet takes a place
+        among many strangers, and none of the few that callers have."""
         try:
-            request.settimeout(REQUEST_SECONDS)
-            try:
-                known = self._tls.wrap_socket(request, server_side=True)
-            except OSError as error:
-                _log.info("witness.no-handshake", client=client_address[0], why=str(error))
-                self.shutdown_request(request)
-                return
+            known = self._shaken(request, client_address)
+        finally:
+            self._strangers.release()
+        if known is None:
+            return
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(known)
+            return
+        try:
             super().process_request_thread(known, client_address)
         finally:
             self._places.release()
+
+    def _shaken(self, request: Any, client_address: Any) -> ssl.SSLSocket | None:
+        """The connection of a caller; anybody else is told so, or hung up on."""
+        request.settimeout(HANDSHAKE_SECONDS)
+        try:
+            known = self._tls.wrap_socket(request, server_side=True)
+        except OSError as error:
+            _log.info("witness.no-handshake", client=client_address[0], why=str(error))
+            self.shutdown_request(request)
+            return None
+        names = _names(known.getpeercert())
+        if names & self._callers:
+            return known
+        told = f"the witness is for the centres' controllers; this is {', '.join(sorted(names)) or 'nobody'}\n"
+        with contextlib.suppress(OSError):
+            known.recv(HEAD_BYTES)  # what was asked: an answer over unread bytes would be lost in a reset
+            known.sendall(f"HTTP/1.0 403 Forbidden\r\ncontent-type: {TEXT}\r\n\r\n{told}".encode())
+        self.shutdown_request(known)
+        return None
 
 
 def _names(certificate: Any) -> frozenset[str]:
@@ -125,7 +163,7 @@ def _names(certificate: Any) -> frozenset[str]:
     return frozenset(name for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS")
 
 
-def _handler(known: dict[tuple[str, str], Route], callers: frozenset[str]) -> type[BaseHTTPRequestHandler]:
+def _handler(known: dict[tuple[str, str], Route]) -> type[BaseHTTPRequestHandler]:
     class Door(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS
 
@@ -143,10 +181,6 @@ def _handler(known: dict[tuple[str, str], Route], callers: frozenset[str]) -> ty
             _log.debug("witness.request", line=format % args)
 
         def _serve(self, method: str) -> None:
-            names = _names(self.connection.getpeercert())
-            if not names & callers:
-                told = f"the witness is for the centres' controllers; this is {', '.join(sorted(names)) or 'nobody'}\n"
-                return self._send(Answer(HTTPStatus.FORBIDDEN, told))
             place, _, word = self.path.rpartition("/")
             route, rest = known.get((method, self.path)), ""
             if route is None:

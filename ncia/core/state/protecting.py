@@ -78,10 +78,14 @@ def point_deleted(state: State, entry: Entry, body: PointDeleted) -> None:
     if len(copies) < len(state.copies.get(body.dataset, ())):
         state.copies = {**state.copies, body.dataset: copies}
         return
-    kept = tuple(point for point in state.points.get(body.dataset, ()) if point.id != body.point)
+    kept = tuple(
+        point
+        for point in state.points.get(body.dataset, ())
+        if (point.id, point.backup.store_site) != (body.point, body.store_site)
+    )
     state.points = {**state.points, body.dataset: kept}
     proven = state.proven.get(body.dataset)
-    if proven is not None and proven.id == body.point:
+    if proven is not None and (proven.id, proven.backup.store_site) == (body.point, body.store_site):
         without = {dataset: point for dataset, point in state.proven.items() if dataset != body.dataset}
         standing = [point for point in kept if point.proven]
         state.proven = {**without, body.dataset: standing[-1]} if standing else without

@@ -120,13 +120,16 @@ def test_who_is_busy_takes_short_turns_and_who_is_slow_rests_a_share_of_them(spe
     assert pause_seconds(spent, 25, 100.0) == pause
 
 
-@pytest.mark.parametrize("spent", [0.1, 0.9, 8.0])
 @pytest.mark.parametrize("now", [100.0, 100.6, 100.7, 100.71])
-def test_who_has_nothing_to_do_turns_when_a_canary_has_just_been_written(spent: float, now: float) -> None:
-    pause = pause_seconds(spent, 0, now)
+def test_who_has_nothing_to_do_turns_when_a_canary_has_just_been_written(now: float) -> None:
+    pause = pause_seconds(0.1, 0, now)
     assert (now + pause) % TURN_SECONDS == pytest.approx(TURN_PHASE_SECONDS)
-    assert max(TURN_SECONDS / 4, spent * REST_SHARE) <= pause
-    assert pause < max(TURN_SECONDS / 4, spent * REST_SHARE) + TURN_SECONDS
+    assert TURN_SECONDS / 4 <= pause < TURN_SECONDS / 4 + TURN_SECONDS
+
+
+@pytest.mark.parametrize(("spent", "pause"), [(0.9, 0.9 * REST_SHARE), (8.0, 8.0 * REST_SHARE)])
+def test_who_is_slow_does_not_wait_for_the_next_canary(spent: float, pause: float) -> None:
+    assert pause_seconds(spent, 0, 100.0) == pytest.approx(pause)
 
 
 def test_a_turn_tells_how_much_it_brought(world: World) -> None:

@@ -144,6 +144,24 @@ def test_pulling_goes_on_until_it_is_told_to_stop(east: Journal, west: Journal) 
     assert (pulling.is_alive(), east.size(WEST)) == (False, 5)
 
 
+def test_an_answer_that_nobody_foresaw_does_not_end_the_pulling(east: Journal, west: Journal) -> None:
+    write(west, 1)
+
+    class Odd(JournalSource):
+        def checkpoint(self, after=-1, patience_seconds=0.0):
+            if not self.asked:
+                self.asked.append("odd")
+                raise ValueError("what is this?")
+            return super().checkpoint(after, patience_seconds)
+
+    stop = threading.Event()
+    east.subscribe(lambda entry: stop.set())
+    pulling = threading.Thread(target=link_of(east, Odd(west)).keep_pulling, args=(stop, 0.01))
+    pulling.start()
+    pulling.join(20)
+    assert (pulling.is_alive(), east.size(WEST)) == (False, 1)
+
+
 def test_a_peer_that_has_nothing_new_answers_when_it_has(west: Journal) -> None:
     write(west, 2)
     reader = WireReader(west)
@@ -155,7 +173,7 @@ def test_a_peer_that_has_nothing_new_answers_when_it_has(west: Journal) -> None:
         waiting = asyncio.create_task(reader.grown(2, 30.0))
         await asyncio.sleep(0)
         await asyncio.to_thread(write, west, 1)
-        await waiting
+        await asyncio.wait_for(waiting, 5)
         return [*sizes, reader.size()]
 
     assert asyncio.run(go()) == [2, 3]
