@@ -37,7 +37,7 @@ def test_a_segment_of_a_dead_postmaster_is_removed_by_its_number(leaked):
 
 
 def test_a_segment_that_a_postmaster_made_while_dying_is_found_by_its_maker(leaked):
-    assert remove_leaked(Marks(makers=frozenset({leaked[1]}))) == (leaked[0],)
+    assert leaked[0] in remove_leaked(Marks(makers=frozenset({leaked[1]})))  # numbers of processes are used again
 
 
 def test_a_segment_of_somebody_else_is_left_alone(leaked):
