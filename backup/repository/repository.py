@@ -72,23 +72,28 @@ class Repository:
             for pack, blobs in packs:
                 self.index.add(pack, blobs)
 
-    def index_files(self) -> Iterator[tuple[str, Iterator[Pack]]]:
+    def index_files(self) -> Iterator[tuple[str, list[Pack]]]:
         for stored in list(self.store.names(Kind.INDEX)):
             try:
-                text = self.load_file(Kind.INDEX, stored.name)
-            except Missing:  # replaced since it was listed: what replaces it is older than that
+                yield stored.name, self.index_file(stored.name)
+            except Missing:  # replaced since it was listed
                 continue
-            yield stored.name, index_packs(text, f"read index {stored.name[:SHORT]}")
+
+    def index_file(self, name: str) -> list[Pack]:
+        return list(index_packs(self.load_file(Kind.INDEX, name), f"read index {name[:SHORT]}"))
 
     def snapshots(self) -> list[Snapshot]:
         """All of them, oldest first."""
         found = []
         for stored in list(self.store.names(Kind.SNAPSHOTS)):
             try:
-                found.append(snapshot_of(self.load_file(Kind.SNAPSHOTS, stored.name), stored.name))
+                found.append(self.snapshot(stored.name))
             except Missing:  # forgotten since it was listed
                 continue
         return sorted(found, key=lambda each: (each.time, each.id))
+
+    def snapshot(self, name: str) -> Snapshot:
+        return snapshot_of(self.load_file(Kind.SNAPSHOTS, name), name)
 
     def load_blob(self, id_: bytes, tree: bool) -> bytes:
         """A blob's plain bytes, with the hash that is its id."""
