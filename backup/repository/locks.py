@@ -20,7 +20,7 @@ from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.times import moment_of, moment_text
 from ncia.core.base.clock import Clock
-from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
 
 REFRESH_SECONDS = 300.0
 STALE = timedelta(minutes=30)
@@ -137,7 +137,7 @@ class Lock:
         while not self._over.wait(REFRESH_SECONDS):
             try:
                 self.refresh()
-            except StoreFault:  # tried again in five minutes; demand() sees how long it has been
+            except (StoreFault, Unreachable):  # tried again in five minutes; demand() sees how long it has been
                 continue
 
 

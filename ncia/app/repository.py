@@ -1,0 +1,200 @@
+"""A repository on its own, without an estate: what ``ncia repo`` asks, answered in plain values.
+
+An answer's ``partial`` says that something is missing in it, and its ``losses`` what.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from backup.repository.checking import STRUCTURE_ONLY, Checked, Checking, Share
+from backup.repository.keys import Holder
+from backup.repository.listing import changes, demand_way, entries
+from backup.repository.locks import Lock
+from backup.repository.repository import Repository, create, open_repository
+from backup.repository.restoring import Restored, Restoring
+from backup.repository.saving import Request, save
+from backup.repository.scan import Losses
+from backup.repository.snapshots import Snapshot, chosen
+from backup.repository.times import moment_text, ns_text
+from backup.repository.trees import shown
+from backup.repository.walk import absolute
+from ncia.app.repository_store import store_of
+from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import NciaError
+
+Answer = dict[str, Any]
+Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
+CLOCK = SystemClock()
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a repository is, and how it is entered. Without ``lock`` nothing is written where only reading is asked."""
+
+    url: str
+    password_file: Path
+    ssh_config: Path | None = None
+    lock: bool = True
+    workers: int = 0
+
+    def password(self) -> str:
+        what = f"read the password in {self.password_file}"
+        try:
+            text = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise NciaError("repository.no-password", what, str(getattr(error, "strerror", error))) from error
+        if not text:
+            raise NciaError("repository.no-password", what, "it is empty")
+        return text
+
+    @contextmanager
+    def opened(self, locked: bool = False) -> Iterator[Repository]:
+        password, store = self.password(), store_of(self.url, ssh_config=self.ssh_config)
+        try:
+            repository = open_repository(store, password)
+            if locked and self.lock:
+                with Lock(repository, holder(), CLOCK):
+                    yield repository
+            else:
+                yield repository
+        finally:
+            store.close()
+
+
+def holder(host: str = "") -> Holder:
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return Holder(user, host or socket.gethostname())
+
+
+def init(access: Access) -> Answer:
+    password, store = access.password(), store_of(access.url, ssh_config=access.ssh_config)
+    try:
+        made = create(store, password, holder(), CLOCK.now())
+        return {"id": made.config.id, "url": access.url}
+    finally:
+        store.close()
+
+
+def backup(
+    access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
+) -> Answer:
+    with access.opened() as repository:
+        request = Request(
+            tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, f"ncia {version('ncia')}"
+        )
+        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+    return {
+        "snapshot": saved.snapshot.id,
+        "parent": saved.snapshot.parent,
+        "tree": saved.snapshot.tree.hex(),
+        "partial": saved.partial,
+        "verified": verify,
+        **asdict(saved.figures),
+        "added": asdict(saved.added),
+        "losses": _losses(saved.losses),
+    }
+
+
+def snapshots(access: Access) -> list[Answer]:
+    with access.opened() as repository:
+        return [_snapshot(each) for each in repository.snapshots()]
+
+
+def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
+    with access.opened() as repository:
+        tree = _ready(repository, word).tree
+        for path, node in entries(repository, tree, demand_way(repository, tree, tuple(map(absolute, paths)))):
+            yield {
+                "path": shown(path),
+                "type": node.type,
+                "mode": f"{node.permissions:04o}",
+                "uid": node.uid,
+                "gid": node.gid,
+                "size": node.size,
+                "mtime": ns_text(node.mtime_ns),
+                **({"target": shown(node.target)} if node.target else {}),
+            }
+
+
+def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[Answer]:
+    with access.opened() as repository:
+        one, two = (_ready(repository, word, read=not number) for number, word in enumerate((first, second)))
+        for change in changes(repository, one.tree, two.tree):
+            if metadata or change.sign != "U":
+                yield {"change": change.sign, "path": shown(change.path)}
+
+
+def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell) -> Answer:
+    with access.opened(locked=True) as repository:
+        snapshot = _ready(repository, word)
+        way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
+        whole = 0 if paths else int(snapshot.summary.get("total_bytes_processed", 0))
+
+        def heard(restored: Restored) -> None:
+            tell(restored.files, restored.bytes, whole)
+
+        with Restoring(repository, access.workers, heard) as restoring:
+            restored = restoring.run(snapshot, target, way)
+    return {
+        "snapshot": snapshot.id,
+        "target": str(target),
+        "partial": restored.partial,
+        "files": restored.files,
+        "folders": restored.folders,
+        "others": restored.others,
+        "links": restored.links,
+        "bytes": restored.bytes,
+        "losses": _losses(restored.losses),
+    }
+
+
+def check(access: Access, share: tuple[int, int] | None, tell: Tell) -> Answer:
+    """``share``: which part of how many is read; None for the structure alone."""
+
+    def heard(checked: Checked) -> None:
+        tell(checked.snapshots, checked.bytes_read, checked.bytes if share else 0)
+
+    with access.opened(locked=True) as repository:
+        checking = Checking(repository, Share(*share) if share else STRUCTURE_ONLY, access.workers, heard)
+        checked = checking.run()
+    return {**asdict(checked), "share_read": checked.share_read, "holds": checked.holds}
+
+
+def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
+    """The snapshot meant, with the index read."""
+    snapshot = chosen(repository.snapshots(), word)
+    if read:
+        repository.load_index()
+    return snapshot
+
+
+def _snapshot(each: Snapshot) -> Answer:
+    return {
+        "id": each.id,
+        "time": moment_text(each.time),
+        "hostname": each.hostname,
+        "username": each.username,
+        "paths": [shown(os.fsencode(path)) for path in each.paths],
+        "tags": list(each.tags),
+        "tree": each.tree.hex(),
+        "parent": each.parent,
+        "program": each.program_version,
+        "files": each.summary.get("total_files_processed"),
+        "bytes": each.summary.get("total_bytes_processed"),
+    }
+
+
+def _losses(losses: Losses) -> Answer:
+    return {"counts": dict(losses.counts), "named": losses.named}

@@ -1,0 +1,252 @@
+"""`ncia repo`: a backup tool without an estate, on repositories that restic reads, checks and restores as well."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+EXIT_FAULTS = 1
+EXIT_PARTIAL = 4
+TELL_SECONDS = 0.5
+SHORT = 8
+NAMED_MAX = 20  # of losses and faults on a terminal; --json has more
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Repositories in restic's format (offline). URL: a folder, sftp://user@host//folder, s3:https://host/bucket. "
+    "Exit 0: whole. 1: an error, or a check that found faults. 3: refused. 4: partial, something is missing in it.",
+)
+
+Url = Annotated[str, typer.Option("--repo", "-r", envvar="NCIA_REPOSITORY", help="The repository's URL.")]
+Password = Annotated[
+    Path, typer.Option("--password-file", "-p", envvar="NCIA_PASSWORD_FILE", help="A file that holds its password.")
+]
+SshConfig = Annotated[Path | None, typer.Option(help="Instead of ~/.ssh/config: how the SFTP host is entered.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+Lock = Annotated[bool, typer.Option("--lock/--no-lock", help="Say that somebody reads; --no-lock writes nothing.")]
+Named = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.")]
+Paths = Annotated[list[str] | None, typer.Argument(metavar="[PATH]…", help="Only what is at or below these.")]
+
+
+@app.command()
+def init(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
+    """Make a repository. Whoever loses its password has lost all that will be in it."""
+    made = _app().init(_access(repo, password_file, ssh_config))
+    print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}")
+
+
+@app.command()
+def backup(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="What to keep; folders with all that is in them.")
+    ],
+    repo: Url,
+    password_file: Password,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
+    verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
+    ssh_config: SshConfig = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else."""
+    with _Progress() as tell:
+        access = _access(repo, password_file, ssh_config)
+        saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
+    if as_json:
+        print(json.dumps(saved, ensure_ascii=False))
+    else:
+        added = saved["added"]
+        print(
+            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
+            f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
+            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
+        )
+        if saved["moved"]:
+            print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
+    _end(saved, "the snapshot is partial")
+
+
+@app.command()
+def snapshots(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
+    """List what was kept, oldest first."""
+    found = _app().snapshots(_access(repo, password_file, ssh_config))
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("id", "time (UTC)", "host", "tags", "files", "size", "paths"):
+        table.add_column(heading, justify="right" if heading in ("files", "size") else "left", overflow="fold")
+    for each in found:
+        size = "" if each["bytes"] is None else _size(each["bytes"])
+        files = "" if each["files"] is None else str(each["files"])
+        when = each["time"][:19].replace("T", " ")
+        words = (each["hostname"], ", ".join(each["tags"]), files, size, "\n".join(each["paths"]))
+        table.add_row(each["id"][:SHORT], when, *map(escape, words))
+    Console().print(table)
+
+
+@app.command()
+def ls(
+    snapshot: Named,
+    repo: Url,
+    password_file: Password,
+    paths: Paths = None,
+    ssh_config: SshConfig = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a snapshot holds; with --json one object a line."""
+    for each in _app().ls(_access(repo, password_file, ssh_config), snapshot, paths or []):
+        if as_json:
+            print(json.dumps(each, ensure_ascii=False))
+        else:
+            target = f" -> {each['target']}" if "target" in each else ""
+            owner = f"{each['uid']}:{each['gid']}"
+            print(
+                f"{each['type']:<8} {each['mode']} {owner:>11} {each['size']:>12} {each['mtime'][:19]} "
+                f"{each['path']}{target}"
+            )
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The earlier one.")],
+    second: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The later one.")],
+    repo: Url,
+    password_file: Password,
+    metadata: Annotated[
+        bool, typer.Option("--metadata", help="Also what differs in owner, mode or times only.")
+    ] = False,
+    ssh_config: SshConfig = None,
+    as_json: AsJson = False,
+) -> None:
+    """What differs between two snapshots: + added, - removed, M content, T type, U metadata."""
+    for each in _app().diff(_access(repo, password_file, ssh_config), first, second, metadata):
+        print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
+
+
+@app.command()
+def restore(
+    snapshot: Named,
+    repo: Url,
+    password_file: Password,
+    target: Annotated[Path, typer.Option(help="A new or empty folder; everything comes below it, by its whole path.")],
+    paths: Paths = None,
+    lock: Lock = True,
+    ssh_config: SshConfig = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing."""
+    with _Progress() as tell:
+        access = _access(repo, password_file, ssh_config, lock)
+        restored = _app().restore(access, snapshot, target, paths or [], tell)
+    if as_json:
+        print(json.dumps(restored, ensure_ascii=False))
+    else:
+        counted = f"{restored['files']} files, {restored['folders']} folders, {_size(restored['bytes'])}"
+        print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
+    _end(restored, "the restore is partial")
+
+
+@app.command()
+def check(
+    repo: Url,
+    password_file: Password,
+    read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every byte, too.")] = False,
+    part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts: 1/7 … 7/7 are all.")] = "",
+    lock: Lock = True,
+    ssh_config: SshConfig = None,
+    as_json: AsJson = False,
+) -> None:
+    """Is all of it there; with --read-data: is it what was written? Says what share was read. Exit 1 at any fault."""
+    with _Progress() as tell:
+        found = _app().check(_access(repo, password_file, ssh_config, lock), _share(read_data, part), tell)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        for sentence in found["notes"]:
+            print(f"Note: {sentence}")
+        print(
+            f"{found['snapshots']} snapshots, {found['trees']} trees, {found['blobs']} blobs, {found['packs']} packs; "
+            f"{_size(found['bytes_read'])} of {_size(found['bytes'])} read ({100 * found['share_read']:.1f} %)"
+        )
+        _tell_some(found["faults"])
+    if not found["holds"]:
+        count = "1 fault" if len(found["faults"]) == 1 else f"{len(found['faults'])} faults"
+        print(f"Error: the repository does not hold: {count}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAULTS)
+
+
+def _app() -> Any:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a lock is given back
+    return importlib.import_module("ncia.app.repository")
+
+
+def _access(repo: str, password_file: Path, ssh_config: Path | None, lock: bool = True) -> Any:
+    return _app().Access(repo, password_file, ssh_config, lock)
+
+
+def _share(read_data: bool, part: str) -> tuple[int, int] | None:
+    if not part:
+        return (1, 1) if read_data else None
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", part)
+    if not found or int(found[1]) > int(found[2]):
+        raise typer.BadParameter(f"{part!r} is not of the form 2/7", param_hint="--part")
+    return int(found[1]), int(found[2])
+
+
+def _end(told: dict[str, Any], sentence: str) -> None:
+    """A partial answer is told as such, with what is missing, and is no success."""
+    if told["partial"]:
+        _tell_some(told["losses"]["named"])
+        counts = ", ".join(f"{count} × {kind}" for kind, count in told["losses"]["counts"].items())
+        print(f"Error: {sentence}: {counts} not kept", file=sys.stderr)
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _tell_some(sentences: list[str]) -> None:
+    for sentence in sentences[:NAMED_MAX]:
+        print(sentence, file=sys.stderr)
+    if len(sentences) > NAMED_MAX:
+        print(f"… and {len(sentences) - NAMED_MAX} more (--json names them)", file=sys.stderr)
+
+
+class _Progress:
+    """Progress on a terminal: how much, at what rate, and how long it will take where that is known."""
+
+    def __enter__(self) -> _Progress:
+        self._begun = self._told = time.monotonic()
+        self._shown = sys.stderr.isatty()
+        return self
+
+    def __call__(self, files: int, size: int, whole: int) -> None:
+        now = time.monotonic()
+        if not self._shown or now - self._told < TELL_SECONDS:
+            return
+        self._told = now
+        rate = size / (now - self._begun)
+        left = f", {(whole - size) / rate:.0f} s left" if whole > size and rate else ""
+        print(f"\r\033[K{files} files, {_size(size)}, {_size(rate)}/s{left}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
