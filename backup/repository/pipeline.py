@@ -11,10 +11,11 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from backup.repository.helper import Sealed
 from backup.repository.index import Pack, index_text
 from backup.repository.packs import Blob, seal_header
 from backup.repository.ports import Kind
@@ -83,17 +84,12 @@ class Packing:
         self._unnamed: list[Pack] = []  # durable packs that no index tells yet; the writer's alone
         self._named_at = time.monotonic()
 
-    def keep_all(self, plains: list[bytes]) -> list[bytes]:
-        """The ids of several blobs of data, all of them kept."""
-        return [self.keep(plain) for plain in plains]
-
     def keep(self, plain: bytes | memoryview, tree: bool = False) -> bytes:
         """A blob's id. It is in a pack when this returns, and durable once :meth:`finish` has returned."""
         id_ = hashlib.sha256(plain).digest()
         with self._lock:
-            if (id_, tree) in self._claimed or self._repository.index.has(id_, tree):
+            if not self._claim(id_, tree):
                 return id_
-            self._claimed.add((id_, tree))
         packed: bytes | memoryview = self._repository.squeezer.compressor.compress(plain)
         plain_length = len(plain)
         if len(packed) >= plain_length:
@@ -109,11 +105,26 @@ class Packing:
         pack.used += length
         with self._lock:
             self.added.count(tree, len(plain), length)
-            if pack.used < PACK_BYTES:
-                self._open[tree].append(pack)
-                return id_
-        self._send(pack)
+        self._put(pack)
         return id_
+
+    def place(self, sealed: Sequence[Sealed]) -> None:
+        """Keep blobs of data that a helper has sealed; those that are known already are passed over."""
+        with self._lock:
+            fresh = [each for each in sealed if self._claim(each.id, tree=False)]
+        if not fresh:
+            return
+        pack = self._take(tree=False)
+        for each in fresh:
+            length = len(each.blob)
+            with pack.reserve(length) as room:
+                room[:] = each.blob
+            pack.blobs.append(Blob(each.id, False, pack.used, length, each.plain_bytes if each.compressed else 0))
+            pack.used += length
+        with self._lock:
+            for each in fresh:
+                self.added.count(False, each.plain_bytes, len(each.blob))
+        self._put(pack)
 
     def finish(self) -> None:
         """Everything that was kept is durable and named by an index when this returns."""
@@ -128,6 +139,21 @@ class Packing:
     def abandon(self) -> None:
         """Stop: what is durable stays, and is found by the next backup where an index names it."""
         self._writer.shutdown(cancel_futures=True)
+
+    def _claim(self, id_: bytes, tree: bool) -> bool:
+        """Is this one nobody's yet? Then it is the caller's to keep. Ask under the lock."""
+        if (id_, tree) in self._claimed or self._repository.index.has(id_, tree):
+            return False
+        self._claimed.add((id_, tree))
+        return True
+
+    def _put(self, pack: OpenPack) -> None:
+        """Give a pack back, or to the writer where it is full."""
+        if pack.used >= PACK_BYTES:
+            self._send(pack)
+            return
+        with self._lock:
+            self._open[pack.tree].append(pack)
 
     def _take(self, tree: bool) -> OpenPack:
         """An open pack that is this thread's until it is put back."""

@@ -16,9 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from backup.repository.cutting import CHUNK_MIN, Chunks, Cutter
+from backup.repository.helper import READ
 from backup.repository.pipeline import Packing
 from backup.repository.repository import Repository
-from backup.repository.scan import Losses, Owners, node_of
+from backup.repository.scan import Losses, Owners, node_of, seen_again
+from backup.repository.small import Batch, SmallFiles
 from backup.repository.trees import (
     DIR,
     FILE,
@@ -33,13 +35,9 @@ from backup.repository.trees import (
 from backup.repository.walk import Way
 from ncia.core.base.errors import NciaError
 
-BATCH_FILES = 100
-BATCH_BYTES = 2 << 20
-BATCHES_MAX = 8  # that were read and are not kept yet
 TREES_MAX = 64
-DONE_MAX = 1000
+DONE_MAX = 1000  # entries that were read and are not written down yet
 TYPE = '","type":"'
-OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO that took its place blocks nobody
 
 
 @dataclass
@@ -55,15 +53,6 @@ class Figures:
     sockets: int = 0  # of no use to anybody once their process is gone; not kept, as with restic
     bytes: int = 0
     moved: int = 0  # files that were written to while they were read
-
-
-@dataclass
-class Batch:
-    """Small files that are kept by one turn of a worker."""
-
-    contents: list[bytes] = field(default_factory=list)
-    size: int = 0
-    ids: Future[list[bytes]] | None = None
 
 
 @dataclass
@@ -92,8 +81,10 @@ class Ending:
     """A file that was read: its text is written once its content is kept."""
 
     folder: Folder
-    head: str
-    whole: bool = False  # the head is all of it
+    text: str = ""  # all of it, where that is known
+    path: bytes = b""
+    node: Node | None = None
+    known: bool = False  # the parent snapshot has a file of that name
     chunks: Chunks = field(default_factory=list)
     batch: Batch | None = None
     at: int = 0
@@ -120,8 +111,7 @@ class Reading:
         self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "backup worker")
         self._cutter = Cutter(repository.config.chunker_polynomial, self._chunk)
         self._done: deque[Ending | Folder] = deque()  # what was read, in its order
-        self._batch = Batch()
-        self._batches: deque[Future[list[bytes]]] = deque()
+        self._small = SmallFiles(self.packing, repository.key, verify, self._workers)
         self._trees: deque[Future[bytes]] = deque()
         self._root = b""
 
@@ -130,6 +120,7 @@ class Reading:
 
     def __exit__(self, *_: object) -> None:
         self._workers.shutdown(cancel_futures=True)
+        self._small.close()
         self.packing.abandon()
 
     def run(self, way: Way, parent: bytes | None) -> bytes:
@@ -174,7 +165,7 @@ class Reading:
                 self._file(folder, path, node)
             else:
                 self.figures.others += 1
-                self._done.append(Ending(folder, node_text(node), whole=True))
+                self._add(Ending(folder, node_text(node)))
         except OSError as error:
             self._losses.note("entry", path, error.strerror or str(error))
         return None
@@ -188,77 +179,76 @@ class Reading:
         head = head_text(node)
         rest = folder.before.rests.get(head)
         if rest is not None and self._all_kept(rest):
+            self.figures.files += 1
             self.figures.unchanged += 1
             self.figures.bytes += node.size
-            self._done.append(Ending(folder, f"{head}{HEAD_END}{rest}", whole=True))
+            self._add(Ending(folder, f"{head}{HEAD_END}{rest}"))
+            return
+        ending = Ending(folder, "", path, node, _name_of(head) in folder.before.files)
+        if node.size > CHUNK_MIN:
+            self._read(ending, node)
         else:
-            self._read(folder, path, node)
-            if _name_of(head) in folder.before.files:
-                self.figures.changed += 1
-            else:
-                self.figures.new += 1
-        self.figures.files += 1
+            ending.batch, ending.at = self._small.add(path, node)
+        self._add(ending)
 
-    def _read(self, folder: Folder, path: bytes, node: Node) -> None:
-        descriptor = os.open(path, OPEN)
+    def _read(self, ending: Ending, node: Node) -> None:
+        """A big file, in chunks."""
+        descriptor = os.open(ending.path, READ)
         try:
             begun = os.fstat(descriptor)
             if not stat.S_ISREG(begun.st_mode):
                 raise OSError(0, "it became something else while it was looked at")
-            if begun.st_ino != node.inode or begun.st_mtime_ns != node.mtime_ns or begun.st_size != node.size:
-                node = node_of(node.name, path, begun, self._owners, self._losses)
-            ending = Ending(folder, "")
-            if node.size <= CHUNK_MIN and len(content := _all_of(descriptor, node.size)) <= CHUNK_MIN:
-                size = len(content)
-                self._add(ending, content)
-            else:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                ending.chunks, size = self._cutter.cut(descriptor)
-            ended = os.fstat(descriptor)
+            node = seen_again(node, begun)
+            ending.chunks, size = self._cutter.cut(descriptor)
+            moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
         finally:
             os.close(descriptor)
-        if ended.st_mtime_ns != node.mtime_ns or size != node.size:
-            self.figures.moved += 1
-        ending.head = head_text(node if size == node.size else node._replace(size=size))
+        ending.node = node._replace(size=size)
+        self._count(ending, size, moved)
+
+    def _count(self, ending: Ending, size: int, moved: bool) -> None:
+        self.figures.files += 1
+        self.figures.changed += ending.known
+        self.figures.new += not ending.known
+        self.figures.moved += moved
         self.figures.bytes += size
+
+    def _add(self, ending: Ending) -> None:
         self._done.append(ending)
-
-    def _add(self, ending: Ending, content: bytes) -> None:
-        """Into the batch of small files, which goes to a worker when it is full."""
-        if content:
-            ending.batch, ending.at = self._batch, len(self._batch.contents)
-            self._batch.contents.append(content)
-            self._batch.size += len(content)
-            if len(self._batch.contents) >= BATCH_FILES or self._batch.size >= BATCH_BYTES:
-                self._send()
-
-    def _send(self) -> None:
-        batch, self._batch = self._batch, Batch()
-        batch.ids = self._workers.submit(self.packing.keep_all, batch.contents)
-        self._batches.append(batch.ids)
-        if len(self._batches) > BATCHES_MAX:
-            self._batches.popleft().result()
+        if len(self._done) > DONE_MAX:
+            self._settle()
 
     def _chunk(self, chunk: memoryview) -> Future[bytes]:
         return self._workers.submit(self.packing.keep, chunk)
 
     def _ended(self, folder: Folder) -> None:
         self._done.append(folder)
-        if self._batch.contents and len(self._done) > DONE_MAX:  # else those behind it would wait for more small files
-            self._send()
         self._settle()
         self._tell(self.figures)
 
     def _settle(self, all_of_it: bool = False) -> None:
         """Write down what is kept, in the order in which it was read; ``all_of_it``: wait for what is not yet."""
-        if all_of_it and self._batch.contents:
-            self._send()
+        if all_of_it or len(self._done) > DONE_MAX:  # else those behind it would wait until there are more small files
+            self._small.flush()
         while self._done and (all_of_it or _is_kept(self._done[0])):
             done = self._done.popleft()
             if isinstance(done, Folder):
                 self._close(done)
             else:
-                done.folder.texts.append(_text(done))
+                self._write_down(done)
+
+    def _write_down(self, done: Ending) -> None:
+        node, text = done.node, done.text
+        if node is not None:
+            ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks]
+            if done.batch is not None and done.batch.outcomes is not None:
+                node, ids, moved, fault = done.batch.outcomes.result()[done.at]
+                if fault:
+                    self._losses.note("entry", done.path, fault)
+                    return
+                self._count(done, node.size, moved)
+            text = f"{head_text(node)}{HEAD_END}{content_text(ids)}}}"
+        done.folder.texts.append(text)
 
     def _close(self, folder: Folder) -> None:
         text = tree_text(folder.texts)
@@ -297,27 +287,8 @@ def _is_kept(done: Ending | Folder) -> bool:
     if isinstance(done, Folder):
         return True
     if done.batch is not None:
-        return done.batch.ids is not None and done.batch.ids.done()
+        return done.batch.outcomes is not None and done.batch.outcomes.done()
     return all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
-
-
-def _text(done: Ending) -> str:
-    if done.whole:
-        return done.head
-    ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks]
-    if done.batch is not None and done.batch.ids is not None:
-        ids = [done.batch.ids.result()[done.at]]
-    return f"{done.head}{HEAD_END}{content_text(ids)}}}"
-
-
-def _all_of(descriptor: int, size: int) -> bytes:
-    """What is in a file of about that size; one byte more is asked for, to see whether it grew."""
-    content = os.read(descriptor, size + 1)
-    while len(content) > size and (more := os.read(descriptor, CHUNK_MIN)):
-        content += more
-        if len(content) > CHUNK_MIN:
-            break
-    return content
 
 
 def _name_of(head: str) -> str:

@@ -81,6 +81,24 @@ def node_of(name: bytes, path: bytes, found: os.stat_result, owners: Owners, los
     )
 
 
+def seen_again(node: Node, found: os.stat_result) -> Node:
+    """The node of a file that was opened after it had been looked at: what may be otherwise by then is."""
+    if found.st_ctime_ns == node.ctime_ns and found.st_ino == node.inode and found.st_size == node.size:
+        return node
+    return node._replace(
+        mode=go_mode(found.st_mode),
+        mtime_ns=found.st_mtime_ns,
+        atime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
+        uid=found.st_uid,
+        gid=found.st_gid,
+        inode=found.st_ino,
+        device_id=found.st_dev,
+        size=found.st_size,
+        links=found.st_nlink,
+    )
+
+
 def _attributes(path: bytes, losses: Losses) -> tuple[tuple[str, bytes], ...]:
     try:
         names = os.listxattr(path, follow_symlinks=False)
