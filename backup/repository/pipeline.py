@@ -114,16 +114,17 @@ class Packing:
             fresh = [each for each in sealed if self._claim(each.id, tree=False)]
         if not fresh:
             return
+        content = b"".join(each.blob for each in fresh)
         pack = self._take(tree=False)
-        for each in fresh:
-            length = len(each.blob)
-            with pack.reserve(length) as room:
-                room[:] = each.blob
-            pack.blobs.append(Blob(each.id, False, pack.used, length, each.plain_bytes if each.compressed else 0))
-            pack.used += length
+        with pack.reserve(len(content)) as room:
+            room[:] = content
+        for _, id_, plain, compressed, blob in fresh:
+            pack.blobs.append(Blob(id_, False, pack.used, len(blob), plain if compressed else 0))
+            pack.used += len(blob)
         with self._lock:
-            for each in fresh:
-                self.added.count(False, each.plain_bytes, len(each.blob))
+            self.added.data_blobs += len(fresh)
+            self.added.plain_bytes += sum(each.plain_bytes for each in fresh)
+            self.added.packed_bytes += len(content)
         self._put(pack)
 
     def finish(self) -> None:

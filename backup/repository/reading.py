@@ -76,12 +76,13 @@ class Folder:
     above: Folder | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Ending:
-    """A file that was read: its text is written once its content is kept."""
+    """An entry that was looked at. ``text`` is all that is to be written of it, or where there is a ``node``, which is a
+    file that is read, what comes before its content."""
 
     folder: Folder
-    text: str = ""  # all of it, where that is known
+    text: str
     path: bytes = b""
     node: Node | None = None
     known: bool = False  # the parent snapshot has a file of that name
@@ -184,7 +185,7 @@ class Reading:
             self.figures.bytes += node.size
             self._add(Ending(folder, f"{head}{HEAD_END}{rest}"))
             return
-        ending = Ending(folder, "", path, node, _name_of(head) in folder.before.files)
+        ending = Ending(folder, head, path, node, _name_of(head) in folder.before.files)
         if node.size > CHUNK_MIN:
             self._read(ending, node)
         else:
@@ -203,7 +204,8 @@ class Reading:
             moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
         finally:
             os.close(descriptor)
-        ending.node = node._replace(size=size)
+        if size != node.size or node is not ending.node:
+            ending.text = head_text(node._replace(size=size))
         self._count(ending, size, moved)
 
     def _count(self, ending: Ending, size: int, moved: bool) -> None:
@@ -228,8 +230,8 @@ class Reading:
 
     def _settle(self, all_of_it: bool = False) -> None:
         """Write down what is kept, in the order in which it was read; ``all_of_it``: wait for what is not yet."""
-        if all_of_it or len(self._done) > DONE_MAX:  # else those behind it would wait until there are more small files
-            self._small.flush()
+        if all_of_it or (len(self._done) > DONE_MAX and _is_unsent(self._done[0])):
+            self._small.flush()  # else those behind it would wait until there are more small files
         while self._done and (all_of_it or _is_kept(self._done[0])):
             done = self._done.popleft()
             if isinstance(done, Folder):
@@ -238,17 +240,19 @@ class Reading:
                 self._write_down(done)
 
     def _write_down(self, done: Ending) -> None:
-        node, text = done.node, done.text
-        if node is not None:
-            ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks]
-            if done.batch is not None and done.batch.outcomes is not None:
-                node, ids, moved, fault = done.batch.outcomes.result()[done.at]
-                if fault:
-                    self._losses.note("entry", done.path, fault)
-                    return
-                self._count(done, node.size, moved)
-            text = f"{head_text(node)}{HEAD_END}{content_text(ids)}}}"
-        done.folder.texts.append(text)
+        if done.node is None:
+            done.folder.texts.append(done.text)
+            return
+        head, ids = done.text, [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks]
+        if done.batch is not None and done.batch.outcomes is not None:
+            node, ids, moved, fault = done.batch.outcomes.result()[done.at]
+            if fault:
+                self._losses.note("entry", done.path, fault)
+                return
+            self._count(done, node.size, moved)
+            if node is not done.node:
+                head = head_text(node)
+        done.folder.texts.append(f"{head}{HEAD_END}{content_text(ids)}}}")
 
     def _close(self, folder: Folder) -> None:
         text = tree_text(folder.texts)
@@ -289,6 +293,10 @@ def _is_kept(done: Ending | Folder) -> bool:
     if done.batch is not None:
         return done.batch.outcomes is not None and done.batch.outcomes.done()
     return all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
+
+
+def _is_unsent(done: Ending | Folder) -> bool:
+    return isinstance(done, Ending) and done.batch is not None and done.batch.outcomes is None
 
 
 def _name_of(head: str) -> str:

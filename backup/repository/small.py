@@ -127,7 +127,7 @@ class SmallFiles:
                 content.append(self._packing.keep(piece))
                 size += len(piece)
             moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
-            return Outcome(node._replace(size=size), content, moved)
+            return Outcome(node if size == node.size else node._replace(size=size), content, moved)
         except OSError as error:
             return Outcome(node, [], fault=error.strerror or str(error))
         finally:

@@ -11,6 +11,7 @@ import json
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from backup.repository.faults import Damaged, Hostile
@@ -88,14 +89,11 @@ def head_text(node: Node) -> str:
     """A node's JSON up to its content: the same text for the same metadata."""
     mtime = ns_text(node.mtime_ns)
     atime = mtime if node.atime_ns == node.mtime_ns else ns_text(node.atime_ns)
+    ctime = mtime if node.ctime_ns == node.mtime_ns else ns_text(node.ctime_ns)
     parts = [
         f'{{"name":{name_json(node.name)},"type":"{node.type}","mode":{node.mode},"mtime":"{mtime}","atime":"{atime}"'
-        f',"ctime":"{ns_text(node.ctime_ns)}","uid":{node.uid},"gid":{node.gid}'
+        f',"ctime":"{ctime}","uid":{node.uid},"gid":{node.gid}{_owner_text(node.user, node.group)}'
     ]
-    if node.user:
-        parts.append(f',"user":{json_text(node.user)}')
-    if node.group:
-        parts.append(f',"group":{json_text(node.group)}')
     for field, value in (
         ("inode", node.inode),
         ("device_id", node.device_id),
@@ -117,6 +115,12 @@ def head_text(node: Node) -> str:
     if node.device:
         parts.append(f',"device":{node.device}')
     return "".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _owner_text(user: str, group: str) -> str:
+    users = f',"user":{json_text(user)}' if user else ""
+    return users + (f',"group":{json_text(group)}' if group else "")
 
 
 def content_text(content: Iterable[bytes]) -> str:

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 EXIT_FAULTS = 1
 EXIT_PARTIAL = 4
@@ -85,6 +82,10 @@ def snapshots(repo: Url, password_file: Password, ssh_config: SshConfig = None, 
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    from rich.console import Console  # of the commands that need no table, none waits for it
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("id", "time (UTC)", "host", "tags", "files", "size", "paths"):
         table.add_column(heading, justify="right" if heading in ("files", "size") else "left", overflow="fold")
