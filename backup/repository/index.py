@@ -19,6 +19,7 @@ SHARDS = 1 << 16
 RECORD = struct.Struct("<30sIIII")
 TREE_BIT = 1 << 31  # of the pack's number
 WORD_MAX = (1 << 32) - 1
+KINDS = {"data": False, "tree": True}
 
 Pack = tuple[bytes, Sequence[Blob]]  # its id, and what is in it
 
@@ -116,10 +117,10 @@ def _blob_json(blob: Blob) -> dict[str, Any]:
 
 
 def _blob(told: dict[str, Any]) -> Blob:
-    id_, kind = bytes.fromhex(told["id"]), told["type"]
-    numbers = (told["offset"], told["length"], told.get("uncompressed_length", 0))
-    if len(id_) != 32 or kind not in ("data", "tree") or any(type(each) is not int for each in numbers):
+    id_, tree = bytes.fromhex(told["id"]), KINDS[told["type"]]
+    offset, length, plain = told["offset"], told["length"], told.get("uncompressed_length", 0)
+    if not type(offset) is type(length) is type(plain) is int or len(id_) != 32:
         raise ValueError(f"no blob: {str(told)[:200]}")
-    if not all(0 <= each <= WORD_MAX for each in numbers) or numbers[1] < OVERHEAD_BYTES:
+    if not (0 <= offset <= WORD_MAX and OVERHEAD_BYTES <= length <= WORD_MAX and 0 <= plain <= WORD_MAX):
         raise ValueError(f"numbers out of range: {str(told)[:200]}")
-    return Blob(id_, kind == "tree", *numbers)
+    return Blob(id_, tree, offset, length, plain)

@@ -6,13 +6,13 @@ it must not write another index or snapshot, for what it counts on may have been
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from backup.repository.faults import Damaged
 from backup.repository.keys import Holder
@@ -142,17 +142,20 @@ class Lock:
 
 
 def read_locks(repository: Repository) -> Iterator[LockFile]:
-    """All locks. An empty file is nobody's: restic leaves such after a crash."""
-    for stored in [each for each in repository.store.names(Kind.LOCKS) if each.size]:
+    """All locks. A file that does not have the hash that is its name was never finished, so nobody counts on it: what
+    is left of a crash stops no one."""
+    for stored in list(repository.store.names(Kind.LOCKS)):
         try:
-            told = json.loads(repository.load_file(Kind.LOCKS, stored.name))
-            yield _lock_of(told, stored.name)
+            sealed = repository.store.load(Kind.LOCKS, stored.name)
         except Missing:
             continue
+        if hashlib.sha256(sealed).hexdigest() == stored.name:
+            yield _lock_of(repository.open_file(Kind.LOCKS, stored.name, sealed), stored.name)
 
 
-def _lock_of(told: dict[str, Any], name: str) -> LockFile:
+def _lock_of(text: bytes, name: str) -> LockFile:
     try:
+        told = json.loads(text)
         words = (str(told.get("hostname", "")), str(told.get("username", "")), int(told.get("pid", 0)))
         return LockFile(name, moment_of(told["time"]), bool(told.get("exclusive")), *words)
     except (KeyError, TypeError, ValueError) as error:

@@ -179,7 +179,7 @@ class Packing:
                 end[:] = header
             with memoryview(pack.room)[: pack.used + len(header)] as whole:
                 name = hashlib.sha256(whole).digest()
-                self._repository.store.save(Kind.DATA, name.hex(), whole)
+                self._repository.keep(Kind.DATA, name.hex(), whole)
             with self._lock:
                 self._repository.index.add(name, pack.blobs)
                 self._claimed.difference_update((blob.id, blob.tree) for blob in pack.blobs)

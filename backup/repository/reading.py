@@ -78,8 +78,8 @@ class Folder:
 
 @dataclass(slots=True)
 class Ending:
-    """An entry that was looked at. ``text`` is all that is to be written of it, or where there is a ``node``, which is a
-    file that is read, what comes before its content."""
+    """An entry that was looked at. ``text`` is all that is to be written of it, or what comes before the content where
+    there is a ``node``: that of a file that is read."""
 
     folder: Folder
     text: str
@@ -283,8 +283,10 @@ class Reading:
 
     def _all_kept(self, rest: str) -> bool:
         """Are all blobs of a parent's file still there?"""
-        ids = rest.split('"')[1::2]
-        return rest.startswith("[") and all(self._repository.index.has(bytes.fromhex(id_), tree=False) for id_ in ids)
+        if not rest.startswith("["):
+            return False
+        has = self._repository.index.has
+        return all(has(bytes.fromhex(id_), False) for id_ in rest.split('"')[1::2])
 
 
 def _is_kept(done: Ending | Folder) -> bool:

@@ -12,7 +12,7 @@ from backup.repository.faults import Damaged
 from backup.repository.index import Index, Pack, Where, index_packs
 from backup.repository.keys import Holder, Scrypt, add_key, find_key
 from backup.repository.packs import Blob
-from backup.repository.ports import Kind, Missing, Store
+from backup.repository.ports import Kind, Missing, Store, StoreFault
 from backup.repository.seal import Key, Sealer
 from backup.repository.settings import Config, config_of
 from backup.repository.snapshots import Snapshot, snapshot_of
@@ -30,6 +30,7 @@ class Repository:
         self.config = config
         self.key_name = key_name
         self.index = Index()
+        self.damaged: list[str] = []  # files that were passed over, for they cannot be read
         self._own = threading.local()
 
     @property
@@ -50,24 +51,42 @@ class Repository:
 
     def load_file(self, kind: Kind, name: str) -> bytes:
         """The plain text of an index, snapshot or lock; raises :class:`Missing` and :class:`Damaged`."""
+        return self.open_file(kind, name, self.store.load(kind, name))
+
+    def open_file(self, kind: Kind, name: str, sealed: bytes) -> bytes:
+        """The plain text of such a file's bytes."""
         what = f"read {kind.value} {name[:SHORT]}"
-        sealed = self.store.load(kind, name)
         if hashlib.sha256(sealed).hexdigest() != name:
             raise Damaged(what, "its bytes do not have the hash that is its name")
         return unpack_file(self.sealer.open(sealed, what), what)
 
     def save_file(self, kind: Kind, plain: bytes) -> str:
-        """Seal and keep one file; returns its name. What was sealed is opened again before it is sent."""
+        """Seal and keep one file; returns its name. What was sealed is opened again before it is sent, and looked at
+        after."""
         sealed = self.sealer.seal(pack_file(plain))
         name = hashlib.sha256(sealed).hexdigest()
         what = f"verify {kind.value} {name[:SHORT]} before it is kept"
         if unpack_file(self.sealer.open(sealed, what), what) != plain:
             raise Damaged(what, "it is not what was sealed: look at this machine's memory")
-        self.store.save(kind, name, sealed)
+        self.keep(kind, name, sealed)
         return name
 
+    def keep(self, kind: Kind, name: str, content: bytes | memoryview) -> None:
+        """Save, and look whether it is there: a store may answer that it took what it did not keep."""
+        self.store.save(kind, name, content)
+        what = f"save {kind.value} {name[:SHORT]}"
+        try:
+            size = self.store.size(kind, name)
+        except Missing as error:
+            why = "the store took it, and does not have it"
+            raise StoreFault("repository.not-kept", what, why, "look at the store") from error
+        if size != len(content):
+            why = f"the store has {size} bytes of it instead of {len(content)}"
+            raise StoreFault("repository.not-kept", what, why, "look at the store")
+
     def load_index(self) -> None:
-        """Read every index file into :attr:`index`."""
+        """Read every index file into :attr:`index`. A damaged one costs what it alone names, and is told in
+        :attr:`damaged`: a backup keeps that anew, a restore names what it misses."""
         for _, packs in self.index_files():
             for pack, blobs in packs:
                 self.index.add(pack, blobs)
@@ -78,18 +97,22 @@ class Repository:
                 yield stored.name, self.index_file(stored.name)
             except Missing:  # replaced since it was listed
                 continue
+            except Damaged as error:
+                self.damaged.append(f"{error.what}: {error.why}")
 
     def index_file(self, name: str) -> list[Pack]:
         return list(index_packs(self.load_file(Kind.INDEX, name), f"read index {name[:SHORT]}"))
 
     def snapshots(self) -> list[Snapshot]:
-        """All of them, oldest first."""
+        """All of them that can be read, oldest first; the others are told in :attr:`damaged`."""
         found = []
         for stored in list(self.store.names(Kind.SNAPSHOTS)):
             try:
                 found.append(self.snapshot(stored.name))
             except Missing:  # forgotten since it was listed
                 continue
+            except Damaged as error:
+                self.damaged.append(f"{error.what}: {error.why}")
         return sorted(found, key=lambda each: (each.time, each.id))
 
     def snapshot(self, name: str) -> Snapshot:

@@ -104,12 +104,13 @@ def backup(
         **asdict(saved.figures),
         "added": asdict(saved.added),
         "losses": _losses(saved.losses),
+        "damaged": repository.damaged,
     }
 
 
-def snapshots(access: Access) -> list[Answer]:
+def snapshots(access: Access) -> Answer:
     with access.opened() as repository:
-        return [_snapshot(each) for each in repository.snapshots()]
+        return {"snapshots": [_snapshot(each) for each in repository.snapshots()], "damaged": repository.damaged}
 
 
 def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
@@ -157,6 +158,7 @@ def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell:
         "links": restored.links,
         "bytes": restored.bytes,
         "losses": _losses(restored.losses),
+        "damaged": repository.damaged,
     }
 
 

@@ -78,10 +78,11 @@ def backup(
 @app.command()
 def snapshots(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
     """List what was kept, oldest first."""
-    found = _app().snapshots(_access(repo, password_file, ssh_config))
+    told = _app().snapshots(_access(repo, password_file, ssh_config))
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2, ensure_ascii=False))
         return
+    _tell_damaged(told)
     from rich.console import Console  # of the commands that need no table, none waits for it
     from rich.markup import escape
     from rich.table import Table
@@ -89,7 +90,7 @@ def snapshots(repo: Url, password_file: Password, ssh_config: SshConfig = None, 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("id", "time (UTC)", "host", "tags", "files", "size", "paths"):
         table.add_column(heading, justify="right" if heading in ("files", "size") else "left", overflow="fold")
-    for each in found:
+    for each in told["snapshots"]:
         size = "" if each["bytes"] is None else _size(each["bytes"])
         files = "" if each["files"] is None else str(each["files"])
         when = each["time"][:19].replace("T", " ")
@@ -209,11 +210,18 @@ def _share(read_data: bool, part: str) -> tuple[int, int] | None:
 
 def _end(told: dict[str, Any], sentence: str) -> None:
     """A partial answer is told as such, with what is missing, and is no success."""
+    _tell_damaged(told)
     if told["partial"]:
         _tell_some(told["losses"]["named"])
         counts = ", ".join(f"{count} × {kind}" for kind, count in told["losses"]["counts"].items())
         print(f"Error: {sentence}: {counts} not kept", file=sys.stderr)
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _tell_damaged(told: dict[str, Any]) -> None:
+    """Files of the repository that were passed over. They are a check's to judge."""
+    for sentence in told["damaged"]:
+        print(f"Damaged: {sentence}; ncia repo check tells what that costs", file=sys.stderr)
 
 
 def _tell_some(sentences: list[str]) -> None:

@@ -51,13 +51,13 @@ def desk(tmp_path: Path) -> Desk:
 def test_a_repository_is_made_and_opens_with_its_password(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     assert "made repository" in desk.run("init").stdout
-    assert desk.told("snapshots") == []
+    assert desk.told("snapshots") == {"snapshots": [], "damaged": []}
 
 
 def test_what_was_kept_is_listed_and_comes_back(desk: Desk) -> None:
     saved = desk.told("backup", desk.source, "--tag", "nightly")
     assert (saved["partial"], saved["verified"], saved["new"]) == (False, True, saved["files"])
-    (listed,) = desk.told("snapshots")
+    (listed,) = desk.told("snapshots")["snapshots"]
     assert (listed["id"], listed["tags"], listed["paths"]) == (saved["snapshot"], ["nightly"], [str(desk.source)])
     restored = desk.told("restore", "latest", "--target", desk.folder / "target")
     assert (restored["partial"], restored["bytes"] > 20_000_000) == (False, True)
@@ -72,7 +72,7 @@ def test_people_are_told_in_sentences(desk: Desk) -> None:
     (desk.source / "plain").write_bytes(b"other\n")
     second = desk.run("backup", desk.source)
     assert "0 new, 1 changed" in second.stdout
-    ids = [each["id"][:8] for each in desk.told("snapshots")]
+    ids = [each["id"][:8] for each in desk.told("snapshots")["snapshots"]]
     assert ids[0] in first.stdout
     assert ids[0] in desk.run("snapshots").stdout
     assert desk.run("diff", *ids).stdout == f"M {desk.source}/plain\n"
@@ -87,7 +87,7 @@ def test_what_could_not_be_kept_makes_the_backup_partial_and_is_named(desk: Desk
     assert partial.exit_code == 4
     assert f"{desk.folder}/nothing: path not kept: it is not there" in partial.stderr
     assert "Error: the snapshot is partial: 1 × path not kept" in partial.stderr
-    assert len(desk.told("snapshots")) == 1
+    assert len(desk.told("snapshots")["snapshots"]) == 1
 
 
 def test_what_is_damaged_makes_the_restore_partial_and_the_check_fail(desk: Desk) -> None:
