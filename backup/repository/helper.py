@@ -144,8 +144,8 @@ class _Sealing:
             at += ASKED.size
             try:
                 content = _read(question[at : at + length], *seen)
-                if content is None:
-                    told += ANSWER.pack(OTHER, bytes(32), 0, 0, 0)
+                if not content:
+                    told += ANSWER.pack(OTHER if content is None else SEALED, bytes(32), 0, 0, 0)
                 else:
                     answer, size = self._seal(content, used)
                     told += answer

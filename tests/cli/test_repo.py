@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,9 @@ from backup.repository.stores.folder import FolderStore
 from ncia.cli import build
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
-from tests.backup.repository.files import differences, odd_tree
+from tests.backup.repository.files import differences, noise, odd_tree
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW
+from tests.lab_apps.world import eventually
 
 TREE = build((("repo", "ncia.cli.repo"),))
 
@@ -164,3 +168,22 @@ def test_a_store_without_keys_is_not_dialled(desk: Desk) -> None:
     told = CliRunner().invoke(TREE, ["repo", "snapshots", "-r", "s3:http://127.0.0.1:1/bucket"], env=at)
     assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set" in str(told.exception)
     assert os.environ.get("AWS_ACCESS_KEY_ID", "") == ""
+
+
+def test_a_backup_that_is_killed_leaves_a_repository_in_which_the_next_one_ends(desk: Desk) -> None:
+    """kill -9 once its first pack is there: its lock is that of a process that is gone."""
+    (desk.source / "more").write_bytes(noise(9, 120_000_000))
+    where = ["-r", str(desk.root), "-p", str(desk.folder / "password")]
+    command = [sys.executable, "-m", "ncia", "repo", "backup", *where, str(desk.source)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, process_group=0)
+    eventually(lambda: any((desk.root / "data").glob("*/*")), seconds=60)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    opened = open_repository(FolderStore(desk.root), "open sesame")
+    assert opened.snapshots() == []
+    assert len(list(opened.store.names(Kind.LOCKS))) == 1
+    with Lock(opened, Holder("pruner", os.uname().nodename), SystemClock(), exclusive=True):
+        pass
+    desk.told("backup", desk.source)
+    checked = desk.told("check", "--read-data")
+    assert (checked["holds"], checked["share_read"]) == (True, 1.0)
