@@ -150,6 +150,14 @@ class Placing:
         """Owner, attributes, mode and times, in the order in which none of them undoes another.
 
         ``entry`` is an open file or folder, or the name of one that is open as a mere path."""
+        if not node.attributes and node.type != SYMLINK:
+            try:
+                os.chown(entry, node.uid, node.gid)
+                os.chmod(entry, node.permissions)
+                os.utime(entry, ns=(node.atime_ns, node.mtime_ns))
+                return
+            except (OSError, OverflowError):
+                pass  # which of them it was is found out below
         acls = [pair for pair in node.attributes if pair[0].startswith(ACL)]
         others = [pair for pair in node.attributes if not pair[0].startswith(ACL)]
         self._try("owner", path, lambda: os.chown(entry, node.uid, node.gid))

@@ -23,6 +23,8 @@ def ns_text(ns: int) -> str:
 
 def ns_of(text: str) -> int:
     """The inverse, for any offset; raises ``ValueError``."""
+    if text[10:20:9] == "T." and text.endswith("Z") and text[20:-1].isdigit() and len(text) <= 30:  # by far the most
+        return _second_of(text[:10], text[11:19], "Z") * SECOND_NS + int(text[20:-1].ljust(9, "0"))
     found = FORM.fullmatch(text)
     if found is None:
         raise ValueError(f"not a moment: {text!r}")

@@ -24,6 +24,7 @@ HEAD_END = ',"content":'
 BEGIN, END = '{"nodes":[', "]}\n"
 # A node of a text begins so; a pair of extended attributes has no type, and a string cannot hold an unescaped quote.
 BETWEEN = re.compile(r"(?<=\}),(?=\{\"name\":\"(?:[^\"\\]|\\.)*\",\"type\":)")
+NUMBERS = ("mode", "uid", "gid", "inode", "device_id", "size", "links", "device")
 HEX_ID = re.compile(r"[0-9a-f]{64}")
 LINKED_TYPES = (FILE, SYMLINK, DEVICE, CHARDEV)  # restic keeps the number of links of these alone
 
@@ -38,6 +39,7 @@ GO_TYPE = {
     stat.S_IFREG: 0,
 }
 GO_SPECIAL = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 20}
+GO_SPECIALS = sum(GO_SPECIAL.values())
 NODE_TYPE = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIR,
@@ -75,6 +77,8 @@ class Node(NamedTuple):
     @property
     def permissions(self) -> int:
         """The twelve bits that ``chmod`` takes."""
+        if not self.mode & GO_SPECIALS:
+            return self.mode & 0o777
         return self.mode & 0o777 | sum(bit for bit, go in GO_SPECIAL.items() if self.mode & go)
 
 
@@ -172,44 +176,38 @@ def shown(name: bytes) -> str:
 
 
 def _node(told: dict[str, Any]) -> Node:
-    type_ = told["type"]
+    get = told.get
+    type_, content, raw = told["type"], get("content"), get("linktarget_raw")
     if type_ not in TYPES:
         raise ValueError(f"an entry of type {type_!r}")
-    target = (
-        base64.b64decode(told["linktarget_raw"]) if told.get("linktarget_raw") else told.get("linktarget", "").encode()
-    )
-    content = told.get("content")
-    mtime, atime, ctime = (ns_of(told[field]) if told.get(field) else 0 for field in ("mtime", "atime", "ctime"))
+    numbers = [get(field, 0) for field in NUMBERS]
+    for value in numbers:
+        if type(value) is not int or not 0 <= value < 1 << 64:
+            raise ValueError(f"a number is {value!r}")
+    mode, uid, gid, inode, device_id, size, links, device = numbers
+    mtime, atime, ctime = get("mtime"), get("atime"), get("ctime")
+    mtime_ns = ns_of(mtime) if mtime else 0
     return Node(
-        name=unquote(told["name"]),
-        type=type_,
-        mode=_number(told, "mode"),
-        mtime_ns=mtime,
-        atime_ns=atime,
-        ctime_ns=ctime,
-        uid=_number(told, "uid"),
-        gid=_number(told, "gid"),
-        user=str(told.get("user", "")),
-        group=str(told.get("group", "")),
-        inode=_number(told, "inode"),
-        device_id=_number(told, "device_id"),
-        size=_number(told, "size"),
-        links=_number(told, "links"),
-        target=target,
-        attributes=tuple(
-            (str(pair["name"]), base64.b64decode(pair["value"] or "")) for pair in told.get("extended_attributes") or ()
-        ),
-        device=_number(told, "device"),
-        content=tuple(_id(each) for each in content or ()) if type_ == FILE else None,
-        subtree=_id(told["subtree"]) if type_ == DIR else b"",
+        unquote(told["name"]),
+        type_,
+        mode,
+        mtime_ns,
+        mtime_ns if atime == mtime else ns_of(atime) if atime else 0,
+        ns_of(ctime) if ctime else 0,
+        uid,
+        gid,
+        str(get("user", "")),
+        str(get("group", "")),
+        inode,
+        device_id,
+        size,
+        links,
+        base64.b64decode(raw) if raw else get("linktarget", "").encode(),
+        tuple((str(pair["name"]), base64.b64decode(pair["value"] or "")) for pair in get("extended_attributes") or ()),
+        device,
+        tuple([_id(each) for each in content or ()]) if type_ == FILE else None,
+        _id(told["subtree"]) if type_ == DIR else b"",
     )
-
-
-def _number(told: dict[str, Any], field: str) -> int:
-    value = told.get(field, 0)
-    if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError(f"{field} is {value!r}")
-    return value
 
 
 def _id(text: str) -> bytes:
