@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backup.repository.checking import STRUCTURE_ONLY, Checked, Checking, Share
-from backup.repository.keys import Holder
+from backup.repository.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.listing import changes, demand_way, entries
 from backup.repository.locks import Lock
 from backup.repository.repository import Repository, create, open_repository
@@ -172,6 +172,30 @@ def check(access: Access, share: tuple[int, int] | None, tell: Tell) -> Answer:
         checking = Checking(repository, Share(*share) if share else STRUCTURE_ONLY, access.workers, heard)
         checked = checking.run()
     return {**asdict(checked), "share_read": checked.share_read, "holds": checked.holds}
+
+
+def keys(access: Access) -> list[Answer]:
+    with access.opened() as repository:
+        return [{**asdict(each), "current": each.name == repository.key_name} for each in list_keys(repository.store)]
+
+
+def key_add(access: Access, new_password_file: Path, user: str) -> Answer:
+    new = Access(access.url, new_password_file).password()
+    with access.opened() as repository:
+        mine = holder()
+        name = add_key(repository.store, repository.key, new, Holder(user or mine.username, mine.hostname), CLOCK.now())
+    return {"name": name}
+
+
+def key_remove(access: Access, word: str) -> Answer:
+    """``word``: the beginning of the key's name; refused for the one that opens the repository just now."""
+    with access.opened() as repository:
+        found = [each.name for each in list_keys(repository.store) if len(word) >= 4 and each.name.startswith(word)]
+        if len(found) != 1:
+            why = f"{len(found)} begin with it" if found else "none begins with it (four letters at least)"
+            raise NciaError("repository.no-key", f"find key {word!r}", why, "ncia repo key list")
+        remove_key(repository.store, found[0], repository.key_name)
+    return {"name": found[0]}
 
 
 def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:

@@ -25,6 +25,9 @@ app = typer.Typer(
     "Exit 0: whole. 1: an error, or a check that found faults. 3: refused. 4: partial, something is missing in it.",
 )
 
+key_app = typer.Typer(no_args_is_help=True, help="Whose passwords open a repository.")
+app.add_typer(key_app, name="key")
+
 Url = Annotated[str, typer.Option("--repo", "-r", envvar="NCIA_REPOSITORY", help="The repository's URL.")]
 Password = Annotated[
     Path, typer.Option("--password-file", "-p", envvar="NCIA_PASSWORD_FILE", help="A file that holds its password.")
@@ -188,6 +191,40 @@ def check(
         count = "1 fault" if len(found["faults"]) == 1 else f"{len(found['faults'])} faults"
         print(f"Error: the repository does not hold: {count}", file=sys.stderr)
         raise typer.Exit(EXIT_FAULTS)
+
+
+@key_app.command("list")
+def key_list(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
+    """Whose passwords open it; * is the one just used."""
+    for each in _app().keys(_access(repo, password_file, ssh_config)):
+        mark = "*" if each["current"] else " "
+        told = f"{mark} {each['name'][:SHORT]} {each['created'][:19]} {each['username']}@{each['hostname']}"
+        print(json.dumps(each, ensure_ascii=False) if as_json else told)
+
+
+@key_app.command("add")
+def key_add(
+    repo: Url,
+    password_file: Password,
+    new_password_file: Annotated[Path, typer.Option(help="A file that holds the new password.")],
+    user: Annotated[str, typer.Option(help="Who will hold it, where it is not you.")] = "",
+    ssh_config: SshConfig = None,
+) -> None:
+    """One more password that opens it: another holder's, or the next one before the old one is removed."""
+    added = _app().key_add(_access(repo, password_file, ssh_config), new_password_file, user)
+    print(f"added key {added['name'][:SHORT]}")
+
+
+@key_app.command("remove")
+def key_remove(
+    key: Annotated[str, typer.Argument(help="The beginning of its name, as `key list` tells it.")],
+    repo: Url,
+    password_file: Password,
+    ssh_config: SshConfig = None,
+) -> None:
+    """A password opens it no more. Whoever has copied the repository and the master key still reads that copy."""
+    removed = _app().key_remove(_access(repo, password_file, ssh_config), key)
+    print(f"removed key {removed['name'][:SHORT]}")
 
 
 def _app() -> Any:

@@ -58,6 +58,23 @@ def test_a_repository_is_made_and_opens_with_its_password(tmp_path: Path) -> Non
     assert desk.told("snapshots") == {"snapshots": [], "damaged": []}
 
 
+def test_a_password_is_followed_by_another_one(desk: Desk) -> None:
+    (desk.folder / "next").write_text("the next one\n")
+    added = desk.run("key", "add", "--new-password-file", desk.folder / "next", "--user", "auditor")
+    assert added.exit_code == 0
+    name = added.stdout.split()[-1]
+    listed = desk.run("key", "list").stdout.splitlines()
+    assert [line[:2] for line in sorted(listed)] == ["  ", "* "]
+    assert f"{name} " in "".join(line for line in listed if "auditor@" in line)
+    old = next(line.split()[1] for line in listed if line.startswith("*"))
+    assert "opens the repository just now" in str(desk.run("key", "remove", old).exception)
+    (desk.folder / "password").write_text("the next one\n")
+    assert desk.run("key", "remove", old).stdout == f"removed key {old}\n"
+    (desk.folder / "password").write_text("open sesame\n")
+    assert "opens none of its 1 keys" in str(desk.run("snapshots").exception)
+    assert "none begins with it" in str(desk.run("key", "remove", "nothing", "-p", desk.folder / "next").exception)
+
+
 def test_what_was_kept_is_listed_and_comes_back(desk: Desk) -> None:
     saved = desk.told("backup", desk.source, "--tag", "nightly")
     assert (saved["partial"], saved["verified"], saved["new"]) == (False, True, saved["files"])
