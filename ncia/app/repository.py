@@ -6,7 +6,6 @@ An answer's ``partial`` says that something is missing in it, and its ``losses``
 from __future__ import annotations
 
 import os
-import pwd
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.times import moment_text, ns_text
 from backup.repository.trees import shown
 from backup.repository.walk import absolute
-from ncia.app.repository_store import store_of
+from ncia.app.repository_store import account, store_of
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 
@@ -42,7 +41,6 @@ class Access:
 
     url: str
     password_file: Path
-    ssh_config: Path | None = None
     lock: bool = True
     workers: int = 0
 
@@ -58,7 +56,7 @@ class Access:
 
     @contextmanager
     def opened(self, locked: bool = False) -> Iterator[Repository]:
-        password, store = self.password(), store_of(self.url, ssh_config=self.ssh_config)
+        password, store = self.password(), store_of(self.url)
         try:
             repository = open_repository(store, password)
             if locked and self.lock:
@@ -71,15 +69,11 @@ class Access:
 
 
 def holder(host: str = "") -> Holder:
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
-    return Holder(user, host or socket.gethostname())
+    return Holder(account().user, host or socket.gethostname())
 
 
 def init(access: Access) -> Answer:
-    password, store = access.password(), store_of(access.url, ssh_config=access.ssh_config)
+    password, store = access.password(), store_of(access.url)
     try:
         made = create(store, password, holder(), CLOCK.now())
         return {"id": made.config.id, "url": access.url}

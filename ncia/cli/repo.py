@@ -21,7 +21,8 @@ NAMED_MAX = 20  # of losses and faults on a terminal; --json has more
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Repositories in restic's format (offline). URL: a folder, sftp://user@host//folder, s3:https://host/bucket. "
+    help="Repositories in restic's format (offline). URL: a folder, sftp://user@host//folder, s3:https://host/bucket, "
+    "entered as ssh and the S3 tools would. "
     "Exit 0: whole. 1: an error, or a check that found faults. 3: refused. 4: partial, something is missing in it.",
 )
 
@@ -32,7 +33,6 @@ Url = Annotated[str, typer.Option("--repo", "-r", envvar="NCIA_REPOSITORY", help
 Password = Annotated[
     Path, typer.Option("--password-file", "-p", envvar="NCIA_PASSWORD_FILE", help="A file that holds its password.")
 ]
-SshConfig = Annotated[Path | None, typer.Option(help="Instead of ~/.ssh/config: how the SFTP host is entered.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 Lock = Annotated[bool, typer.Option("--lock/--no-lock", help="Say that somebody reads; --no-lock writes nothing.")]
 Named = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.")]
@@ -40,9 +40,9 @@ Paths = Annotated[list[str] | None, typer.Argument(metavar="[PATH]…", help="On
 
 
 @app.command()
-def init(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
+def init(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
     """Make a repository. Whoever loses its password has lost all that will be in it."""
-    made = _app().init(_access(repo, password_file, ssh_config))
+    made = _app().init(_access(repo, password_file))
     print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}")
 
 
@@ -57,12 +57,11 @@ def backup(
     host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
     verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
-    ssh_config: SshConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else."""
     with _Progress() as tell:
-        access = _access(repo, password_file, ssh_config)
+        access = _access(repo, password_file)
         saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
     if as_json:
         print(json.dumps(saved, ensure_ascii=False))
@@ -79,9 +78,9 @@ def backup(
 
 
 @app.command()
-def snapshots(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
+def snapshots(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
     """List what was kept, oldest first."""
-    told = _app().snapshots(_access(repo, password_file, ssh_config))
+    told = _app().snapshots(_access(repo, password_file))
     if as_json:
         print(json.dumps(told, indent=2, ensure_ascii=False))
         return
@@ -108,11 +107,10 @@ def ls(
     repo: Url,
     password_file: Password,
     paths: Paths = None,
-    ssh_config: SshConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """List what a snapshot holds; with --json one object a line."""
-    for each in _app().ls(_access(repo, password_file, ssh_config), snapshot, paths or []):
+    for each in _app().ls(_access(repo, password_file), snapshot, paths or []):
         if as_json:
             print(json.dumps(each, ensure_ascii=False))
         else:
@@ -133,11 +131,10 @@ def diff(
     metadata: Annotated[
         bool, typer.Option("--metadata", help="Also what differs in owner, mode or times only.")
     ] = False,
-    ssh_config: SshConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """What differs between two snapshots: + added, - removed, M content, T type, U metadata."""
-    for each in _app().diff(_access(repo, password_file, ssh_config), first, second, metadata):
+    for each in _app().diff(_access(repo, password_file), first, second, metadata):
         print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
 
 
@@ -149,12 +146,11 @@ def restore(
     target: Annotated[Path, typer.Option(help="A new or empty folder; everything comes below it, by its whole path.")],
     paths: Paths = None,
     lock: Lock = True,
-    ssh_config: SshConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing."""
     with _Progress() as tell:
-        access = _access(repo, password_file, ssh_config, lock)
+        access = _access(repo, password_file, lock)
         restored = _app().restore(access, snapshot, target, paths or [], tell)
     if as_json:
         print(json.dumps(restored, ensure_ascii=False))
@@ -171,12 +167,11 @@ def check(
     read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every byte, too.")] = False,
     part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts: 1/7 … 7/7 are all.")] = "",
     lock: Lock = True,
-    ssh_config: SshConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Is all of it there; with --read-data: is it what was written? Says what share was read. Exit 1 at any fault."""
     with _Progress() as tell:
-        found = _app().check(_access(repo, password_file, ssh_config, lock), _share(read_data, part), tell)
+        found = _app().check(_access(repo, password_file, lock), _share(read_data, part), tell)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -194,9 +189,9 @@ def check(
 
 
 @key_app.command("list")
-def key_list(repo: Url, password_file: Password, ssh_config: SshConfig = None, as_json: AsJson = False) -> None:
+def key_list(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
     """Whose passwords open it; * is the one just used."""
-    for each in _app().keys(_access(repo, password_file, ssh_config)):
+    for each in _app().keys(_access(repo, password_file)):
         mark = "*" if each["current"] else " "
         told = f"{mark} {each['name'][:SHORT]} {each['created'][:19]} {each['username']}@{each['hostname']}"
         print(json.dumps(each, ensure_ascii=False) if as_json else told)
@@ -208,10 +203,9 @@ def key_add(
     password_file: Password,
     new_password_file: Annotated[Path, typer.Option(help="A file that holds the new password.")],
     user: Annotated[str, typer.Option(help="Who will hold it, where it is not you.")] = "",
-    ssh_config: SshConfig = None,
 ) -> None:
     """One more password that opens it: another holder's, or the next one before the old one is removed."""
-    added = _app().key_add(_access(repo, password_file, ssh_config), new_password_file, user)
+    added = _app().key_add(_access(repo, password_file), new_password_file, user)
     print(f"added key {added['name'][:SHORT]}")
 
 
@@ -220,10 +214,9 @@ def key_remove(
     key: Annotated[str, typer.Argument(help="The beginning of its name, as `key list` tells it.")],
     repo: Url,
     password_file: Password,
-    ssh_config: SshConfig = None,
 ) -> None:
     """A password opens it no more. Whoever has copied the repository and the master key still reads that copy."""
-    removed = _app().key_remove(_access(repo, password_file, ssh_config), key)
+    removed = _app().key_remove(_access(repo, password_file), key)
     print(f"removed key {removed['name'][:SHORT]}")
 
 
@@ -232,8 +225,8 @@ def _app() -> Any:
     return importlib.import_module("ncia.app.repository")
 
 
-def _access(repo: str, password_file: Path, ssh_config: Path | None, lock: bool = True) -> Any:
-    return _app().Access(repo, password_file, ssh_config, lock)
+def _access(repo: str, password_file: Path, lock: bool = True) -> Any:
+    return _app().Access(repo, password_file, lock)
 
 
 def _share(read_data: bool, part: str) -> tuple[int, int] | None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from backup.repository.checking import Checking, Share
 from backup.repository.ports import Store
 from backup.repository.repository import create, open_repository
 from backup.repository.restoring import Restoring
 from backup.repository.saving import Request, save
+from backup.repository.stores.entering import Account
 from backup.repository.stores.folder import FolderStore
 from backup.repository.walk import Way
 from ncia.app.repository_store import store_of
 from ncia.core.base.clock import SystemClock
-from ncia.core.base.errors import NciaError
 from tests.backup.replicate.stores.stands import s3_stand, sftp_stand
 from tests.backup.repository.files import differences, odd_tree
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
@@ -44,7 +42,7 @@ def test_a_folder(tmp_path: Path) -> None:
 def test_a_bucket_with_the_keys_of_the_environment(tmp_path: Path) -> None:
     with s3_stand(tmp_path / "objects") as access:
         keys = {"AWS_ACCESS_KEY_ID": access.key, "AWS_SECRET_ACCESS_KEY": access.secret}
-        store = store_of(f"s3:http://{access.endpoint}/bucket/prefix", keys)
+        store = store_of(f"s3:http://{access.endpoint}/bucket/prefix", Account("somebody", tmp_path, keys))
         there_and_back(store, tmp_path)
         store.close()
 
@@ -52,18 +50,11 @@ def test_a_bucket_with_the_keys_of_the_environment(tmp_path: Path) -> None:
 def test_a_host_that_the_ssh_configuration_knows(tmp_path: Path) -> None:
     with sftp_stand(tmp_path / "site") as host:
         login = host.login()
-        (tmp_path / "config").write_text(
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "config").write_text(
             f"Host store\n  HostName {login.host}\n  Port {login.port}\n  User {login.user}\n"
             f"  IdentityFile {login.keys[0]}\n  UserKnownHostsFile {login.known_hosts[0]}\n"
         )
-        store = store_of("sftp:store:/repository", ssh_config=tmp_path / "config")
+        store = store_of("sftp:store:/repository", Account("somebody", tmp_path, {}))
         there_and_back(store, tmp_path)
         store.close()
-
-
-@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_a_bucket_without_keys_says_which_is_missing(missing: str) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
-    del keys[missing]
-    with pytest.raises(NciaError, match=missing):
-        store_of("s3:https://host/bucket", keys)

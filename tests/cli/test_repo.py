@@ -183,8 +183,7 @@ def test_reading_needs_no_writing_where_it_is_said_so(desk: Desk) -> None:
 def test_a_store_without_keys_is_not_dialled(desk: Desk) -> None:
     at = {"NCIA_PASSWORD_FILE": str(desk.folder / "password"), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     told = CliRunner().invoke(TREE, ["repo", "snapshots", "-r", "s3:http://127.0.0.1:1/bucket"], env=at)
-    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set" in str(told.exception)
-    assert os.environ.get("AWS_ACCESS_KEY_ID", "") == ""
+    assert "the environment has no aws_access_key_id" in str(told.exception)
 
 
 def test_a_backup_that_is_killed_leaves_a_repository_in_which_the_next_one_ends(desk: Desk) -> None:
