@@ -1,4 +1,4 @@
-"""Blobs into packs: hashed, compressed, sealed and verified by many threads, written by one, bounded throughout.
+"""Blobs into packs: hashed, compressed, sealed and verified by many threads, written by two, bounded throughout.
 
 A blob that is new is sealed straight into an open pack; which of the open ones is left to chance, so that the order of
 lengths in a pack does not tell which file it was. A pack that is full is written and durable before an index names it.
@@ -27,7 +27,9 @@ PACK_ROOM_BYTES = PACK_BYTES + (1 << 20)
 FIRST_ROOM_BYTES = 1 << 20
 SPREAD = 2  # so many packs are open for chance to choose from
 SPREAD_FROM_BYTES = 4 << 20  # below that a backup is so small that more packs would only be more files
-WRITES_MAX = 2  # packs that are full and not durable yet
+PACK_BLOBS_MAX = 100_000  # so that a header stays far below what restic reads
+WRITERS = 2  # a store far away takes one pack while it makes another durable
+WRITES_MAX = 3  # packs that are full and not durable yet
 INDEX_BLOBS_MAX = 40_000
 INDEX_SECONDS = 60.0  # what an interrupted backup has kept is named at least so often
 
@@ -78,10 +80,10 @@ class Packing:
         self._claimed: set[tuple[bytes, bool]] = set()
         self._open: dict[bool, list[OpenPack]] = {False: [], True: []}
         self._rooms: list[bytearray] = []
-        self._writer = ThreadPoolExecutor(1, "pack writer")
+        self._writer = ThreadPoolExecutor(WRITERS, "pack writer")
         self._slots = threading.Semaphore(WRITES_MAX)
         self._writes: deque[Future[None]] = deque()
-        self._unnamed: list[Pack] = []  # durable packs that no index tells yet; the writer's alone
+        self._unnamed: list[Pack] = []  # durable packs that no index tells yet
         self._named_at = time.monotonic()
 
     def keep(self, plain: bytes | memoryview, tree: bool = False) -> bytes:
@@ -134,8 +136,8 @@ class Packing:
                 self._send(packs.pop())
         while self._writes:
             self._writes.popleft().result()
-        self._writer.submit(self._name).result()
         self._writer.shutdown()
+        self._name(self._unnamed)
 
     def abandon(self) -> None:
         """Stop: what is durable stays, and is found by the next backup where an index names it."""
@@ -150,7 +152,7 @@ class Packing:
 
     def _put(self, pack: OpenPack) -> None:
         """Give a pack back, or to the writer where it is full."""
-        if pack.used >= PACK_BYTES:
+        if pack.used >= PACK_BYTES or len(pack.blobs) >= PACK_BLOBS_MAX:
             self._send(pack)
             return
         with self._lock:
@@ -185,19 +187,22 @@ class Packing:
                 self._claimed.difference_update((blob.id, blob.tree) for blob in pack.blobs)
                 self.added.packed_bytes += len(header)
                 self._rooms.append(pack.room)
-            self._unnamed.append((name, pack.blobs))
-            if self._due():
-                self._name()
+                self._unnamed.append((name, pack.blobs))
+                due = self._taken_if_due()
+            self._name(due)
         finally:
             self._slots.release()
 
-    def _due(self) -> bool:
+    def _taken_if_due(self) -> list[Pack]:
+        """The packs that it is time to name; they are the caller's then."""
         waiting = sum(len(blobs) for _, blobs in self._unnamed)
-        return waiting >= INDEX_BLOBS_MAX or time.monotonic() - self._named_at >= INDEX_SECONDS
-
-    def _name(self) -> None:
-        if self._unnamed:
-            self._guard()
-            self._repository.save_file(Kind.INDEX, index_text(self._unnamed))
-        self._unnamed = []
+        if waiting < INDEX_BLOBS_MAX and time.monotonic() - self._named_at < INDEX_SECONDS:
+            return []
+        due, self._unnamed = self._unnamed, []
         self._named_at = time.monotonic()
+        return due
+
+    def _name(self, packs: list[Pack]) -> None:
+        if packs:
+            self._guard()
+            self._repository.save_file(Kind.INDEX, index_text(packs))

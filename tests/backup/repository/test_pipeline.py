@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from backup.repository.helper import SEALED, Sealed
 from backup.repository.index import index_packs
 from backup.repository.packs import header_span, open_header
-from backup.repository.pipeline import PACK_BYTES, Packing
+from backup.repository.pipeline import PACK_BLOBS_MAX, PACK_BYTES, Packing
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import Repository
 from ncia.core.base.errors import Refusal
@@ -114,3 +115,26 @@ def test_an_index_names_each_pack_once() -> None:
         for pack, _ in index_packs(repository.load_file(Kind.INDEX, stored.name), "read")
     ]
     assert sorted(pack.hex() for pack in told) == sorted(stored.name for stored in repository.store.names(Kind.DATA))
+
+
+def test_a_pack_of_very_many_blobs_is_closed_before_its_header_is_too_long() -> None:
+    repository = new()
+    packing = packing_of(repository)
+    few = 1 + PACK_BLOBS_MAX
+    sealed = [Sealed(SEALED, number.to_bytes(32), 3, False, memoryview(bytes(35))) for number in range(few)]
+    for begin in range(0, few, 1000):
+        packing.place(sealed[begin : begin + 1000])
+    packing.finish()
+    counts = sorted(len(blobs) for _, packs in repository.index_files() for _, blobs in packs)
+    assert counts == [1, PACK_BLOBS_MAX]
+
+
+def test_what_a_helper_sealed_twice_is_kept_once() -> None:
+    repository = new()
+    packing = packing_of(repository)
+    one = Sealed(SEALED, b"1" * 32, 3, False, memoryview(bytes(35)))
+    packing.place([one, one])
+    packing.place([one])
+    packing.finish()
+    assert packing.added.data_blobs == 1
+    assert len(repository.index) == 1
