@@ -20,7 +20,7 @@ from backup.repository.listing import changes, demand_way, entries
 from backup.repository.locks import Lock
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.restoring import Restored, Restoring
-from backup.repository.saving import Request, save
+from backup.repository.saving import Request, Saved, save
 from backup.repository.scan import Losses
 from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.times import moment_text, ns_text
@@ -33,6 +33,7 @@ from ncia.core.base.errors import NciaError
 Answer = dict[str, Any]
 Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
 CLOCK = SystemClock()
+PROGRAM = f"ncia {version('ncia')}"
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,20 @@ def backup(
     access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
 ) -> Answer:
     with access.opened() as repository:
-        request = Request(
-            tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, f"ncia {version('ncia')}"
-        )
+        request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, PROGRAM)
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+        return _saved(repository, saved, verify)
+
+
+def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
+    from backup.repository.output import save_output
+
+    with access.opened() as repository:
+        request = Request((name,), holder(host), tuple(tags), program=PROGRAM)
+        return _saved(repository, save_output(repository, request, command, CLOCK), verify=True)
+
+
+def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
     return {
         "snapshot": saved.snapshot.id,
         "parent": saved.snapshot.parent,

@@ -63,18 +63,23 @@ def backup(
     with _Progress() as tell:
         access = _access(repo, password_file)
         saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
-    if as_json:
-        print(json.dumps(saved, ensure_ascii=False))
-    else:
-        added = saved["added"]
-        print(
-            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
-            f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
-            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
-        )
-        if saved["moved"]:
-            print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
+    _tell_saved(saved, as_json)
     _end(saved, "the snapshot is partial")
+
+
+@app.command("backup-output")
+def backup_output(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The file as which it is kept, such as database.sql.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, without a shell.")],
+    repo: Url,
+    password_file: Password,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
+    saved = _app().backup_output(_access(repo, password_file), name, command, tag or [], host)
+    _tell_saved(saved, as_json)
 
 
 @app.command()
@@ -236,6 +241,20 @@ def _share(read_data: bool, part: str) -> tuple[int, int] | None:
     if not found or int(found[1]) > int(found[2]):
         raise typer.BadParameter(f"{part!r} is not of the form 2/7", param_hint="--part")
     return int(found[1]), int(found[2])
+
+
+def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(saved, ensure_ascii=False))
+    else:
+        added = saved["added"]
+        print(
+            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
+            f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
+            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
+        )
+        if saved["moved"]:
+            print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
 
 
 def _end(told: dict[str, Any], sentence: str) -> None:

@@ -40,7 +40,7 @@ class Desk:
         return CliRunner().invoke(TREE, ["repo", *map(str, arguments)], env=at)
 
     def told(self, *arguments: object) -> object:
-        result = self.run(*arguments, "--json")
+        result = self.run(arguments[0], "--json", *arguments[1:])
         assert (result.exit_code, result.exception) == (0, None), result.stderr
         return json.loads(result.stdout)
 
@@ -129,6 +129,16 @@ def test_what_is_damaged_makes_the_restore_partial_and_the_check_fail(desk: Desk
     restored = desk.run("restore", "latest", "--target", desk.folder / "target")
     assert restored.exit_code == 4
     assert f"{desk.folder}/one: content not kept: 5000 bytes" in restored.stderr
+
+
+def test_what_a_command_writes_is_kept_only_if_it_ends_well(desk: Desk) -> None:
+    saved = desk.told("backup-output", "greeting", "--tag", "dump", "--", sys.executable, "-c", "print('hello')")
+    assert (saved["files"], saved["bytes"]) == (1, 6)
+    desk.told("restore", "latest", "--target", desk.folder / "target")
+    assert (desk.folder / "target" / "greeting").read_bytes() == b"hello\n"
+    failed = desk.run("backup-output", "greeting", "--", sys.executable, "-c", "print('hel'); raise SystemExit(7)")
+    assert "it ended with exit code 7" in str(failed.exception)
+    assert len(desk.told("snapshots")["snapshots"]) == 1
 
 
 def test_only_a_part_comes_back_where_only_that_was_asked_for(desk: Desk) -> None:
