@@ -48,6 +48,7 @@ class Placing:
         self.losses = losses
         self._noting = threading.Lock()
         self._root = -1
+        self._open: set[int] = set()  # folders that are being filled
 
     def open(self, target: Path) -> Place:
         """The target, made if it is not there; refused where it holds anything."""
@@ -59,9 +60,12 @@ class Placing:
                 raise Refusal("repository.target-taken", what, "it is not empty", "name a new or an empty folder")
         except OSError as error:
             raise NciaError("repository.no-target", what, error.strerror or str(error)) from error
-        return Place(b"/", None, None, os.dup(self._root))
+        return self._held(b"/", None, None, os.dup(self._root))
 
     def close(self) -> None:
+        """Nothing is written any more; what was broken off is let go."""
+        while self._open:
+            os.close(self._open.pop())
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -80,6 +84,10 @@ class Placing:
             self.note("folder", path, error)
             return None
         self.expect(above)
+        return self._held(path, node, above, descriptor)
+
+    def _held(self, path: bytes, node: Node | None, above: Place | None, descriptor: int) -> Place:
+        self._open.add(descriptor)
         return Place(path, node, above, descriptor)
 
     def expect(self, place: Place) -> None:
@@ -97,6 +105,7 @@ class Placing:
                     return
             if at.node is not None:
                 self.finish(at.descriptor, at.path, at.node)
+            self._open.discard(at.descriptor)
             os.close(at.descriptor)
             at = at.above
 

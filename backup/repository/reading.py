@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,12 +31,14 @@ from backup.repository.trees import (
     head_text,
     node_text,
     node_texts,
+    shown,
     tree_text,
 )
 from backup.repository.walk import Way
 from ncia.core.base.errors import NciaError
 
 TREES_MAX = 64
+TWINS_MAX = 20
 DONE_MAX = 1000  # entries that were read and are not written down yet
 TYPE = '","type":"'
 
@@ -53,6 +56,7 @@ class Figures:
     sockets: int = 0  # of no use to anybody once their process is gone; not kept, as with restic
     bytes: int = 0
     moved: int = 0  # files that were written to while they were read
+    twins: list[str] = field(default_factory=list)  # names that look the same and are not; kept apart, the first told
 
 
 @dataclass
@@ -147,9 +151,20 @@ class Reading:
         except OSError as error:
             self._losses.note("folder", path, error.strerror or str(error))
             return None
+        self._tell_twins(path, names)
         whole = Way(whole=True)
         entries = iter([(name, whole if way.whole else way.parts[name]) for name in names])
         return Folder(path, node, entries, before, above=above)
+
+    def _tell_twins(self, path: bytes, names: list[bytes]) -> None:
+        """One name composed in two ways (Hangul of macOS and of Linux) is two files, which people take for one."""
+        seen: dict[str, bytes] = {}
+        for name in names:
+            if not name.isascii():
+                twin = seen.setdefault(unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")), name)
+                if twin is not name and len(self.figures.twins) < TWINS_MAX:
+                    both = f"{shown(name)} ({name.hex()}, {twin.hex()})"
+                    self.figures.twins.append(f"{shown(path)} holds two entries that look like {both}")
 
     def _entry(self, folder: Folder, name: bytes, way: Way) -> Folder | None:
         """Look at one entry; returns it where it is a folder that is to be gone through."""

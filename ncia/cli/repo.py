@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import resource
 import signal
 import sys
 import time
@@ -227,6 +228,8 @@ def key_remove(
 
 def _app() -> Any:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a lock is given back
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a restore holds every folder of a path open
     return importlib.import_module("ncia.app.repository")
 
 
@@ -255,6 +258,8 @@ def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
         )
         if saved["moved"]:
             print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
+        for sentence in saved["twins"]:
+            print(f"Note: {sentence}")
 
 
 def _end(told: dict[str, Any], sentence: str) -> None:

@@ -204,6 +204,19 @@ def test_a_store_that_fails_ends_the_restore(tmp_path: Path) -> None:
         restoring.run(snapshot, tmp_path / "target", ALL)
 
 
+def test_a_restore_that_is_broken_off_holds_nothing_open(tmp_path: Path) -> None:
+    repository = new()
+    bad = Node(b"z", "dir", 0o755 | 1 << 31, 5, 5, 5, ME["uid"], ME["gid"])
+    packing = Packing(repository, verify=True, guard=lambda: None)
+    hostile = packing.keep(tree_text([node_text(file_of(b".."))]), tree=True)
+    packing.finish()
+    snapshot = made_by_hand(repository, bad._replace(subtree=hostile))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Hostile):
+        bring(repository, snapshot, tmp_path / "target")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_what_restic_kept_comes_back(tmp_path: Path) -> None:
     repository = golden()
     (snapshot,) = repository.snapshots()

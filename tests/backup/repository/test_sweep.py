@@ -48,7 +48,8 @@ class Scene:
         return store
 
     def backup(self, store: object) -> Saved:
-        return save(open_repository(store, PASSWORD), Request((str(self.source),), HOLDER), CLOCK)
+        """By one worker, so that each run makes the same calls."""
+        return save(open_repository(store, PASSWORD), Request((str(self.source),), HOLDER, workers=1), CLOCK)
 
     def restore(self, store: object, snapshot: Snapshot) -> tuple[Restored, Path]:
         repository = open_repository(store, PASSWORD)
