@@ -143,8 +143,18 @@ class Repository:
         self.store.close()
 
 
-def create(store: Store, password: str, holder: Holder, now: datetime, cost: Scrypt | None = None) -> Repository:
-    """A new, empty repository. Refuses where there is one: its key would be lost with it."""
+def create(
+    store: Store,
+    password: str,
+    holder: Holder,
+    now: datetime,
+    cost: Scrypt | None = None,
+    twin: Repository | None = None,
+) -> Repository:
+    """A new, empty repository. Refuses where there is one: its key would be lost with it.
+
+    One made as the ``twin`` of another has its id and its master key, under a password of its own: files of either are
+    files of the other, byte for byte, so that each can heal the other."""
     what = "make a repository"
     if any(True for _ in store.names(Kind.CONFIG)):
         raise NciaError("repository.exists", what, "there is one already", "ncia repo snapshots reads it")
@@ -152,7 +162,7 @@ def create(store: Store, password: str, holder: Holder, now: datetime, cost: Scr
     if any(True for _ in store.names(Kind.KEYS)):
         why = "there are keys of another one, whose making or removal did not end"
         raise NciaError("repository.exists", what, why, "choose another place, or empty that one")
-    key, config = Key.new(), Config.new()
+    key, config = (twin.key, twin.config) if twin else (Key.new(), Config.new())
     name = add_key(store, key, password, holder, now, cost)
     store.save(Kind.CONFIG, "", Sealer(key).seal(config.as_json()))
     return Repository(store, key, config, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -73,10 +73,11 @@ def holder(host: str = "") -> Holder:
     return Holder(account().user, host or socket.gethostname())
 
 
-def init(access: Access) -> Answer:
+def init(access: Access, twin: Access | None) -> Answer:
     password, store = access.password(), store_of(access.url)
     try:
-        made = create(store, password, holder(), CLOCK.now())
+        with twin.opened() if twin else nullcontext() as other:
+            made = create(store, password, holder(), CLOCK.now(), twin=other)
         return {"id": made.config.id, "url": access.url}
     finally:
         store.close()

@@ -41,9 +41,19 @@ Paths = Annotated[list[str] | None, typer.Argument(metavar="[PATH]…", help="On
 
 
 @app.command()
-def init(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
-    """Make a repository. Whoever loses its password has lost all that will be in it."""
-    made = _app().init(_access(repo, password_file))
+def init(
+    repo: Url,
+    password_file: Password,
+    twin: Annotated[str, typer.Option(help="URL of a repository whose id and master key it is to have.")] = "",
+    twin_password_file: Annotated[Path | None, typer.Option(help="That one's password, where it is another.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a repository. Whoever loses its password has lost all that will be in it.
+
+    With --twin its files are those of another one, byte for byte, under a password of its own: each can heal the other.
+    """
+    other = _access(twin, twin_password_file or password_file) if twin else None
+    made = _app().init(_access(repo, password_file), other)
     print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}")
 
 

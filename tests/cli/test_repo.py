@@ -58,6 +58,13 @@ def test_a_repository_is_made_and_opens_with_its_password(tmp_path: Path) -> Non
     assert desk.told("snapshots") == {"snapshots": [], "damaged": []}
 
 
+def test_a_twin_has_the_id_of_the_first(desk: Desk) -> None:
+    first = open_repository(FolderStore(desk.root), "open sesame").config.id
+    made = desk.told("init", "-r", desk.folder / "twin", "--twin", desk.root)
+    assert made["id"] == first
+    assert open_repository(FolderStore(desk.folder / "twin"), "open sesame").config.id == first
+
+
 def test_a_password_is_followed_by_another_one(desk: Desk) -> None:
     (desk.folder / "next").write_text("the next one\n")
     added = desk.run("key", "add", "--new-password-file", desk.folder / "next", "--user", "auditor")

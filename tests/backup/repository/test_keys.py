@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from backup.repository.checking import Checking, Share
 from backup.repository.faults import Damaged
 from backup.repository.keys import Holder, add_key, find_key, list_keys, remove_key, seal_key
 from backup.repository.ports import Kind
-from backup.repository.repository import open_repository
+from backup.repository.repository import create, open_repository
+from backup.repository.saving import Request, save
 from backup.repository.seal import Key
+from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD, new
 from tests.fakes.repository import FakeStore
@@ -67,3 +71,18 @@ def test_a_key_file_holds_no_password_and_no_key() -> None:
     text = seal_key(key, PASSWORD, HOLDER, NOW, CHEAP)
     assert PASSWORD.encode() not in text
     assert key.as_json()["encrypt"].encode() not in text
+
+
+def test_a_twin_reads_what_the_other_wrote_byte_for_byte_under_a_password_of_its_own(tmp_path: Path) -> None:
+    first = new()
+    (tmp_path / "file").write_bytes(b"content " * 1000)
+    save(open_repository(first.store, PASSWORD), Request((str(tmp_path),), HOLDER), SystemClock())
+    second = create(FakeStore(), "another", HOLDER, NOW, CHEAP, twin=first)
+    assert (second.key, second.config) == (first.key, first.config)
+    with pytest.raises(NciaError, match="opens none"):
+        open_repository(second.store, PASSWORD)
+    for kind in (Kind.DATA, Kind.INDEX, Kind.SNAPSHOTS):
+        for stored in first.store.names(kind):
+            second.store.save(kind, stored.name, first.store.load(kind, stored.name))
+    checked = Checking(open_repository(second.store, "another"), Share()).run()
+    assert (checked.faults, checked.notes, checked.snapshots) == ([], [], 1)
