@@ -210,6 +210,7 @@ class Reading:
     def _read(self, ending: Ending, node: Node) -> None:
         """A big file, in chunks."""
         descriptor = os.open(ending.path, READ)
+        counted = self.figures.bytes
         try:
             begun = os.fstat(descriptor)
             if not stat.S_ISREG(begun.st_mode):
@@ -217,11 +218,14 @@ class Reading:
             node = seen_again(node, begun)
             ending.chunks, size = self._cutter.cut(descriptor)
             moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
+        except OSError:
+            self.figures.bytes = counted
+            raise
         finally:
             os.close(descriptor)
         if size != node.size or node is not ending.node:
             ending.text = head_text(node._replace(size=size))
-        self._count(ending, size, moved)
+        self._count(ending, 0, moved)  # its bytes were counted chunk by chunk
 
     def _count(self, ending: Ending, size: int, moved: bool) -> None:
         self.figures.files += 1
@@ -236,6 +240,8 @@ class Reading:
             self._settle()
 
     def _chunk(self, chunk: memoryview) -> Future[bytes]:
+        self.figures.bytes += len(chunk)
+        self._tell(self.figures)
         return self._workers.submit(self.packing.keep, chunk)
 
     def _ended(self, folder: Folder) -> None:

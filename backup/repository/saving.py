@@ -53,7 +53,7 @@ class Saved:
 def save(
     repository: Repository, request: Request, clock: Clock, tell: Callable[[Figures], None] = lambda _: None
 ) -> Saved:
-    """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder."""
+    """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder and chunk."""
     started = clock.now()
     losses = Losses()
     paths = demand_paths(request.paths, losses)

@@ -59,6 +59,17 @@ def test_everything_that_a_file_system_holds_comes_back(tmp_path: Path) -> None:
     assert differences(source, target / source.relative_to("/")) == []
 
 
+def test_a_big_file_is_told_while_it_is_read(tmp_path: Path) -> None:
+    repository = new()
+    (tmp_path / "file").write_bytes(noise(3, 10_000_000))
+    heard: list[int] = []
+    request = Request((str(tmp_path),), HOLDER)
+    saved = save(reopened(repository), request, CLOCK, lambda figures: heard.append(figures.bytes))
+    assert sorted(heard) == heard
+    assert len(set(heard)) > 4
+    assert saved.figures.bytes == heard[-1] == 10_000_000
+
+
 def test_names_that_look_the_same_are_kept_apart_and_told(tmp_path: Path) -> None:
     repository, source = new(), odd_tree(tmp_path / "source")
     composed, decomposed = "한".encode(), b"\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab"
