@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,13 @@ from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.times import moment_text, ns_text
 from backup.repository.trees import shown
 from backup.repository.walk import absolute
-from ncia.app.repository_store import account, store_of
+from ncia.app.repository_store import store_of, user
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 
 Answer = dict[str, Any]
 Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
 CLOCK = SystemClock()
-PROGRAM = f"ncia {version('ncia')}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,13 @@ class Access:
 
 
 def holder(host: str = "") -> Holder:
-    return Holder(account().user, host or socket.gethostname())
+    return Holder(user(), host or socket.gethostname())
+
+
+def program() -> str:
+    from importlib.metadata import version  # a tenth of what a listing takes in all
+
+    return f"ncia {version('ncia')}"
 
 
 def init(access: Access, twin: Access | None) -> Answer:
@@ -87,7 +91,7 @@ def backup(
     access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
 ) -> Answer:
     with access.opened() as repository:
-        request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, PROGRAM)
+        request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
         return _saved(repository, saved, verify)
 
@@ -96,7 +100,7 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
     from backup.repository.output import save_output
 
     with access.opened() as repository:
-        request = Request((name,), holder(host), tuple(tags), program=PROGRAM)
+        request = Request((name,), holder(host), tuple(tags), program=program())
         return _saved(repository, save_output(repository, request, command, CLOCK), verify=True)
 
 
@@ -185,11 +189,13 @@ def keys(access: Access) -> list[Answer]:
         return [{**asdict(each), "current": each.name == repository.key_name} for each in list_keys(repository.store)]
 
 
-def key_add(access: Access, new_password_file: Path, user: str) -> Answer:
+def key_add(access: Access, new_password_file: Path, whose: str) -> Answer:
     new = Access(access.url, new_password_file).password()
     with access.opened() as repository:
         mine = holder()
-        name = add_key(repository.store, repository.key, new, Holder(user or mine.username, mine.hostname), CLOCK.now())
+        name = add_key(
+            repository.store, repository.key, new, Holder(whose or mine.username, mine.hostname), CLOCK.now()
+        )
     return {"name": name}
 
 

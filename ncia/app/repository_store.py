@@ -5,30 +5,34 @@ from __future__ import annotations
 import os
 import pwd
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backup.repository.location import InFolder, OverSftp, parse_location
 from backup.repository.ports import Store
-from backup.repository.stores.entering import Account
+
+if TYPE_CHECKING:  # with it come SSH and S3, which a folder does not wait for
+    from backup.repository.stores.entering import Account
 
 
-def account() -> Account:
+def user() -> str:
     """Who asks here; a number where this user has no name."""
     try:
-        user = pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        user = str(os.getuid())
-    return Account(user, Path.home(), os.environ)
+        return str(os.getuid())
 
 
 def store_of(url: str, by: Account | None = None) -> Store:
     """The store that a URL names; nothing is dialled yet. What gives no answer is asked again for two minutes."""
-    location, by = parse_location(url), by or account()
+    location = parse_location(url)
     if isinstance(location, InFolder):
         from backup.repository.stores.folder import FolderStore
 
         return FolderStore(Path(location.path))
+    from backup.repository.stores.entering import Account
     from backup.repository.stores.retry import Retrying
 
+    by = by or Account(user(), Path.home(), os.environ)
     if isinstance(location, OverSftp):
         from backup.clients.sftp import SftpHost
         from backup.repository.stores.entering import login_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from backup.repository.checking import Checking, Share
@@ -58,3 +60,9 @@ def test_a_host_that_the_ssh_configuration_knows(tmp_path: Path) -> None:
         store = store_of("sftp:store:/repository", Account("somebody", tmp_path, {}))
         there_and_back(store, tmp_path)
         store.close()
+
+
+def test_a_folder_waits_for_no_ssh_and_no_s3() -> None:
+    code = "import sys, ncia.app.repository as r; r.store_of('/srv'); print({'paramiko', 'boto3'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.stdout == "set()\n"
