@@ -11,16 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from backup.repository.checking import STRUCTURE_ONLY, Checked, Checking, Share
 from backup.repository.keys import Holder, add_key, list_keys, remove_key
-from backup.repository.listing import changes, demand_way, entries
 from backup.repository.locks import Lock
 from backup.repository.repository import Repository, create, open_repository
-from backup.repository.restoring import Restored, Restoring
-from backup.repository.saving import Request, Saved, save
-from backup.repository.scan import Losses
 from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.times import moment_text, ns_text
 from backup.repository.trees import shown
@@ -28,6 +23,12 @@ from backup.repository.walk import absolute
 from ncia.app.repository_store import store_of, user
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
+
+if TYPE_CHECKING:
+    from backup.repository.checking import Checked
+    from backup.repository.restoring import Restored
+    from backup.repository.saving import Saved
+    from backup.repository.scan import Losses
 
 Answer = dict[str, Any]
 Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
@@ -90,6 +91,8 @@ def init(access: Access, twin: Access | None) -> Answer:
 def backup(
     access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
 ) -> Answer:
+    from backup.repository.saving import Request, save
+
     with access.opened() as repository:
         request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
@@ -98,6 +101,7 @@ def backup(
 
 def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
     from backup.repository.output import save_output
+    from backup.repository.saving import Request
 
     with access.opened() as repository:
         request = Request((name,), holder(host), tuple(tags), program=program())
@@ -124,6 +128,8 @@ def snapshots(access: Access) -> Answer:
 
 
 def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
+    from backup.repository.listing import demand_way, entries
+
     with access.opened() as repository:
         tree = _ready(repository, word).tree
         for path, node in entries(repository, tree, demand_way(repository, tree, tuple(map(absolute, paths)))):
@@ -140,6 +146,8 @@ def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
 
 
 def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[Answer]:
+    from backup.repository.listing import changes
+
     with access.opened() as repository:
         one, two = (_ready(repository, word, read=not number) for number, word in enumerate((first, second)))
         for change in changes(repository, one.tree, two.tree):
@@ -148,6 +156,9 @@ def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[An
 
 
 def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell) -> Answer:
+    from backup.repository.listing import demand_way
+    from backup.repository.restoring import Restoring
+
     with access.opened(locked=True) as repository:
         snapshot = _ready(repository, word)
         way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
@@ -174,6 +185,8 @@ def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell:
 
 def check(access: Access, share: tuple[int, int] | None, tell: Tell) -> Answer:
     """``share``: which part of how many is read; None for the structure alone."""
+
+    from backup.repository.checking import STRUCTURE_ONLY, Checking, Share
 
     def heard(checked: Checked) -> None:
         tell(checked.snapshots, checked.bytes_read, checked.bytes if share else 0)
