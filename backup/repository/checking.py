@@ -220,7 +220,7 @@ class Checking:
             told = ()
         for blob in blobs if blobs is not None else told:
             try:
-                self._repository.open_blob(blob, content[blob.offset : blob.offset + blob.length])
+                self._repository.verify_blob(blob, content[blob.offset : blob.offset + blob.length])
             except Damaged as error:
                 kind = "tree" if blob.tree else "blob"
                 faults.append(f"{name}: {kind} {blob.id.hex()[:SHORT]}: {error.why}")

@@ -167,7 +167,7 @@ class _Sealing:
         self._sealer.seal_into(body, room)
         if self._verify:
             what = "verify a blob before it is kept"
-            opened = self._sealer.open(room, what)
+            opened = self._sealer.look(room, what)
             plain = self._squeezer.expand(opened, len(content), what) if compressed else opened
             if hashlib.sha256(plain).digest() != id_:
                 raise Damaged(what, "it is not what was sealed")

@@ -102,7 +102,7 @@ class Packing:
             self._repository.sealer.seal_into(packed, sealed)
             blob = Blob(id_, tree, pack.used, length, plain_length)
             if self._verify:
-                self._repository.open_blob(blob, sealed)
+                self._repository.verify_blob(blob, sealed)
         pack.blobs.append(blob)
         pack.used += length
         with self._lock:

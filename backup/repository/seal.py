@@ -65,6 +65,7 @@ class Sealer:
 
     def __init__(self, key: Key) -> None:
         self._r = key.mac_r
+        self._room = bytearray()
         self._mask = Cipher(algorithms.AES(key.mac_k), modes.ECB()).encryptor()  # noqa: S305 - one block: Poly1305-AES
         self._stream = Cipher(algorithms.AES(key.encrypt), modes.CTR(bytes(16))).encryptor()
 
@@ -83,8 +84,13 @@ class Sealer:
         self._stream.update_into(plain, target[NONCE_BYTES:end])
         target[end:] = self._tag(nonce, target[NONCE_BYTES:end])
 
-    def open(self, sealed: bytes | memoryview, what: str) -> bytearray:
+    def open(self, sealed: bytes | memoryview, what: str) -> bytes:
         """The plain text; raises :class:`Damaged`, naming ``what`` was being done, where one bit is another."""
+        return bytes(self.look(sealed, what))
+
+    def look(self, sealed: bytes | memoryview, what: str) -> memoryview:
+        """The same, for a look: it stays as it is until the next one. No memory is taken for it, which would be given
+        back and taken anew for each blob."""
         view = memoryview(sealed)
         if len(view) < OVERHEAD_BYTES:
             raise Damaged(what, f"{len(view)} bytes are too few for anything sealed")
@@ -95,7 +101,9 @@ class Sealer:
             authenticator.verify(tag)
         except InvalidSignature:
             raise Damaged(what, "the authenticator does not fit: the bytes are not those that were written") from None
-        plain = bytearray(len(body))
+        if len(body) > len(self._room):
+            self._room = bytearray(len(body))
+        plain = memoryview(self._room)[: len(body)]
         self._stream.reset_nonce(nonce)
         self._stream.update_into(body, plain)
         return plain
