@@ -34,6 +34,8 @@ LONGEST = (  # begun first: with these at the end, the other processes would hav
     "browser.test_console",
     "recovery.test_return",
     "recovery.test_crashes",
+    "backup.repository.test_sweep",
+    "backup.repository.test_referee",
     "recovery.receiving.test_receiving",
     "recovery.fencing.test_watch",
     "lab_apps.test_service",

@@ -23,6 +23,7 @@ TOPICS = (
     ("recover", "ncia.cli.recover"),
     ("report", "ncia.cli.report"),
     ("pki", "ncia.cli.pki"),
+    ("repo", "ncia.cli.repo"),
     ("lab", "ncia.lab.cli"),  # an extra of the package: mounted where it is installed
 )
 

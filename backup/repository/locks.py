@@ -1,0 +1,173 @@
+"""Locks, as restic's: a file that says who is at work. Writers share; one that removes things wants it alone.
+
+A lock is told anew every five minutes and is stale after thirty. Whoever was frozen for longer has been taken for dead:
+it must not write another index or snapshot, for what it counts on may have been removed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from backup.repository.faults import Damaged
+from backup.repository.keys import Holder
+from backup.repository.ports import Kind, Missing, StoreFault
+from backup.repository.repository import Repository
+from backup.repository.times import moment_of, moment_text
+from ncia.core.base.clock import Clock
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
+
+REFRESH_SECONDS = 300.0
+STALE = timedelta(minutes=30)
+SURE_SECONDS = 25 * 60.0  # after so long without a word nobody counts on a lock of its own any more
+
+
+@dataclass(frozen=True)
+class LockFile:
+    """Who says to be at work."""
+
+    name: str
+    time: datetime
+    exclusive: bool
+    hostname: str
+    username: str
+    pid: int
+
+    def stale(self, now: datetime, hostname: str, alive: Callable[[int], bool]) -> bool:
+        """Older than half an hour, or of a process of this host that is gone."""
+        return now - self.time > STALE or (self.hostname == hostname and self.pid > 0 and not alive(self.pid))
+
+    def __str__(self) -> str:
+        how = "alone" if self.exclusive else "with others"
+        return f"{self.username}@{self.hostname}, process {self.pid}, {how}, since {moment_text(self.time)}"
+
+
+class Lock:
+    """A lock that is held from :meth:`take` to :meth:`release`, and kept fresh by a thread of its own."""
+
+    def __init__(self, repository: Repository, holder: Holder, clock: Clock, exclusive: bool = False) -> None:
+        self._repository = repository
+        self._holder = holder
+        self._clock = clock
+        self._exclusive = exclusive
+        self._name = ""
+        self._told_ns = 0
+        self._lost = ""
+        self._over = threading.Event()
+        self._refresher: threading.Thread | None = None
+
+    def take(self) -> None:
+        """Refuses where somebody else's live lock forbids it."""
+        self._refuse_if_taken()
+        self._tell()
+        try:
+            self._refuse_if_taken()  # two may have looked at once: then both see both
+        except NciaError:
+            self._repository.store.remove(Kind.LOCKS, self._name)
+            raise
+        self._refresher = threading.Thread(target=self._keep_fresh, name="repository lock", daemon=True)
+        self._refresher.start()
+
+    def demand(self) -> None:
+        """Before anything is written that others will count on: is the lock surely still ours?"""
+        self._doubt()
+        if self._lost:
+            raise Refusal(
+                "repository.lock-lost", "go on writing", self._lost, "run it again; what was kept is found again"
+            )
+
+    def release(self) -> None:
+        self._over.set()
+        if self._refresher is not None:
+            self._refresher.join()
+        self._repository.store.remove(Kind.LOCKS, self._name)
+
+    def refresh(self) -> None:
+        """Tell it anew: the new file first, then the old one goes. What was lost once is never taken up again."""
+        self._doubt()
+        before = self._name
+        try:
+            self._repository.store.size(Kind.LOCKS, before)
+        except Missing:
+            self._lost = self._lost or "somebody removed its lock"
+        if self._lost:
+            return
+        self._tell()
+        self._repository.store.remove(Kind.LOCKS, before)
+
+    def __enter__(self) -> Lock:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _doubt(self) -> None:
+        silent = (self._clock.boottime_ns() - self._told_ns) / 1e9
+        if silent > SURE_SECONDS:
+            self._lost = f"its lock was not told anew for {silent:.0f} s, so others may have taken it for dead"
+
+    def _tell(self) -> None:
+        fields = {
+            "time": moment_text(self._clock.now()),
+            "exclusive": self._exclusive,
+            "hostname": self._holder.hostname,
+            "username": self._holder.username,
+            "pid": os.getpid(),
+        }
+        at = self._clock.boottime_ns()
+        self._name = self._repository.save_file(Kind.LOCKS, json.dumps(fields, separators=(",", ":")).encode())
+        self._told_ns = at
+
+    def _refuse_if_taken(self) -> None:
+        for other in read_locks(self._repository):
+            if other.name == self._name or not (self._exclusive or other.exclusive):
+                continue
+            if not other.stale(self._clock.now(), self._holder.hostname, alive):
+                what = "lock the repository" + (" for oneself" if self._exclusive else "")
+                hint = "wait for it; one whose holder is dead is passed over after 30 minutes"
+                raise Refusal("repository.locked", what, f"it is locked by {other}", hint)
+
+    def _keep_fresh(self) -> None:
+        while not self._over.wait(REFRESH_SECONDS):
+            try:
+                self.refresh()
+            except (StoreFault, Unreachable):  # tried again in five minutes; demand() sees how long it has been
+                continue
+
+
+def read_locks(repository: Repository) -> Iterator[LockFile]:
+    """All locks. A file that does not have the hash that is its name was never finished, so nobody counts on it: what
+    is left of a crash stops no one."""
+    for stored in list(repository.store.names(Kind.LOCKS)):
+        try:
+            sealed = repository.store.load(Kind.LOCKS, stored.name)
+        except Missing:
+            continue
+        if hashlib.sha256(sealed).hexdigest() == stored.name:
+            yield _lock_of(repository.open_file(Kind.LOCKS, stored.name, sealed), stored.name)
+
+
+def _lock_of(text: bytes, name: str) -> LockFile:
+    try:
+        told = json.loads(text)
+        words = (str(told.get("hostname", "")), str(told.get("username", "")), int(told.get("pid", 0)))
+        return LockFile(name, moment_of(told["time"]), bool(told.get("exclusive")), *words)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"read lock {name[:8]}", f"it is not of the form {{time, exclusive}} ({error})") from error
+
+
+def alive(pid: int) -> bool:
+    """Is there such a process on this host?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,183 @@
+"""A repository that is open: its store, its key, its index; files and blobs read and checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+
+from backup.repository.compression import Squeezer, pack_file, unpack_file
+from backup.repository.faults import Damaged
+from backup.repository.index import Index, Pack, Where, index_packs
+from backup.repository.keys import Holder, Scrypt, add_key, find_key
+from backup.repository.packs import Blob
+from backup.repository.ports import Kind, Missing, Store, StoreFault
+from backup.repository.seal import Key, Sealer
+from backup.repository.settings import Config, config_of
+from backup.repository.snapshots import Snapshot, snapshot_of
+from ncia.core.base.errors import NciaError
+
+SHORT = 8
+
+
+class Repository:
+    """Safe for several threads: what is not (ciphers, compressors) each thread has for itself."""
+
+    def __init__(self, store: Store, key: Key, config: Config, key_name: str = "") -> None:
+        self.store = store
+        self.key = key
+        self.config = config
+        self.key_name = key_name
+        self.index = Index()
+        self.damaged: list[str] = []  # files that were passed over, for they cannot be read
+        self._own = threading.local()
+
+    @property
+    def sealer(self) -> Sealer:
+        """This thread's."""
+        if not hasattr(self._own, "sealer"):
+            self._own.sealer = Sealer(self.key)
+        sealer: Sealer = self._own.sealer
+        return sealer
+
+    @property
+    def squeezer(self) -> Squeezer:
+        """This thread's."""
+        if not hasattr(self._own, "squeezer"):
+            self._own.squeezer = Squeezer.new()
+        squeezer: Squeezer = self._own.squeezer
+        return squeezer
+
+    def load_file(self, kind: Kind, name: str) -> bytes:
+        """The plain text of an index, snapshot or lock; raises :class:`Missing` and :class:`Damaged`."""
+        return self.open_file(kind, name, self.store.load(kind, name))
+
+    def open_file(self, kind: Kind, name: str, sealed: bytes) -> bytes:
+        """The plain text of such a file's bytes."""
+        what = f"read {kind.value} {name[:SHORT]}"
+        if hashlib.sha256(sealed).hexdigest() != name:
+            raise Damaged(what, "its bytes do not have the hash that is its name")
+        return unpack_file(self.sealer.open(sealed, what), what)
+
+    def save_file(self, kind: Kind, plain: bytes) -> str:
+        """Seal and keep one file; returns its name. What was sealed is opened again before it is sent, and looked at
+        after."""
+        sealed = self.sealer.seal(pack_file(plain))
+        name = hashlib.sha256(sealed).hexdigest()
+        what = f"verify {kind.value} {name[:SHORT]} before it is kept"
+        if unpack_file(self.sealer.open(sealed, what), what) != plain:
+            raise Damaged(what, "it is not what was sealed: look at this machine's memory")
+        self.keep(kind, name, sealed)
+        return name
+
+    def keep(self, kind: Kind, name: str, content: bytes | memoryview) -> None:
+        """Save, and look whether it is there: a store may answer that it took what it did not keep."""
+        self.store.save(kind, name, content)
+        what = f"save {kind.value} {name[:SHORT]}"
+        try:
+            size = self.store.size(kind, name)
+        except Missing as error:
+            why = "the store took it, and does not have it"
+            raise StoreFault("repository.not-kept", what, why, "look at the store") from error
+        if size != len(content):
+            why = f"the store has {size} bytes of it instead of {len(content)}"
+            raise StoreFault("repository.not-kept", what, why, "look at the store")
+
+    def load_index(self) -> None:
+        """Read every index file into :attr:`index`. A damaged one costs what it alone names, and is told in
+        :attr:`damaged`: a backup keeps that anew, a restore names what it misses."""
+        for _, packs in self.index_files():
+            for pack, blobs in packs:
+                self.index.add(pack, blobs)
+
+    def index_files(self) -> Iterator[tuple[str, list[Pack]]]:
+        for stored in list(self.store.names(Kind.INDEX)):
+            try:
+                yield stored.name, self.index_file(stored.name)
+            except Missing:  # replaced since it was listed
+                continue
+            except Damaged as error:
+                self.damaged.append(f"{error.what}: {error.why}")
+
+    def index_file(self, name: str) -> list[Pack]:
+        return list(index_packs(self.load_file(Kind.INDEX, name), f"read index {name[:SHORT]}"))
+
+    def snapshots(self) -> list[Snapshot]:
+        """All of them that can be read, oldest first; the others are told in :attr:`damaged`."""
+        found = []
+        for stored in list(self.store.names(Kind.SNAPSHOTS)):
+            try:
+                found.append(self.snapshot(stored.name))
+            except Missing:  # forgotten since it was listed
+                continue
+            except Damaged as error:
+                self.damaged.append(f"{error.what}: {error.why}")
+        return sorted(found, key=lambda each: (each.time, each.id))
+
+    def snapshot(self, name: str) -> Snapshot:
+        return snapshot_of(self.load_file(Kind.SNAPSHOTS, name), name)
+
+    def load_blob(self, id_: bytes, tree: bool) -> bytes:
+        """A blob's plain bytes, with the hash that is its id."""
+        where = self.demand(id_, tree)
+        sealed = self.store.load(Kind.DATA, where.pack.hex(), where.blob.offset, where.blob.length)
+        return self.open_blob(where.blob, sealed)
+
+    def demand(self, id_: bytes, tree: bool) -> Where:
+        where = self.index.where(id_, tree)
+        if where is None:
+            raise Damaged(f"read {'tree' if tree else 'blob'} {id_.hex()[:SHORT]}", "no index tells where it is")
+        return where
+
+    def open_blob(self, blob: Blob, sealed: bytes | memoryview) -> bytes:
+        """The plain bytes of a sealed blob, verified."""
+        return bytes(self.verify_blob(blob, sealed))
+
+    def verify_blob(self, blob: Blob, sealed: bytes | memoryview) -> bytes | memoryview:
+        """The same, for a look: what it returns stays as it is until this thread's next blob."""
+        what = f"read {'tree' if blob.tree else 'blob'} {blob.id.hex()[:SHORT]}"
+        opened = self.sealer.look(sealed, what)
+        plain = self.squeezer.expand(opened, blob.plain_length, what) if blob.plain_length else opened
+        if hashlib.sha256(plain).digest() != blob.id:
+            raise Damaged(what, "its bytes do not have the hash that is its id")
+        return plain
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def create(
+    store: Store,
+    password: str,
+    holder: Holder,
+    now: datetime,
+    cost: Scrypt | None = None,
+    twin: Repository | None = None,
+) -> Repository:
+    """A new, empty repository. Refuses where there is one: its key would be lost with it.
+
+    One made as the ``twin`` of another has its id and its master key, under a password of its own: files of either are
+    files of the other, byte for byte, so that each can heal the other."""
+    what = "make a repository"
+    if any(True for _ in store.names(Kind.CONFIG)):
+        raise NciaError("repository.exists", what, "there is one already", "ncia repo snapshots reads it")
+    store.create()
+    if any(True for _ in store.names(Kind.KEYS)):
+        why = "there are keys of another one, whose making or removal did not end"
+        raise NciaError("repository.exists", what, why, "choose another place, or empty that one")
+    key, config = (twin.key, twin.config) if twin else (Key.new(), Config.new())
+    name = add_key(store, key, password, holder, now, cost)
+    store.save(Kind.CONFIG, "", Sealer(key).seal(config.as_json()))
+    return Repository(store, key, config, name)
+
+
+def open_repository(store: Store, password: str) -> Repository:
+    """Open with a password; the index is not read yet."""
+    what = "open the repository"
+    try:
+        sealed = store.load(Kind.CONFIG, "")
+    except Missing as error:
+        raise NciaError("repository.none", what, "there is none at this place", "ncia repo init makes one") from error
+    name, key = find_key(store, password)
+    return Repository(store, key, config_of(Sealer(key).open(sealed, "read the repository's config")), name)

@@ -1,0 +1,324 @@
+"""A snapshot back into files: walked by one thread, read, verified and written by several, bounded throughout.
+
+Each blob is hashed before a byte of it is written. Files that follow one another lie side by side in their packs, so
+they are read in one go. A blob that is lost or damaged costs its place in its files, is named, and ends nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from backup.repository.faults import Damaged
+from backup.repository.index import Where
+from backup.repository.packs import Blob
+from backup.repository.placing import Place, Placing
+from backup.repository.ports import Kind, Missing
+from backup.repository.repository import Repository
+from backup.repository.scan import Losses
+from backup.repository.snapshots import Snapshot
+from backup.repository.trees import DIR, FILE, SOCKET, Node, tree_nodes
+from backup.repository.walk import Way
+
+BATCH_BYTES = 8 << 20
+BATCH_FILES = 200
+BATCH_FOLDERS = 64  # each is held open
+BATCHES_MAX = 6
+GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
+
+
+@dataclass
+class Restored:
+    """What came back."""
+
+    files: int = 0
+    folders: int = 0
+    others: int = 0
+    links: int = 0
+    bytes: int = 0
+    losses: Losses = field(default_factory=Losses)
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.losses)
+
+
+@dataclass
+class Target:
+    """One file on its way. ``left`` counts its parts that are not written yet."""
+
+    place: Place
+    node: Node
+    made: bool = False  # there already: it has more parts or more names than one
+    left: int = 1
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def part_done(self) -> bool:
+        """One part more; true for the last one."""
+        with self.lock:
+            self.left -= 1
+            return not self.left
+
+    @property
+    def path(self) -> bytes:
+        return self.place.within(self.node.name)
+
+
+class Piece(NamedTuple):
+    """A blob, and where its plain bytes go."""
+
+    target: Target
+    at: int
+    where: Where
+
+
+@dataclass
+class Batch:
+    """Parts of files that are read and written by one turn of a worker."""
+
+    parts: list[tuple[Target, list[Piece]]] = field(default_factory=list)
+    size: int = 0
+    folders: set[int] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        return self.size >= BATCH_BYTES or len(self.parts) >= BATCH_FILES or len(self.folders) >= BATCH_FOLDERS
+
+
+class Restoring:
+    """One restore. Use it as a context: what it began is stopped when it fails."""
+
+    def __init__(
+        self, repository: Repository, workers: int = 0, tell: Callable[[Restored], None] = lambda _: None
+    ) -> None:
+        self.restored = Restored()
+        self._repository = repository
+        self._placing = Placing(self.restored.losses)
+        self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "restore worker")
+        self._running: deque[Future[None]] = deque()
+        self._batch = Batch()
+        self._first: dict[tuple[int, int], bytes] = {}  # a file with several names -> the first one
+        self._counting = threading.Lock()
+        self._tell = tell
+
+    def __enter__(self) -> Restoring:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.shutdown(cancel_futures=True)
+        self._placing.close()
+
+    def run(self, snapshot: Snapshot, target: Path, way: Way) -> Restored:
+        """Bring back what ``way`` names. Raises :class:`Hostile` at a tree that no honest backup holds; by then
+        nothing but earlier entries has been written, and all of it below the target."""
+        place = self._placing.open(target)
+        walks = [(place, self._nodes(snapshot.tree, place), way)]
+        while walks:
+            place, nodes, way = walks[-1]
+            node = next(nodes, None)
+            if node is None:
+                walks.pop()
+                self._placing.came(place)
+                self._tell(self.restored)
+                continue
+            below = way if way.whole else way.parts.get(node.name)
+            if below is None:
+                continue
+            deeper = self._entry(place, node)
+            if deeper is not None:
+                walks.append((deeper, self._nodes(node.subtree, deeper), below))
+        self._send()
+        while self._running:
+            self._running.popleft().result()
+        return self.restored
+
+    def _nodes(self, tree: bytes, place: Place) -> Iterator[Node]:
+        what = f"read the tree of {os.fsdecode(place.path)}"
+        try:
+            text = self._repository.load_blob(tree, tree=True)
+        except (Damaged, Missing) as error:
+            self._placing.note("everything in the folder", place.path, error.why)
+            return iter(())
+        return iter(tree_nodes(text, what))
+
+    def _entry(self, place: Place, node: Node) -> Place | None:
+        if node.type == DIR:
+            self.restored.folders += 1
+            return self._placing.folder(place, node)
+        if node.type == FILE:
+            self._file(place, node)
+        elif node.type != SOCKET:
+            self.restored.others += 1
+            self._placing.special(place, node)
+        return None
+
+    def _file(self, place: Place, node: Node) -> None:
+        target = Target(place, node)
+        if node.links > 1 and self._linked(target):
+            return
+        pieces = self._pieces(target)
+        parts = list(_parts(pieces)) or [[]]
+        if len(parts) > 1 and not target.made and not self._make(target):
+            return
+        target.left = len(parts)
+        self.restored.files += 1
+        self._placing.expect(place)
+        for part in parts:
+            self._batch.parts.append((target, part))
+            self._batch.size += sum(piece.where.blob.plain_bytes for piece in part)
+            self._batch.folders.add(place.descriptor)
+            if self._batch.full:
+                self._send()
+
+    def _linked(self, target: Target) -> bool:
+        """Is it one more name for a file that came before? Else it is made now, so that others can be linked to it."""
+        file = (target.node.device_id, target.node.inode)
+        if file in self._first:
+            self.restored.links += 1
+            self._placing.link(target.place, target.node.name, self._first[file])
+            return True
+        if not self._make(target):
+            return True
+        self._first[file] = target.path
+        return False
+
+    def _make(self, target: Target) -> bool:
+        try:
+            os.close(self._placing.make(target.place, target.node.name))
+        except OSError as error:
+            self._placing.note("file", target.path, error)
+            return False
+        target.made = True
+        return True
+
+    def _pieces(self, target: Target) -> list[Piece]:
+        pieces: list[Piece] = []
+        at = 0
+        for id_ in target.node.content or ():
+            where = self._repository.index.where(id_, tree=False)
+            if where is None:
+                self._placing.note("content", target.path, f"no index tells where blob {id_.hex()[:8]} is")
+                return []
+            pieces.append(Piece(target, at, where))
+            at += where.blob.plain_bytes
+        if at != target.node.size:
+            self._placing.note("content", target.path, f"it has {at} bytes and its node says {target.node.size}")
+        return pieces
+
+    def _send(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        if batch.parts:
+            self._running.append(self._workers.submit(self._write, batch))
+        while self._running and (len(self._running) > BATCHES_MAX or self._running[0].done()):
+            self._running.popleft().result()
+
+    def _write(self, batch: Batch) -> None:
+        """A worker's turn: read what the batch needs, and write its parts."""
+        plains = self._load([piece for _, part in batch.parts for piece in part])
+        for target, part in batch.parts:
+            place, name = target.place, target.node.name
+            last = False
+            try:
+                descriptor = self._placing.reopen(place, name) if target.made else self._placing.make(place, name)
+            except OSError as error:
+                self._placing.note("file", target.path, error)
+                last = target.part_done()
+            else:
+                try:
+                    last = self._write_part(descriptor, target, part, plains)
+                finally:
+                    os.close(descriptor)
+            if last:
+                self._placing.came(place)
+
+    def _write_part(self, descriptor: int, target: Target, part: list[Piece], plains: dict[bytes, bytes]) -> bool:
+        """True when it was the last one: then the file has its length and its metadata."""
+        written = 0
+        try:
+            for piece in part:
+                plain = plains.get(piece.where.blob.id)
+                if plain is None:
+                    continue
+                written += len(plain)
+                if not target.made or plain.strip(b"\0"):  # zeros of a big file stay a hole
+                    _write_all(descriptor, plain, piece.at)
+            last = target.part_done()
+            if last and (target.made or written != target.node.size):
+                os.ftruncate(descriptor, target.node.size if target.node.content else 0)
+        except OSError as error:
+            self._placing.note("content", target.path, error)
+            last = target.part_done()
+        with self._counting:
+            self.restored.bytes += written
+        if last:
+            self._placing.finish(descriptor, target.path, target.node)
+        return last
+
+    def _load(self, pieces: list[Piece]) -> dict[bytes, bytes]:
+        """The plain bytes of all blobs of the pieces; those that are lost or damaged are noted, by file."""
+        packs: dict[bytes, dict[int, Blob]] = {}
+        for piece in pieces:
+            packs.setdefault(piece.where.pack, {})[piece.where.blob.offset] = piece.where.blob
+        plains: dict[bytes, bytes] = {}
+        lost: dict[bytes, str] = {}
+        for pack, blobs in packs.items():
+            for run in _runs(blobs):
+                self._load_run(pack, run, plains, lost)
+        for piece in pieces if lost else ():
+            if (why := lost.get(piece.where.blob.id)) is not None:
+                self._placing.note("content", piece.target.path, f"{piece.where.blob.plain_bytes} bytes: {why}")
+        return plains
+
+    def _load_run(self, pack: bytes, run: Sequence[Blob], plains: dict[bytes, bytes], lost: dict[bytes, str]) -> None:
+        begin = run[0].offset
+        try:
+            data = memoryview(
+                self._repository.store.load(Kind.DATA, pack.hex(), begin, run[-1].offset + run[-1].length - begin)
+            )
+        except Missing as error:
+            lost.update((blob.id, error.why) for blob in run)
+            return
+        for blob in run:
+            try:
+                sealed = data[blob.offset - begin : blob.offset - begin + blob.length]
+                plains[blob.id] = self._repository.open_blob(blob, sealed)
+            except Damaged as error:
+                lost[blob.id] = error.why
+
+
+def _parts(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """A file's pieces in parts of bounded size."""
+    part: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if part and size >= BATCH_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(piece)
+        size += piece.where.blob.plain_bytes
+    if part:
+        yield part
+
+
+def _runs(blobs: dict[int, Blob]) -> Iterator[list[Blob]]:
+    """Blobs of one pack by offset; those that lie side by side, or nearly, are read in one go."""
+    run: list[Blob] = []
+    for offset in sorted(blobs):
+        if run and offset - (run[-1].offset + run[-1].length) > GAP_BYTES:
+            yield run
+            run = []
+        run.append(blobs[offset])
+    if run:
+        yield run
+
+
+def _write_all(descriptor: int, content: bytes, at: int) -> None:
+    done = os.pwrite(descriptor, content, at)
+    while done < len(content):
+        done += os.pwrite(descriptor, memoryview(content)[done:], at + done)

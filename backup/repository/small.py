@@ -1,0 +1,134 @@
+"""Small files: each one blob, kept in batches, by helper processes where there are many of them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import stat
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from backup.repository.faults import Damaged
+from backup.repository.helper import CORRUPT, FAILED, OTHER, READ, Helper, Sealed, Small
+from backup.repository.pipeline import Packing
+from backup.repository.scan import seen_again
+from backup.repository.seal import Key
+from backup.repository.trees import Node
+
+BATCH_FILES = 100
+BATCH_BYTES = 2 << 20
+BATCHES_MAX = 8  # that are on their way
+HELPED_FROM = 3  # batches; to start a helper takes as long as two of them
+PIECE_BYTES = 1 << 20  # of a file that is not small any more when it is read
+
+File = tuple[bytes, Node]
+
+
+class Outcome(NamedTuple):
+    """What became of a file: its content, and its node as it was when it was read. ``fault``: it could not be read."""
+
+    node: Node
+    content: list[bytes]
+    moved: bool = False
+    fault: str = ""
+
+
+@dataclass
+class Batch:
+    """Files that one turn of a worker keeps."""
+
+    files: list[File] = field(default_factory=list)
+    size: int = 0
+    outcomes: Future[list[Outcome]] | None = None
+
+
+class SmallFiles:
+    """:meth:`add` and :meth:`flush` are for one thread; ``workers`` do the rest, at most ``helpers_max`` at a time."""
+
+    def __init__(self, packing: Packing, key: Key, verify: bool, workers: ThreadPoolExecutor) -> None:
+        self._packing = packing
+        self._new_helper: Callable[[], Helper] = lambda: Helper(key, verify)
+        self._workers = workers
+        self._idle: queue.SimpleQueue[Helper] = queue.SimpleQueue()
+        self._helpers: list[Helper] = []
+        self._batch = Batch()
+        self._sent: deque[Future[list[Outcome]]] = deque()
+        self._count = 0
+
+    def add(self, path: bytes, node: Node) -> tuple[Batch, int]:
+        """The batch in which a file's outcome will be, and at which place."""
+        batch, at = self._batch, len(self._batch.files)
+        batch.files.append((path, node))
+        batch.size += node.size
+        if at + 1 >= BATCH_FILES or batch.size >= BATCH_BYTES:
+            self.flush()
+        return batch, at
+
+    def flush(self) -> None:
+        """Send what there is to a worker; waits where too much is on its way."""
+        if not self._batch.files:
+            return
+        batch, self._batch = self._batch, Batch()
+        self._count += 1
+        keep = self._with_help if self._count > HELPED_FROM else self._alone
+        batch.outcomes = self._workers.submit(keep, batch.files)
+        self._sent.append(batch.outcomes)
+        if len(self._sent) > BATCHES_MAX:
+            self._sent.popleft().result()
+
+    def close(self) -> None:
+        """End the helpers; the workers have ended before."""
+        for helper in self._helpers:
+            helper.close()
+
+    def _alone(self, files: list[File]) -> list[Outcome]:
+        return [self._read(path, node) for path, node in files]
+
+    def _with_help(self, files: list[File]) -> list[Outcome]:
+        try:
+            helper = self._idle.get_nowait()
+        except queue.Empty:
+            helper = self._new_helper()
+            self._helpers.append(helper)
+        asked = [Small(path, node.inode, node.mtime_ns, node.size) for path, node in files]
+        sealed = list(helper.seal(asked))
+        self._packing.place([each for each in sealed if each.blob])
+        self._idle.put(helper)
+        return [self._outcome(file, each) for file, each in zip(files, sealed, strict=True)]
+
+    def _outcome(self, file: File, sealed: Sealed) -> Outcome:
+        path, node = file
+        if sealed.state == OTHER:
+            return self._read(path, node)
+        if sealed.state == FAILED:
+            return Outcome(node, [], fault=os.strerror(sealed.plain_bytes))
+        if sealed.state == CORRUPT:
+            why = "it did not open to what was sealed: look at this machine's memory"
+            raise Damaged("verify a blob before it is kept", why)
+        return Outcome(node, [sealed.id] if sealed.plain_bytes else [])
+
+    def _read(self, path: bytes, node: Node) -> Outcome:
+        """Read a file here, whatever it has become since it was looked at."""
+        try:
+            descriptor = os.open(path, READ)
+        except OSError as error:
+            return Outcome(node, [], fault=error.strerror or str(error))
+        try:
+            begun = os.fstat(descriptor)
+            if not stat.S_ISREG(begun.st_mode):
+                return Outcome(node, [], fault="it became something else while it was looked at")
+            node = seen_again(node, begun)
+            content: list[bytes] = []
+            size = 0
+            while piece := os.read(descriptor, max(PIECE_BYTES, node.size + 1) if size else node.size + 1):
+                content.append(self._packing.keep(piece))
+                size += len(piece)
+            moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
+            return Outcome(node if size == node.size else node._replace(size=size), content, moved)
+        except OSError as error:
+            return Outcome(node, [], fault=error.strerror or str(error))
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,251 @@
+"""A repository on its own, without an estate: what ``ncia repo`` asks, answered in plain values.
+
+An answer's ``partial`` says that something is missing in it, and its ``losses`` what.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backup.repository.keys import Holder, add_key, list_keys, remove_key
+from backup.repository.locks import Lock
+from backup.repository.repository import Repository, create, open_repository
+from backup.repository.snapshots import Snapshot, chosen
+from backup.repository.times import moment_text, ns_text
+from backup.repository.trees import shown
+from backup.repository.walk import absolute
+from ncia.app.repository_store import store_of, user
+from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import NciaError
+
+if TYPE_CHECKING:
+    from backup.repository.checking import Checked
+    from backup.repository.restoring import Restored
+    from backup.repository.saving import Saved
+    from backup.repository.scan import Losses
+
+Answer = dict[str, Any]
+Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
+CLOCK = SystemClock()
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a repository is, and how it is entered. Without ``lock`` nothing is written where only reading is asked."""
+
+    url: str
+    password_file: Path
+    lock: bool = True
+    workers: int = 0
+
+    def password(self) -> str:
+        what = f"read the password in {self.password_file}"
+        try:
+            text = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise NciaError("repository.no-password", what, str(getattr(error, "strerror", error))) from error
+        if not text:
+            raise NciaError("repository.no-password", what, "it is empty")
+        return text
+
+    @contextmanager
+    def opened(self, locked: bool = False) -> Iterator[Repository]:
+        password, store = self.password(), store_of(self.url)
+        try:
+            repository = open_repository(store, password)
+            if locked and self.lock:
+                with Lock(repository, holder(), CLOCK):
+                    yield repository
+            else:
+                yield repository
+        finally:
+            store.close()
+
+
+def holder(host: str = "") -> Holder:
+    return Holder(user(), host or socket.gethostname())
+
+
+def program() -> str:
+    from importlib.metadata import version  # a tenth of what a listing takes in all
+
+    return f"ncia {version('ncia')}"
+
+
+def init(access: Access, twin: Access | None) -> Answer:
+    password, store = access.password(), store_of(access.url)
+    try:
+        with twin.opened() if twin else nullcontext() as other:
+            made = create(store, password, holder(), CLOCK.now(), twin=other)
+        return {"id": made.config.id, "url": access.url}
+    finally:
+        store.close()
+
+
+def backup(
+    access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
+) -> Answer:
+    from backup.repository.saving import Request, save
+
+    with access.opened() as repository:
+        request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
+        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+        return _saved(repository, saved, verify)
+
+
+def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
+    from backup.repository.output import save_output
+    from backup.repository.saving import Request
+
+    with access.opened() as repository:
+        request = Request((name,), holder(host), tuple(tags), program=program())
+        return _saved(repository, save_output(repository, request, command, CLOCK), verify=True)
+
+
+def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
+    return {
+        "snapshot": saved.snapshot.id,
+        "parent": saved.snapshot.parent,
+        "tree": saved.snapshot.tree.hex(),
+        "partial": saved.partial,
+        "verified": verify,
+        **asdict(saved.figures),
+        "added": asdict(saved.added),
+        "losses": _losses(saved.losses),
+        "damaged": repository.damaged,
+    }
+
+
+def snapshots(access: Access) -> Answer:
+    with access.opened() as repository:
+        return {"snapshots": [_snapshot(each) for each in repository.snapshots()], "damaged": repository.damaged}
+
+
+def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
+    from backup.repository.listing import demand_way, entries
+
+    with access.opened() as repository:
+        tree = _ready(repository, word).tree
+        for path, node in entries(repository, tree, demand_way(repository, tree, tuple(map(absolute, paths)))):
+            yield {
+                "path": shown(path),
+                "type": node.type,
+                "mode": f"{node.permissions:04o}",
+                "uid": node.uid,
+                "gid": node.gid,
+                "size": node.size,
+                "mtime": ns_text(node.mtime_ns),
+                **({"target": shown(node.target)} if node.target else {}),
+            }
+
+
+def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[Answer]:
+    from backup.repository.listing import changes
+
+    with access.opened() as repository:
+        one, two = (_ready(repository, word, read=not number) for number, word in enumerate((first, second)))
+        for change in changes(repository, one.tree, two.tree):
+            if metadata or change.sign != "U":
+                yield {"change": change.sign, "path": shown(change.path)}
+
+
+def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell) -> Answer:
+    from backup.repository.listing import demand_way
+    from backup.repository.restoring import Restoring
+
+    with access.opened(locked=True) as repository:
+        snapshot = _ready(repository, word)
+        way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
+        whole = 0 if paths else int(snapshot.summary.get("total_bytes_processed", 0))
+
+        def heard(restored: Restored) -> None:
+            tell(restored.files, restored.bytes, whole)
+
+        with Restoring(repository, access.workers, heard) as restoring:
+            restored = restoring.run(snapshot, target, way)
+    return {
+        "snapshot": snapshot.id,
+        "target": str(target),
+        "partial": restored.partial,
+        "files": restored.files,
+        "folders": restored.folders,
+        "others": restored.others,
+        "links": restored.links,
+        "bytes": restored.bytes,
+        "losses": _losses(restored.losses),
+        "damaged": repository.damaged,
+    }
+
+
+def check(access: Access, share: tuple[int, int] | None, tell: Tell) -> Answer:
+    """``share``: which part of how many is read; None for the structure alone."""
+
+    from backup.repository.checking import STRUCTURE_ONLY, Checking, Share
+
+    def heard(checked: Checked) -> None:
+        tell(checked.snapshots, checked.bytes_read, checked.bytes if share else 0)
+
+    with access.opened(locked=True) as repository:
+        checking = Checking(repository, Share(*share) if share else STRUCTURE_ONLY, access.workers, heard)
+        checked = checking.run()
+    return {**asdict(checked), "share_read": checked.share_read, "holds": checked.holds}
+
+
+def keys(access: Access) -> list[Answer]:
+    with access.opened() as repository:
+        return [{**asdict(each), "current": each.name == repository.key_name} for each in list_keys(repository.store)]
+
+
+def key_add(access: Access, new_password_file: Path, whose: str) -> Answer:
+    new = Access(access.url, new_password_file).password()
+    with access.opened() as repository:
+        mine = holder()
+        name = add_key(
+            repository.store, repository.key, new, Holder(whose or mine.username, mine.hostname), CLOCK.now()
+        )
+    return {"name": name}
+
+
+def key_remove(access: Access, word: str) -> Answer:
+    """``word``: the beginning of the key's name; refused for the one that opens the repository just now."""
+    with access.opened() as repository:
+        found = [each.name for each in list_keys(repository.store) if len(word) >= 4 and each.name.startswith(word)]
+        if len(found) != 1:
+            why = f"{len(found)} begin with it" if found else "none begins with it (four letters at least)"
+            raise NciaError("repository.no-key", f"find key {word!r}", why, "ncia repo key list")
+        remove_key(repository.store, found[0], repository.key_name)
+    return {"name": found[0]}
+
+
+def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
+    """The snapshot meant, with the index read."""
+    snapshot = chosen(repository.snapshots(), word)
+    if read:
+        repository.load_index()
+    return snapshot
+
+
+def _snapshot(each: Snapshot) -> Answer:
+    return {
+        "id": each.id,
+        "time": moment_text(each.time),
+        "hostname": each.hostname,
+        "username": each.username,
+        "paths": [shown(os.fsencode(path)) for path in each.paths],
+        "tags": list(each.tags),
+        "tree": each.tree.hex(),
+        "parent": each.parent,
+        "program": each.program_version,
+        "files": each.summary.get("total_files_processed"),
+        "bytes": each.summary.get("total_bytes_processed"),
+    }
+
+
+def _losses(losses: Losses) -> Answer:
+    return {"counts": dict(losses.counts), "named": losses.named}

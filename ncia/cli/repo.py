@@ -1,0 +1,325 @@
+"""`ncia repo`: a backup tool without an estate, on repositories that restic reads, checks and restores as well."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_FAULTS = 1
+EXIT_PARTIAL = 4
+TELL_SECONDS = 0.5
+SHORT = 8
+NAMED_MAX = 20  # of losses and faults on a terminal; --json has more
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Repositories in restic's format (offline). URL: a folder, sftp://user@host//folder, s3:https://host/bucket, "
+    "entered as ssh and the S3 tools would. "
+    "Exit 0: whole. 1: an error, or a check that found faults. 3: refused. 4: partial, something is missing in it.",
+)
+
+key_app = typer.Typer(no_args_is_help=True, help="Whose passwords open a repository.")
+app.add_typer(key_app, name="key")
+
+Url = Annotated[str, typer.Option("--repo", "-r", envvar="NCIA_REPOSITORY", help="The repository's URL.")]
+Password = Annotated[
+    Path, typer.Option("--password-file", "-p", envvar="NCIA_PASSWORD_FILE", help="A file that holds its password.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+Lock = Annotated[bool, typer.Option("--lock/--no-lock", help="Say that somebody reads; --no-lock writes nothing.")]
+Named = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.")]
+Paths = Annotated[list[str] | None, typer.Argument(metavar="[PATH]…", help="Only what is at or below these.")]
+
+
+@app.command()
+def init(
+    repo: Url,
+    password_file: Password,
+    twin: Annotated[str, typer.Option(help="URL of a repository whose id and master key it is to have.")] = "",
+    twin_password_file: Annotated[Path | None, typer.Option(help="That one's password, where it is another.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a repository. Whoever loses its password has lost all that will be in it.
+
+    With --twin its files are those of another one, byte for byte, under a password of its own: each can heal the other.
+    """
+    other = _access(twin, twin_password_file or password_file) if twin else None
+    made = _app().init(_access(repo, password_file), other)
+    print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}")
+
+
+@app.command()
+def backup(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="What to keep; folders with all that is in them.")
+    ],
+    repo: Url,
+    password_file: Password,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
+    verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else."""
+    with _Progress() as tell:
+        access = _access(repo, password_file)
+        saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
+    _tell_saved(saved, as_json)
+    _end(saved, "the snapshot is partial")
+
+
+@app.command("backup-output")
+def backup_output(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The file as which it is kept, such as database.sql.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, without a shell.")],
+    repo: Url,
+    password_file: Password,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
+    saved = _app().backup_output(_access(repo, password_file), name, command, tag or [], host)
+    _tell_saved(saved, as_json)
+
+
+@app.command()
+def snapshots(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
+    """List what was kept, oldest first."""
+    told = _app().snapshots(_access(repo, password_file))
+    if as_json:
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    _tell_damaged(told)
+    from rich.console import Console  # of the commands that need no table, none waits for it
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("id", "time (UTC)", "host", "tags", "files", "size", "paths"):
+        table.add_column(heading, justify="right" if heading in ("files", "size") else "left", overflow="fold")
+    for each in told["snapshots"]:
+        size = "" if each["bytes"] is None else _size(each["bytes"])
+        files = "" if each["files"] is None else str(each["files"])
+        when = each["time"][:19].replace("T", " ")
+        words = (each["hostname"], ", ".join(each["tags"]), files, size, "\n".join(each["paths"]))
+        table.add_row(each["id"][:SHORT], when, *map(escape, words))
+    Console().print(table)
+
+
+@app.command()
+def ls(
+    snapshot: Named,
+    repo: Url,
+    password_file: Password,
+    paths: Paths = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a snapshot holds; with --json one object a line."""
+    for each in _app().ls(_access(repo, password_file), snapshot, paths or []):
+        if as_json:
+            print(json.dumps(each, ensure_ascii=False))
+        else:
+            target = f" -> {each['target']}" if "target" in each else ""
+            owner = f"{each['uid']}:{each['gid']}"
+            print(
+                f"{each['type']:<8} {each['mode']} {owner:>11} {each['size']:>12} {each['mtime'][:19]} "
+                f"{each['path']}{target}"
+            )
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The earlier one.")],
+    second: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The later one.")],
+    repo: Url,
+    password_file: Password,
+    metadata: Annotated[
+        bool, typer.Option("--metadata", help="Also what differs in owner, mode or times only.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What differs between two snapshots: + added, - removed, M content, T type, U metadata."""
+    for each in _app().diff(_access(repo, password_file), first, second, metadata):
+        print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
+
+
+@app.command()
+def restore(
+    snapshot: Named,
+    repo: Url,
+    password_file: Password,
+    target: Annotated[Path, typer.Option(help="A new or empty folder; everything comes below it, by its whole path.")],
+    paths: Paths = None,
+    lock: Lock = True,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing."""
+    with _Progress() as tell:
+        access = _access(repo, password_file, lock)
+        restored = _app().restore(access, snapshot, target, paths or [], tell)
+    if as_json:
+        print(json.dumps(restored, ensure_ascii=False))
+    else:
+        counted = f"{restored['files']} files, {restored['folders']} folders, {_size(restored['bytes'])}"
+        print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
+    _end(restored, "the restore is partial")
+
+
+@app.command()
+def check(
+    repo: Url,
+    password_file: Password,
+    read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every byte, too.")] = False,
+    part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts: 1/7 … 7/7 are all.")] = "",
+    lock: Lock = True,
+    as_json: AsJson = False,
+) -> None:
+    """Is all of it there; with --read-data: is it what was written? Says what share was read. Exit 1 at any fault."""
+    with _Progress() as tell:
+        found = _app().check(_access(repo, password_file, lock), _share(read_data, part), tell)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        for sentence in found["notes"]:
+            print(f"Note: {sentence}")
+        print(
+            f"{found['snapshots']} snapshots, {found['trees']} trees, {found['blobs']} blobs, {found['packs']} packs; "
+            f"{_size(found['bytes_read'])} of {_size(found['bytes'])} read ({100 * found['share_read']:.1f} %)"
+        )
+        _tell_some(found["faults"])
+    if not found["holds"]:
+        count = "1 fault" if len(found["faults"]) == 1 else f"{len(found['faults'])} faults"
+        print(f"Error: the repository does not hold: {count}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAULTS)
+
+
+@key_app.command("list")
+def key_list(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
+    """Whose passwords open it; * is the one just used."""
+    for each in _app().keys(_access(repo, password_file)):
+        mark = "*" if each["current"] else " "
+        told = f"{mark} {each['name'][:SHORT]} {each['created'][:19]} {each['username']}@{each['hostname']}"
+        print(json.dumps(each, ensure_ascii=False) if as_json else told)
+
+
+@key_app.command("add")
+def key_add(
+    repo: Url,
+    password_file: Password,
+    new_password_file: Annotated[Path, typer.Option(help="A file that holds the new password.")],
+    user: Annotated[str, typer.Option(help="Who will hold it, where it is not you.")] = "",
+) -> None:
+    """One more password that opens it: another holder's, or the next one before the old one is removed."""
+    added = _app().key_add(_access(repo, password_file), new_password_file, user)
+    print(f"added key {added['name'][:SHORT]}")
+
+
+@key_app.command("remove")
+def key_remove(
+    key: Annotated[str, typer.Argument(help="The beginning of its name, as `key list` tells it.")],
+    repo: Url,
+    password_file: Password,
+) -> None:
+    """A password opens it no more. Whoever has copied the repository and the master key still reads that copy."""
+    removed = _app().key_remove(_access(repo, password_file), key)
+    print(f"removed key {removed['name'][:SHORT]}")
+
+
+def _app() -> Any:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a lock is given back
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a restore holds every folder of a path open
+    return importlib.import_module("ncia.app.repository")
+
+
+def _access(repo: str, password_file: Path, lock: bool = True) -> Any:
+    return _app().Access(repo, password_file, lock)
+
+
+def _share(read_data: bool, part: str) -> tuple[int, int] | None:
+    if not part:
+        return (1, 1) if read_data else None
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", part)
+    if not found or int(found[1]) > int(found[2]):
+        raise typer.BadParameter(f"{part!r} is not of the form 2/7", param_hint="--part")
+    return int(found[1]), int(found[2])
+
+
+def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(saved, ensure_ascii=False))
+    else:
+        added = saved["added"]
+        print(
+            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
+            f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
+            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
+        )
+        if saved["moved"]:
+            print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
+        for sentence in saved["twins"]:
+            print(f"Note: {sentence}")
+
+
+def _end(told: dict[str, Any], sentence: str) -> None:
+    """A partial answer is told as such, with what is missing, and is no success."""
+    _tell_damaged(told)
+    if told["partial"]:
+        _tell_some(told["losses"]["named"])
+        counts = ", ".join(f"{count} × {kind}" for kind, count in told["losses"]["counts"].items())
+        print(f"Error: {sentence}: {counts} not kept", file=sys.stderr)
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _tell_damaged(told: dict[str, Any]) -> None:
+    """Files of the repository that were passed over. They are a check's to judge."""
+    for sentence in told["damaged"]:
+        print(f"Damaged: {sentence}; ncia repo check tells what that costs", file=sys.stderr)
+
+
+def _tell_some(sentences: list[str]) -> None:
+    for sentence in sentences[:NAMED_MAX]:
+        print(sentence, file=sys.stderr)
+    if len(sentences) > NAMED_MAX:
+        print(f"… and {len(sentences) - NAMED_MAX} more (--json names them)", file=sys.stderr)
+
+
+class _Progress:
+    """Progress on a terminal: how much, at what rate, and how long it will take where that is known."""
+
+    def __enter__(self) -> _Progress:
+        self._begun = self._told = time.monotonic()
+        self._shown = sys.stderr.isatty()
+        return self
+
+    def __call__(self, files: int, size: int, whole: int) -> None:
+        now = time.monotonic()
+        if not self._shown or now - self._told < TELL_SECONDS:
+            return
+        self._told = now
+        rate = size / (now - self._begun)
+        left = f", {(whole - size) / rate:.0f} s left" if whole > size and rate else ""
+        print(f"\r\033[K{files} files, {_size(size)}, {_size(rate)}/s{left}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from backup.repository.keys import Holder
+from backup.repository.locks import Lock, read_locks
+from backup.repository.ports import Kind
+from ncia.core.base.errors import Refusal
+from tests.backup.repository.sample import HOLDER, NOW, new
+
+ELSEWHERE = Holder("other", "elsewhere")
+
+
+class HandClock:
+    """Both clocks, moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self):
+        return NOW + timedelta(seconds=self.seconds)
+
+    def boottime_ns(self) -> int:
+        return int(self.seconds * 1e9)
+
+
+def test_writers_share_a_repository() -> None:
+    repository, clock = new(), HandClock()
+    with Lock(repository, HOLDER, clock), Lock(repository, ELSEWHERE, clock):
+        assert {lock.username for lock in read_locks(repository)} == {"somebody", "other"}
+    assert list(read_locks(repository)) == []
+
+
+@pytest.mark.parametrize("exclusive", [(True, False), (False, True), (True, True)])
+def test_who_wants_it_alone_gets_it_alone(exclusive: tuple[bool, bool]) -> None:
+    repository, clock = new(), HandClock()
+    with Lock(repository, ELSEWHERE, clock, exclusive[0]):
+        with pytest.raises(Refusal, match="locked by other@elsewhere"):
+            Lock(repository, HOLDER, clock, exclusive[1]).take()
+        assert len(list(read_locks(repository))) == 1
+    with Lock(repository, HOLDER, clock, exclusive[1]):
+        pass
+
+
+def test_a_lock_that_nobody_told_anew_for_half_an_hour_is_passed_over() -> None:
+    repository, clock = new(), HandClock()
+    Lock(repository, ELSEWHERE, clock, exclusive=True)._tell()
+    clock.seconds = 1799
+    with pytest.raises(Refusal):
+        Lock(repository, HOLDER, clock).take()
+    clock.seconds = 1801
+    with Lock(repository, HOLDER, clock):
+        pass
+
+
+def test_a_lock_of_a_process_of_this_host_that_is_gone_is_passed_over() -> None:
+    repository, clock = new(), HandClock()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = Lock(repository, HOLDER, clock, exclusive=True)
+    text = b'{"time":"2026-11-26T03:04:05Z","exclusive":true,"hostname":"somewhere","username":"x","pid":%d}'
+    repository.save_file(Kind.LOCKS, text % gone.pid)
+    with left:
+        pass
+    repository.save_file(Kind.LOCKS, text % os.getppid())
+    with pytest.raises(Refusal, match="locked by x@somewhere"):
+        left.take()
+
+
+def test_who_was_frozen_for_long_writes_nothing_any_more_even_after_a_new_word() -> None:
+    repository, clock = new(), HandClock()
+    with Lock(repository, HOLDER, clock) as lock:
+        lock.demand()
+        clock.seconds = 1600
+        with pytest.raises(Refusal, match="not told anew for 1600 s"):
+            lock.demand()
+        lock.refresh()
+        with pytest.raises(Refusal, match="not told anew"):
+            lock.demand()
+
+
+def test_who_lost_the_lock_to_somebodys_unlock_writes_nothing_any_more() -> None:
+    repository, clock = new(), HandClock()
+    with Lock(repository, HOLDER, clock) as lock:
+        for found in list(read_locks(repository)):
+            repository.store.remove(Kind.LOCKS, found.name)
+        lock.refresh()
+        with pytest.raises(Refusal, match="somebody removed its lock"):
+            lock.demand()
+
+
+def test_a_lock_that_is_told_anew_stays_one_lock() -> None:
+    repository, clock = new(), HandClock()
+    with Lock(repository, HOLDER, clock) as lock:
+        clock.seconds = 1000
+        lock.refresh()
+        (found,) = read_locks(repository)
+        assert found.time == clock.now()
+        clock.seconds = 2400
+        lock.demand()
+
+
+def test_an_empty_file_that_a_crash_left_is_nobodys_lock() -> None:
+    repository = new()
+    repository.store.save(Kind.LOCKS, "0" * 64, b"")
+    with Lock(repository, HOLDER, HandClock(), exclusive=True):
+        pass
