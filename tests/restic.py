@@ -18,6 +18,7 @@ from typing import Any
 from tests.demand import lack
 
 VERSION_MIN = (0, 19)
+VERSION_OF_FORMAT_2 = (0, 14)
 SUITE = "sid"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
@@ -30,6 +31,11 @@ class Restic:
     """The program, told by :meth:`run` which repository and password to use."""
 
     program: Path
+
+    @property
+    def old(self) -> bool:
+        """Before 0.19: links to what is no UTF-8 were not kept, and keys are written down clamped."""
+        return version_of(self.program) < VERSION_MIN
 
     def run(self, repository: Path | str, *arguments: str, password: str, ok: bool = True) -> str:
         """What it says; with ``ok`` it must succeed, and the test fails with its words where it does not."""
@@ -46,11 +52,28 @@ class Restic:
         return said
 
 
+class NotHad(Exception):
+    """restic 0.19 cannot be had here, and why."""
+
+
 def demand_restic() -> Restic:
-    """restic 0.19 or newer. None to be had: the test is skipped, or fails where everything is demanded."""
+    """restic 0.19 or newer; where it cannot be had, the one on PATH from 0.14 on, which knows the format too. None at
+    all: the test is skipped, or fails where everything is demanded."""
     found = shutil.which("restic")
-    if found and version_of(Path(found)) >= VERSION_MIN:
-        return Restic(Path(found))
+    on_path = Restic(Path(found)) if found and version_of(Path(found)) >= VERSION_OF_FORMAT_2 else None
+    if on_path is not None and version_of(on_path.program) >= VERSION_MIN:
+        return on_path
+    try:
+        return newest()
+    except NotHad as reason:
+        if on_path is None:
+            lack(str(reason))
+            raise AssertionError from reason
+        return on_path
+
+
+def newest() -> Restic:
+    """restic 0.19 or newer from Debian's newest suite; raises :class:`NotHad`."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncia" / "restic"
     program = home / "unpacked" / "usr" / "bin" / "restic"
     home.mkdir(parents=True, exist_ok=True)
@@ -59,7 +82,7 @@ def demand_restic() -> Restic:
         if not program.exists():
             fetch(home)
     if version_of(program) < VERSION_MIN:
-        lack(f"restic in {home} is older than 0.19")
+        raise NotHad(f"restic in {home} is older than 0.19")
     return Restic(program)
 
 
@@ -76,10 +99,10 @@ def fetch(home: Path) -> None:
     """Download and unpack the package; a half of it is never taken for it."""
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
-            lack(f"restic 0.19 is not installed, and without {tool} it cannot be fetched")
+            raise NotHad(f"restic 0.19 is not installed, and without {tool} it cannot be fetched")
     mirror = mirror_of(text for path in SOURCES for text in texts(path))
     if mirror is None or not KEYRING.exists():
-        lack("restic 0.19 is not installed, and this machine's apt knows no Debian mirror")
+        raise NotHad("restic 0.19 is not installed, and this machine's apt knows no Debian mirror")
     work = home / "work"
     shutil.rmtree(work, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial", "parts", "tmp"):
@@ -96,7 +119,7 @@ def fetch(home: Path) -> None:
         asked(work, "dpkg-deb", "-x", str(package), str(work / "unpacked"))
         (work / "unpacked").rename(home / "unpacked")
     except (subprocess.SubprocessError, ValueError, OSError) as error:
-        lack(f"restic 0.19 is not installed, and fetching it failed: {str(error)[-500:]}")
+        raise NotHad(f"restic 0.19 is not installed, and fetching it failed: {str(error)[-500:]}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

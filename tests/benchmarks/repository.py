@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.result import Bar, Result
-from tests.restic import Restic, demand_restic
+from tests.restic import Restic, newest
 
 SUMMARY = "backups and restores into a folder, beside restic: wall, processor, memory, size"
 SOAK = False
@@ -44,7 +44,7 @@ class Times:
 
 
 def measure() -> Result:
-    restic = demand_restic()
+    restic = newest()
     times: dict[tuple[str, str], Times] = {}
     sizes: dict[str, list[int]] = {"ours": [], "restic": []}
     with tempfile.TemporaryDirectory(prefix="ncia-repository-") as home:
