@@ -1,6 +1,7 @@
 """What a place can do against its own account: keep files from it for a time, and bring back what it hid.
 
-A port beside :class:`~backup.repository.ports.Store`. A folder, or a host over SFTP, does not fill it.
+A port beside :class:`~backup.repository.ports.Store`. A folder, or a host over SFTP, does not fill it; of an account
+that may only add, a host over SFTP gives the verdict and tells what it can.
 """
 
 from __future__ import annotations
@@ -65,13 +66,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """``mode``: how files are asked to be retained, None where the place cannot. ``proven``: this process has attacked
-    the place with its own credentials, and it held; until then all is hearsay. ``undeletes``: hidden files can be
-    brought back."""
+    """``mode``: how files are asked to be retained, None where the place cannot. ``adds_only``: the place says that our
+    account may add files, and neither remove nor replace any. ``proven``: this process has attacked the place with its
+    own credentials, and it held; until then all is hearsay. ``undeletes``: hidden files can be brought back."""
 
     mode: Mode | None = None
     proven: bool = False
     undeletes: bool = False
+    adds_only: bool = False
 
 
 @dataclass(frozen=True)

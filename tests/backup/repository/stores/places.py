@@ -71,9 +71,10 @@ def client(endpoint: Address) -> Any:
 
 
 class OpenSsh:
-    """OpenSSH's own server, unprivileged: it lets one user in, and gives files to them and nothing else."""
+    """OpenSSH's own server, unprivileged: it lets one user in, and gives files to them and nothing else. ``more`` are
+    lines of its configuration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: tuple[str, ...] = ()) -> None:
         self.program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         demand("unshare", "a user of its own for sshd")
         if self.program is None:
@@ -97,6 +98,7 @@ class OpenSsh:
             "PidFile none",
             "MaxSessions 100",
             "MaxStartups 100:30:400",
+            *more,
         )
         (folder / "sshd_config").write_text("".join(f"{line}\n" for line in lines))
 
@@ -111,8 +113,8 @@ class OpenSsh:
 
 
 @contextmanager
-def openssh(folder: Path, size: str = "") -> Iterator[Place]:
-    server = OpenSsh(folder)
+def openssh(folder: Path, size: str = "", more: tuple[str, ...] = ()) -> Iterator[Place]:
+    server = OpenSsh(folder, more)
     with serving(server.command(), server.address, folder, folder / "disk", size, dict(os.environ)):
         yield over_sftp(server.login(), folder / "disk", f"{folder}/disk/")
 
