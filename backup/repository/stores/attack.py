@@ -45,11 +45,16 @@ class Attack:
         if version in ("", "null"):
             self._client.delete_object(Bucket=self._bucket, Key=self._key)
             return ("it takes the request to retain a file and keeps no versions: what is removed is gone",)
-        broken = []
+        broken: list[str] = []
         for way, attack, meaning in (
             ("shorten", self._shorten, "our own key can shorten the retention of a file"),
             ("shorten, bypassing", self._bypass, f"our own key can lift {self._mode} from a file"),
             ("remove the version", self._remove, "it says that a file is retained, and lets our own key remove it"),
+            (
+                "remove, bypassing",
+                self._remove_bypassing,
+                f"our own key can remove a file under {self._mode}",
+            ),
             ("overwrite", self._overwrite, "a file that is overwritten is gone"),
             ("remove", self._hide, "a file that is removed is gone"),
         ):
@@ -84,6 +89,11 @@ class Attack:
     def _remove(self, version: str) -> bool:
         self._refusable(lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key, VersionId=version))
         return False  # whether it is there is looked at
+
+    def _remove_bypassing(self, version: str) -> bool:
+        here = {"Bucket": self._bucket, "Key": self._key, "VersionId": version}
+        self._refusable(lambda: self._client.delete_object(**here, BypassGovernanceRetention=True))
+        return False
 
     def _overwrite(self, version: str) -> bool:
         self._refusable(lambda: self._client.put_object(Bucket=self._bucket, Key=self._key, Body=b"other"))

@@ -29,7 +29,7 @@ class SftpAttack:
 
     def carried_out(self) -> tuple[str, ...]:
         """The ways in which it succeeded, a sentence each. Each begins from a whole file, so all are tried."""
-        broken = []
+        broken: list[str] = []
         for way, attack, meaning in (
             ("write", self._write, "our own account can write into a file that it saved"),
             ("empty", self._empty, "our own account can empty a file that it saved"),

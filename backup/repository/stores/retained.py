@@ -160,7 +160,7 @@ class RetainedS3Store(S3Store):
     def _no_lock(self, what: str, error: ClientError) -> Exception:
         """A store that takes no retention; another refusal is told as such."""
         if code_of(error) not in NO_LOCK:
-            return error
+            return self._refused(what, error)
         text = str(error.response.get("Error", {}).get("Message") or "")[:200]
         why = f"{self._store} does not retain files in {self._bucket}: {code_of(error)} {text}".rstrip()
         return StoreFault("repository.no-lock", what, why, A_LOCKED_BUCKET)

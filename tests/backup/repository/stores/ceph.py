@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from backup.clients.s3 import Key
 from backup.replicate.stores.s3 import Access
 from ncia.core.estate.model import Address
 from tests.demand import demand
 from tests.ports import free_ports
 
 HOST = "127.0.0.1"
+OWNER, BACKUP_USER = "officer", "backup"
+BACKUP = Key("AKBACKUP", "another-secret-of-a-test")
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 5
 CONFIGURATION = """[global]
@@ -60,7 +63,8 @@ rgw_override_bucket_index_max_shards = 1
 
 @contextmanager
 def ceph_stand(folder: Path) -> Iterator[Access]:
-    """A gateway and the key of one account. Skipped, or failed, where Ceph is not installed."""
+    """A gateway and the key of the account that makes buckets; :data:`BACKUP` is another's, which owns none. Skipped,
+    or failed, where Ceph is not installed."""
     for program in ("monmaptool", "ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin"):
         demand(program, "real Object Lock: ceph-mon ceph-osd radosgw ceph-common")
     monitor, gateway = free_ports(2)
@@ -77,8 +81,9 @@ def ceph_stand(folder: Path) -> Iterator[Access]:
         _run(folder, "ceph", "osd", "new", osd)
         _run(folder, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         running.enter_context(_serving(folder, "ceph-osd", "-i", "0", "-f"))
-        key = ("--access-key", access.key, "--secret", access.secret)
-        _run(folder, "radosgw-admin", "user", "create", "--uid=test", "--display-name=test", *key)
+        for name, key in ((OWNER, Key(access.key, access.secret)), (BACKUP_USER, BACKUP)):
+            words = (f"--uid={name}", f"--display-name={name}", "--access-key", key.id, "--secret", key.secret)
+            _run(folder, "radosgw-admin", "user", "create", *words)
         server = running.enter_context(_serving(folder, "radosgw", "-n", "client.rgw.r", "-f"))
         _wait(access.endpoint, server, folder)
         yield access

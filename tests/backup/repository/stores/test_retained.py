@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from backup.clients.s3 import code_of
+from backup.clients.s3 import code_of, s3_client
 from backup.replicate.stores.s3 import Access
 from backup.repository.layout import path_of
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -22,7 +23,7 @@ from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.retained import RetainedS3Store, now_utc
 from ncia.core.base.errors import NciaError
 from tests.backup.replicate.stores.stands import s3_stand
-from tests.backup.repository.stores.ceph import ceph_stand
+from tests.backup.repository.stores.ceph import BACKUP, BACKUP_USER, ceph_stand
 from tests.backup.repository.stores.places import client, pack
 from tests.demand import demand
 
@@ -139,6 +140,7 @@ def test_a_gateway_that_keeps_its_word_is_proven_by_an_attack_that_leaves_no_fil
         "shorten",
         "shorten, bypassing",
         "remove the version",
+        "remove, bypassing",
         "overwrite",
         "remove",
     )
@@ -155,6 +157,63 @@ def test_governance_that_our_own_key_may_lift_is_not_taken_for_immutable(opened:
     with pytest.raises(StoreFault, match="our own key can lift GOVERNANCE from a file") as found:
         opened(Retention(Mode.GOVERNANCE, 3)).create()
     assert found.value.code == "repository.pretends"
+
+
+BYPASS, SHORTEN = "BypassGovernanceRetention", "PutObjectRetention"
+MAY = (
+    "ListBucket",
+    "ListBucketVersions",
+    "GetObject",
+    "GetObjectVersion",
+    "GetObjectRetention",
+    "PutObject",
+    SHORTEN,
+    "DeleteObject",
+)
+
+
+def policy(bucket: str, allowed: Sequence[str], denied: Sequence[str] = ()) -> str:
+    """What the officer, whose bucket it is, lets the backup's account do there. What is to be denied must be said: the
+    account owns what it saves, and to the gateway an owner may do all that no policy speaks of."""
+    who = {"AWS": [f"arn:aws:iam:::user/{BACKUP_USER}"]}
+    where = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    told = [
+        {"Effect": effect, "Principal": who, "Action": [f"s3:{each}" for each in actions], "Resource": where}
+        for effect, actions in (("Allow", allowed), ("Deny", denied))
+        if actions
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": told})
+
+
+def test_governance_holds_against_an_account_without_the_right_to_bypass_and_the_officer_removes(
+    gateway: Access, raw: Any, bucket: str
+) -> None:
+    raw.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    raw.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, MAY, (BYPASS,)))
+    backup = s3_client(BACKUP, f"http://{gateway.endpoint}", 10.0, 60.0)
+    store = RetainedS3Store(backup, bucket, "below/a", "the store", Retention(Mode.GOVERNANCE, 3))
+    store.create()
+    assert store.capabilities() == Capabilities(Mode.GOVERNANCE, proven=True, undeletes=True)
+    name, content = saved(store)
+    key = key_of(Kind.DATA, name)
+    version = backup.head_object(Bucket=bucket, Key=key)["VersionId"]
+    with pytest.raises(ClientError):
+        backup.delete_object(Bucket=bucket, Key=key, VersionId=version, BypassGovernanceRetention=True)
+    assert store.load(Kind.DATA, name) == content
+    raw.delete_object(Bucket=bucket, Key=key, VersionId=version, BypassGovernanceRetention=True)
+    with pytest.raises(Missing):
+        store.load(Kind.DATA, name)
+
+
+def test_an_account_that_may_remove_versions_by_bypassing_and_nothing_else_of_it_is_found_out(
+    gateway: Access, raw: Any, bucket: str
+) -> None:
+    raw.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    rights = [each for each in (*MAY, "DeleteObjectVersion", BYPASS) if each != SHORTEN]
+    raw.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, rights, (SHORTEN,)))
+    backup = s3_client(BACKUP, f"http://{gateway.endpoint}", 10.0, 60.0)
+    store = RetainedS3Store(backup, bucket, "below/a", "the store", Retention(Mode.GOVERNANCE, 3))
+    assert store.prove().broken == ("our own key can remove a file under GOVERNANCE",)
 
 
 def test_a_bucket_without_object_lock_is_refused_in_one_sentence(opened: Opened, raw: Any, bucket: str) -> None:
