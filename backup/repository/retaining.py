@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from backup.repository.layout import told
-from backup.repository.ports import Kind, StoreFault
+from backup.repository.ports import Kind, Store, StoreFault
 from ncia.core.base.errors import NciaError
 
 File = tuple[Kind, str]
@@ -111,6 +111,10 @@ class Retaining(Protocol):
         """Bring back what was removed or replaced since; what had been removed before stays so. ``expected`` are files
         that must be there: one that left no trace is found missing by them alone."""
         ...
+
+
+class RetainedStore(Store, Retaining, Protocol):
+    """Both: what a bucket with Object Lock is."""
 
 
 def capabilities_of(store: object) -> Capabilities:

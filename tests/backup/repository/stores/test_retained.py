@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +22,12 @@ from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.retaining import Capabilities, Mode, Retention, Undeleted, capabilities_of
 from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.retained import RetainedS3Store, now_utc
+from backup.repository.stores.retry import RetryingRetained
 from ncia.core.base.errors import NciaError
 from tests.backup.replicate.stores.stands import s3_stand
 from tests.backup.repository.stores.ceph import BACKUP, BACKUP_USER, ceph_stand
 from tests.backup.repository.stores.places import client, pack
+from tests.backup.repository.stores.relay import Astray, wayward
 from tests.demand import demand
 
 NOW = datetime.now(UTC)
@@ -321,6 +324,23 @@ def test_what_had_been_removed_before_stays_so_and_what_is_gone_for_good_is_name
     assert found.back == ((Kind.DATA, name),)
     assert set(found.gone) == {(Kind.INDEX, left), (Kind.SNAPSHOTS, never)}
     assert str(found).startswith("1 file brought back; gone for good: ")
+
+
+def test_what_the_gateway_does_not_answer_of_retention_is_asked_again(
+    store: RetainedS3Store, gateway: Access, bucket: str
+) -> None:
+    name, _ = saved(store)
+    later = (NOW + timedelta(days=30)).replace(microsecond=0)
+    with wayward(gateway.endpoint) as between:
+        through = RetainedS3Store(client(between.address), bucket, "below/a", "the store", KEPT)
+        asking = RetryingRetained(through, pause=lambda _: None)
+        between.plan = {"PUT": deque([Astray.SLOW_DOWN]), "GET": deque([Astray.LOST, Astray.CUT])}
+        asking.extend(Kind.DATA, name, later)
+        assert between.plan == {"PUT": deque(), "GET": deque()}
+        between.plan = {"PUT": deque([Astray.LOST])}
+        assert asking.prove().holds
+    assert store.retained_until(Kind.DATA, name) == later
+    assert capabilities_of(asking).proven
 
 
 def test_a_retention_of_no_days_is_refused() -> None:
