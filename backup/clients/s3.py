@@ -68,6 +68,35 @@ def pages(client: Any, bucket: str, prefix: str, delimiter: str = "") -> Iterato
         further["ContinuationToken"] = page["NextContinuationToken"]
 
 
+@dataclass(frozen=True)
+class Version:
+    """What was put under a key at some time: bytes, or a marker that it was removed."""
+
+    key: str
+    id: str
+    at: datetime
+    latest: bool
+    marker: bool
+    tag: str = ""
+    size: int = 0
+
+
+def versions(client: Any, bucket: str, prefix: str) -> Iterator[Version]:
+    """Everything that was put under keys that begin so, markers of removals among it."""
+    further: dict[str, str] = {}
+    while True:
+        page: dict[str, Any] = client.list_object_versions(Bucket=bucket, Prefix=prefix, **further)
+        for marker, part in ((False, "Versions"), (True, "DeleteMarkers")):
+            for each in page.get(part, ()):
+                tag, size = str(each.get("ETag", "")), int(each.get("Size", 0))
+                yield Version(
+                    str(each["Key"]), str(each["VersionId"]), each["LastModified"], each["IsLatest"], marker, tag, size
+                )
+        if not page.get("IsTruncated"):
+            return
+        further = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker", "")}
+
+
 def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 

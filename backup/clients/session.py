@@ -7,6 +7,7 @@ carry out requests on one file in the order of asking (draft-ietf-secsh-filexfer
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -45,6 +46,8 @@ PIECE_BYTES = 32768  # what every host takes in one request
 TOGETHER_MAX = 32  # requests on their way at once: a megabyte
 PROTOCOL = 3
 FSYNC = "fsync@openssh.com"
+HARDLINK = "hardlink@openssh.com"
+POSIX_RENAME = "posix-rename@openssh.com"
 
 Request = tuple[object, ...]
 Answer = tuple[int, paramiko.Message]
@@ -54,6 +57,7 @@ class Session(paramiko.SFTPClient):
     """SFTP with OpenSSH's extensions, which the library speaks and does not offer. For one thread at a time."""
 
     extensions: frozenset[str] = frozenset()  # what the host said of itself when it was greeted
+    _links_only = False  # once the host has refused to rename
 
     def extended(self, *words: object) -> Answer:
         """One extended request and its answer; raises ``OSError`` where the host refuses it."""
@@ -102,11 +106,12 @@ class Session(paramiko.SFTPClient):
             yield CMD_EXTENDED, FSYNC, handle
 
         handle = self._written(temporary, content, last, paramiko.SFTPAttributes())
-        self._demand([(CMD_CLOSE, handle), (CMD_EXTENDED, "posix-rename@openssh.com", temporary, place)])
+        self._demand([(CMD_CLOSE, handle), (CMD_EXTENDED, POSIX_RENAME, temporary, place)])
 
     def keep_new(self, temporary: str, place: str, content: memoryview, mode: int) -> None:
         """As :meth:`keep`, under a name that nothing has: the protocol's own rename refuses one that is taken. On the
-        host's disk where it can be asked for that (:attr:`extensions`)."""
+        host's disk where it can be asked for that (:attr:`extensions`). A host that lets us add and not rename gives
+        the file its name by a hard link; ``temporary`` is then another name of it."""
 
         def last(handle: bytes) -> Iterator[Request]:
             if FSYNC in self.extensions:
@@ -115,7 +120,17 @@ class Session(paramiko.SFTPClient):
         attributes = paramiko.SFTPAttributes()
         attributes.st_mode = mode
         handle = self._written(temporary, content, last, attributes)
-        self._demand([(CMD_CLOSE, handle), (CMD_RENAME, temporary, place)])
+        linking: Request = (CMD_EXTENDED, HARDLINK, temporary, place)
+        if self._links_only:
+            self._demand([(CMD_CLOSE, handle), linking])
+            return
+        try:
+            self._demand([(CMD_CLOSE, handle), (CMD_RENAME, temporary, place)])
+        except OSError as error:
+            if error.errno != errno.EACCES or HARDLINK not in self.extensions:
+                raise
+            self._demand([linking])
+            self._links_only = True
 
     def sync(self, place: str) -> bool:
         """A file or folder is on the host's disk; False where the host opens none such, or cannot be asked for it.

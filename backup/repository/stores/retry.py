@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import secrets as entropy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import TypeVar
 
 from backup.repository.ports import Kind, Store, Stored, StoreFault
+from backup.repository.retaining import Capabilities, File, RetainedStore, Undeleted, Verdict
 from ncia.core.base.errors import Unreachable
 
 PAUSE_SECONDS = 0.25  # the first; each is twice the one before
@@ -94,6 +96,36 @@ class Retrying:
 
     def _closed_or_over(self, seconds: float) -> None:
         self._closed.wait(seconds)
+
+
+class RetryingRetained(Retrying):
+    """The same of a store that retains. An undeletion that is repeated finds back what the first one brought, so what
+    this one tells may be less than was done: whether all is there is seen by a listing."""
+
+    def __init__(
+        self,
+        store: RetainedStore,
+        patience_seconds: float = PATIENCE_SECONDS,
+        hear: Hear | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        super().__init__(store, patience_seconds, hear, pause)
+        self._retained = store
+
+    def capabilities(self) -> Capabilities:
+        return self._retained.capabilities()
+
+    def prove(self) -> Verdict:
+        return self._asked(self._retained.prove)
+
+    def retained_until(self, kind: Kind, name: str) -> datetime | None:
+        return self._asked(lambda: self._retained.retained_until(kind, name))
+
+    def extend(self, kind: Kind, name: str, until: datetime) -> None:
+        self._asked(lambda: self._retained.extend(kind, name, until))
+
+    def undelete(self, since: datetime, expected: Collection[File] = ()) -> Undeleted:
+        return self._asked(lambda: self._retained.undelete(since, expected))
 
 
 def pauses(patience_seconds: float) -> tuple[float, ...]:

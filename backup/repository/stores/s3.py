@@ -52,19 +52,22 @@ class S3Store:
         what = f"save {told(kind, name)} in {self._where}"
         key, content = self._key(kind, name), bytes(data)
         digest = hashlib.md5(content, usedforsecurity=False)
+        words = self._words(kind)
         with self._asking(what):
             found = self._head(key)
             if found is not None:
                 if not self._same(found, key, content, digest.hexdigest()):
                     hint = "if that file is damaged, remove it and save again"
                     raise StoreFault("repository.other-content", what, "other bytes have that name there", hint)
+                self._settle(what, key, found, words)
                 return
             md5 = base64.b64encode(digest.digest()).decode()
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=content, ContentMD5=md5)
+            self._put(what, Bucket=self._bucket, Key=key, Body=content, ContentMD5=md5, **words)
             kept = self._head(key)
             if kept is None or not self._same(kept, key, content, digest.hexdigest()):
                 why = "the store took it and has " + ("no such file" if kept is None else "other bytes")
                 raise NotKept("repository.not-kept", what, why, "look at the store")
+            self._settle(what, key, kept, words)
 
     def load(self, kind: Kind, name: str, offset: int = 0, length: int | None = None) -> bytes:
         what = f"load {told(kind, name)} from {self._where}"
@@ -126,12 +129,25 @@ class S3Store:
             except ClientError as error:
                 if code_of(error) not in (*ABSENT, "NoSuchBucket"):
                     raise
-                self._client.create_bucket(Bucket=self._bucket)
+                self._make_bucket()
             if self._head(self._key(Kind.CONFIG, "")) is not None:
                 raise StoreFault("repository.exists", what, "there is one already", "choose another bucket or prefix")
 
     def close(self) -> None:
         self._client.close()
+
+    def _words(self, kind: Kind) -> dict[str, Any]:
+        """What is asked for with each file beside its content."""
+        return {}
+
+    def _put(self, what: str, **words: Any) -> None:
+        self._client.put_object(**words)
+
+    def _settle(self, what: str, key: str, found: dict[str, Any], words: dict[str, Any]) -> None:
+        """See to it that a file which is there, as HEAD tells of it in ``found``, has what was asked for."""
+
+    def _make_bucket(self) -> None:
+        self._client.create_bucket(Bucket=self._bucket)
 
     def _key(self, kind: Kind, name: str) -> str:
         return self._prefix + path_of(kind, name)

@@ -3,6 +3,7 @@
 A file is written beside its place, made durable (``fsync@openssh.com``), and given its name by the protocol's own
 rename, which refuses a name that is taken: ``posix-rename`` would replace it. OpenSSH opens folders too, so that the
 name itself is made durable in the same way. What a host does not offer is left to it: :attr:`SftpStore.durable`.
+An account that may add and nothing else (decision 0019) has its files named by hard links; the temporary names stay.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import TypeVar
 import paramiko
 from paramiko.sftp import SFTPError
 
-from backup.clients.session import FSYNC, TOGETHER_MAX, Session, is_silence
+from backup.clients.session import FSYNC, HARDLINK, POSIX_RENAME, TOGETHER_MAX, Session, is_silence
 from backup.clients.sftp import Limits, SftpHost, free_bytes
 from backup.repository.layout import demand_range, folders, name_of, path_of, told
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
+from backup.repository.retaining import Capabilities, Verdict
+from backup.repository.stores.attack_sftp import SftpAttack
 from backup.repository.stores.folder import FILE_MODE, FOLDER_MODE, REMOVED_FOR_GOOD
 from backup.repository.stores.retry import Unanswered
 from ncia.core.base.errors import NciaError, Unreachable
@@ -41,6 +44,7 @@ class SftpStore:
         self._where = f"{host.login.name}:{root}"
         self._left: set[str] = set()  # begun on connections that were lost: to be removed on the next one
         self._folders_open = True  # until the host has refused to open one
+        self._proven = False
 
     def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
         what = f"save {told(kind, name)} in {self._where}"
@@ -61,8 +65,7 @@ class SftpStore:
                     self._leave(temporary)
                     raise
                 failure = self._refusal(client, what, error)
-                with suppress(FileNotFoundError):
-                    client.remove(temporary)
+                _discard(client, temporary)
                 if not self._settled(client, what, path, content):  # else another writer was quicker
                     raise failure from error
 
@@ -141,6 +144,24 @@ class SftpStore:
         """Whether the host makes files durable when it is asked to, and tells so."""
         return self._asked(f"ask {self._where} what it can do", lambda client: FSYNC in client.extensions)
 
+    def capabilities(self) -> Capabilities:
+        adds_only = self._asked(f"ask {self._where} what it can do", _adds_only)
+        return Capabilities(adds_only=adds_only, proven=self._proven)
+
+    def prove(self) -> Verdict:
+        """Whether our account can neither remove nor replace what it saved: attacks a file of its own in the
+        repository's folder, which must be there. Raises StoreFault."""
+
+        def attacked(client: Session) -> Verdict:
+            attack = SftpAttack(client, self._root)
+            broken = attack.carried_out()
+            return Verdict(self._where, attack.tried, broken)
+
+        self._proven = False
+        verdict = self._asked(f"prove that nothing can be removed from {self._where}", attacked)
+        self._proven = verdict.holds
+        return verdict
+
     def _keep(self, client: Session, what: str, temporary: str, path: str, content: memoryview) -> None:
         try:
             client.keep_new(temporary, path, content, FILE_MODE)
@@ -206,8 +227,7 @@ class SftpStore:
 
     def _clear(self, client: Session) -> None:
         for each in tuple(self._left):
-            with suppress(FileNotFoundError):
-                client.remove(each)
+            _discard(client, each)
             self._left.discard(each)
 
     def _path(self, path: str) -> str:
@@ -245,6 +265,10 @@ class SftpStore:
     def _refusal(self, client: Session, what: str, error: OSError) -> StoreFault:
         """The host's refusal in our words. Many say "Failure" of a full disk, so its free space is asked for."""
         text = str(error) or type(error).__name__
+        if error.errno == errno.EACCES and _adds_only(client):
+            why = f"this account may add files on {self._host.login.name}, and neither remove nor replace any"
+            hint = "whoever may remove has an account of their own there"
+            return StoreFault("repository.adds-only", what, why, hint)
         if error.errno == errno.EACCES:
             return StoreFault(
                 "repository.denied", what, f"the host does not allow it: {text}", "whose folder is it there?"
@@ -260,3 +284,19 @@ def _is_there(client: Session, path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _adds_only(client: Session) -> bool:
+    """Whether the host says so: it offers links to new names, and not the renaming that replaces."""
+    return HARDLINK in client.extensions and POSIX_RENAME not in client.extensions
+
+
+def _discard(client: Session, temporary: str) -> None:
+    """Where our account may not remove, what it began stays."""
+    try:
+        client.remove(temporary)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise

@@ -16,8 +16,10 @@ from typing import Any
 from backup.clients.s3 import Key, s3_client
 from backup.clients.sftp import Login, SftpHost
 from backup.repository.ports import Store
+from backup.repository.retaining import Mode, Retention
 from backup.repository.stores.folder import FolderStore
-from backup.repository.stores.retry import Retrying
+from backup.repository.stores.retained import RetainedS3Store
+from backup.repository.stores.retry import Retrying, RetryingRetained
 from backup.repository.stores.s3 import S3Store
 from backup.repository.stores.sftp import LIMITS, SftpStore
 from ncia.core.estate.model import Address
@@ -25,6 +27,7 @@ from ncia.lab import secrets
 from ncia.lab.secrets import Ed25519PrivateKey
 from tests.backup.replicate.stores.stands import s3_stand, serving, sftp_stand
 from tests.backup.repository.faults import FaultyStore
+from tests.backup.repository.stores.ceph import ceph_stand
 from tests.demand import demand, lack
 from tests.fakes.repository import FakeStore
 from tests.ports import free_port
@@ -66,14 +69,23 @@ def in_bucket(endpoint: Address, disk: Path | None) -> Place:
     return Place(lambda root: Retrying(S3Store(shared, "bucket", root, f"s3 {endpoint}")), disk)
 
 
+def in_locked_bucket(endpoint: Address) -> Place:
+    shared = client(endpoint)
+    retention = Retention(Mode.COMPLIANCE, 1)
+    return Place(
+        lambda root: RetryingRetained(RetainedS3Store(shared, "locked", root, f"s3 {endpoint}", retention)), None
+    )
+
+
 def client(endpoint: Address) -> Any:
     return s3_client(Key("AKTEST", "a-secret-of-a-test"), f"http://{endpoint}", 10.0, 60.0)
 
 
 class OpenSsh:
-    """OpenSSH's own server, unprivileged: it lets one user in, and gives files to them and nothing else."""
+    """OpenSSH's own server, unprivileged: it lets one user in, and gives files to them and nothing else. ``more`` are
+    lines of its configuration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: tuple[str, ...] = ()) -> None:
         self.program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         demand("unshare", "a user of its own for sshd")
         if self.program is None:
@@ -97,6 +109,7 @@ class OpenSsh:
             "PidFile none",
             "MaxSessions 100",
             "MaxStartups 100:30:400",
+            *more,
         )
         (folder / "sshd_config").write_text("".join(f"{line}\n" for line in lines))
 
@@ -111,8 +124,8 @@ class OpenSsh:
 
 
 @contextmanager
-def openssh(folder: Path, size: str = "") -> Iterator[Place]:
-    server = OpenSsh(folder)
+def openssh(folder: Path, size: str = "", more: tuple[str, ...] = ()) -> Iterator[Place]:
+    server = OpenSsh(folder, more)
     with serving(server.command(), server.address, folder, folder / "disk", size, dict(os.environ)):
         yield over_sftp(server.login(), folder / "disk", f"{folder}/disk/")
 
@@ -134,11 +147,14 @@ def place(name: str, folder: Path) -> Iterator[Place]:
     elif name == "s3":
         with s3_stand(folder / "objects") as access:
             yield in_bucket(access.endpoint, folder / "objects" / "bucket")
+    elif name == "retained":
+        with ceph_stand(folder / "ceph") as access:
+            yield in_locked_bucket(access.endpoint)
     else:
         raise ValueError(name)
 
 
-PLACES = ("fake", "faulty", "folder", "sftp", "openssh", "s3")
+PLACES = ("fake", "faulty", "folder", "sftp", "openssh", "s3", "retained")
 
 
 def id_of(content: bytes) -> str:
