@@ -202,7 +202,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_kept(tmp_path: Path) -> No
     saved = backup(repository, tmp_path / "file", memory, tmp_path / "nothing")
     assert saved.partial
     assert saved.losses.counts == Counter({"entry": 1, "path": 1})
-    assert sorted(saved.losses.named)[0].startswith(f"/proc/{os.getpid()}/mem: entry not kept")
+    assert any(each.startswith(f"/proc/{os.getpid()}/mem: entry not kept") for each in saved.losses.named)
     with Restoring(reopened(repository)) as restoring:
         restoring.run(saved.snapshot, tmp_path / "target", ways([os.fsencode(tmp_path)]))
     assert (tmp_path / "target" / tmp_path.relative_to("/") / "file").read_bytes() == b"content"
