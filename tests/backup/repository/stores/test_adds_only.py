@@ -24,7 +24,7 @@ from tests.demand import demand
 
 MAP = Path(__file__).parents[4] / "docs" / "architecture.md"
 PASSWORD = "a password of a test"
-HOSTILE_SECONDS = 15  # it asks again and again for what it is refused
+HOSTILE_SECONDS = 6.0  # it asks again and again for what it is refused
 
 
 def lines_of_the_map() -> tuple[str, ...]:
