@@ -82,7 +82,7 @@ class HttpLedger:
                     why = str(error) or type(error).__name__
                     raise Unreachable("jobs.no-controller", what, why, "is `ncia serve` running?") from error
                 _log.warning("jobs.controller-silent", why=str(error) or type(error).__name__)
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)  # a worker has nothing else to do while its controller restarts
 
     def _judged(self, answer: httpx.Response) -> Any:
         if answer.is_success:

@@ -7,7 +7,7 @@ holds is not written again, and what is made, removed or given up may be so alre
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -170,16 +170,18 @@ class Performer:
         )
         steps.clean("copy: finish", lambda: self._write(steps, copied, by))
         needless = steps.do("copy: choose", lambda: self._needless_copies(backup.dataset, store_site))
-        steps.do("copy: delete", lambda: self._delete_copies(steps, needless, by))
+        gone = [PointCopied.model_validate(each) for each in needless]
+        steps.do("copy: delete", lambda: self._delete_all(steps, gone, SUPERSEDED, by))
         return copied
 
     def retire(self, steps: Steps, charge: Charge, by: str = BY) -> None:
         """Delete the dataset's points that newer, proven ones have made needless; and those whose deletion was written
         and refused before, for want of a second place that heard of it, or broke off."""
         chosen = steps.do("retire: choose", lambda: self._needless(charge))
-        steps.do("retire: delete", lambda: self._delete_all(steps, chosen, by))
+        gone = [BackupFinished.model_validate(each) for each in chosen]
+        steps.do("retire: delete", lambda: self._delete_all(steps, gone, RETIRED, by))
 
-    def delete(self, steps: Steps, backup: BackupFinished, reason: str, by: str = BY) -> None:
+    def delete(self, steps: Steps, backup: BackupFinished | PointCopied, reason: str, by: str = BY) -> None:
         """Write it down, then delete. Both may have been done already."""
         deleted = PointDeleted(
             point=backup.point,
@@ -285,18 +287,6 @@ class Performer:
         needless = {copy.path: copy for copy in self._ledger.needless_copies(dataset, store_site)}
         return [needless[path].model_dump() for path in self._store.present(tuple(needless))]
 
-    def _delete_copies(self, steps: Steps, chosen: Sequence[dict[str, Any]], by: str) -> None:
-        for told in chosen:
-            copy = PointCopied.model_validate(told)
-            gone = PointDeleted(
-                point=copy.point, dataset=copy.dataset, store_site=copy.store_site, path=copy.path, reason=SUPERSEDED
-            )
-            try:
-                self._write(steps, gone, by)
-                self._store.remove(copy.path)
-            except NciaError as error:
-                _log.warning("backup.copy-not-deleted", point=copy.point, why=str(error))
-
     def _read(self, backup: BackupFinished) -> dict[str, Any]:
         began, why = self._clock.now(), ""
         try:
@@ -311,13 +301,12 @@ class Performer:
         left = [let_go[path] for path in self._store.present(tuple(let_go))]
         return [point.model_dump() for point in (*needless, *left)]
 
-    def _delete_all(self, steps: Steps, chosen: Sequence[dict[str, Any]], by: str) -> None:
-        for told in chosen:
-            backup = BackupFinished.model_validate(told)
+    def _delete_all(self, steps: Steps, chosen: Iterable[BackupFinished | PointCopied], reason: str, by: str) -> None:
+        for each in chosen:
             try:
-                self.delete(steps, backup, RETIRED, by)
+                self.delete(steps, each, reason, by)
             except NciaError as error:
-                _log.warning("backup.not-deleted", point=backup.point, why=str(error))
+                _log.warning("backup.not-deleted", point=each.point, store=each.store_site, why=str(error))
 
     def _since(self, moment: datetime) -> float:
         return round((self._clock.now() - moment).total_seconds(), 3)

@@ -143,10 +143,9 @@ def uncopied(state: State, peer: str, site: str, dataset: str | None = None) -> 
     """Each dataset's newest proven point in the peer's store, where ``site`` has no copy of it."""
     found = []
     for name, points in sorted(state.points.items()):
-        ours = {point.id for point in points if point.backup.store_site == site}
         proven = [point for point in points if point.proven and point.backup.store_site == peer]
         newest = proven[-1] if proven and dataset in (None, name) else None
-        if newest is not None and newest.id not in ours and not state.holds(name, newest.id, site):
+        if newest is not None and not state.holds(name, newest.id, site):
             found.append(newest)
     return tuple(found)
 
@@ -156,6 +155,12 @@ def needless_copies(copies: Iterable[PointCopy], store_site: str) -> tuple[Point
     here = [each for each in copies if each.copied.store_site == store_site]
     newest_last = sorted(here, key=lambda each: (each.copied.point, each.at))  # a point's name begins with its time
     return tuple(each.copied for each in newest_last[:-NEWEST_KEPT])
+
+
+def grade_of(estate: Estate, dataset: str) -> int:
+    """The grade of its system; 0 where the estate has it no more."""
+    system = estate.systems.get(SystemId(dataset.split("/", 1)[0]))
+    return system.grade if system else 0
 
 
 def open_jobs(state: State, site: SiteId) -> tuple[Job, ...]:

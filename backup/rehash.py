@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from backup.plan import grade_of
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
-from ncia.core.base.ids import SiteId, SystemId, new_id
+from ncia.core.base.ids import SiteId, new_id
 from ncia.core.estate import Estate
 from ncia.core.journal.entries import PointRehashed
 from ncia.core.state import RecoveryPoint, State, StateStore
@@ -84,12 +85,11 @@ class RehashTask:
     def _order(self, point: RecoveryPoint, by: str, job: JobId) -> Job:
         """Have the point read; where a point of the dataset is being read, answer that job."""
         estate, backup = self._parts.estate, point.backup
-        system = estate.systems.get(SystemId(point.dataset.split("/", 1)[0]))
         order = Order(
             id=job,
             verb=VERB,
             dataset=point.dataset,
-            priority=AFTER_BACKUPS + (system.grade if system else 0),
+            priority=AFTER_BACKUPS + grade_of(estate, point.dataset),
             by=by,
             due_at=to_text(self._parts.clock.now()),
             hosts=(estate.host_of(self._parts.site, "store").id,),

@@ -130,13 +130,12 @@ class BackupTask:
 
     def _copying(self, point: RecoveryPoint, by: str, now: datetime) -> Order:
         estate, site = self._parts.estate, self._parts.site
-        system = estate.systems.get(SystemId(point.dataset.split("/", 1)[0]))
         peer = SiteId(point.backup.store_site)
         return Order(
             id=new_id(COPY, now),
             verb=COPY,
             dataset=point.dataset,
-            priority=COPY_AFTER + (system.grade if system else 0),
+            priority=COPY_AFTER + plan.grade_of(estate, point.dataset),
             by=by,
             due_at=to_text(now),
             link=Link(*sorted((site, peer))).id,

@@ -134,7 +134,7 @@ class Agent:
             self.take(findings)
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception:  # one broken probe must not end the agent; it is logged, and told as not known
             # our own fault, not the target's: what this probe looks at is not known any more
             log.exception("probe broke", probe=probe.name)
             now, subjects = self._clock.now(), self._seen_by[number]

@@ -71,7 +71,7 @@ class PostgresSource:
                     connection.execute(drop, [slot])
                     return
                 except psycopg.errors.ObjectInUse:
-                    time.sleep(RELEASE_PAUSE_SECONDS)
+                    time.sleep(RELEASE_PAUSE_SECONDS)  # its reader was told to go, and no event tells when it has
             connection.execute(drop, [slot])
 
     def compare_point(self) -> ComparePoint:
@@ -79,7 +79,7 @@ class PostgresSource:
             for attempt in range(self._attempts_max):
                 if attempt:
                     pause = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2**attempt)
-                    time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads, hides nothing
+                    time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - writers go first; spreads, hides nothing
                 marked = self._freeze(reader, locker)
                 if marked is None:
                     continue

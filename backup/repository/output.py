@@ -97,7 +97,7 @@ def _written(cutter: Cutter, command: Sequence[str]) -> tuple[list[Future[bytes]
             if process.stdout is None:
                 raise NciaError("repository.command-failed", what, "it has no output")
             found = cutter.cut(process.stdout.fileno())
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the command must not outlive us; raised again at once
             process.kill()  # nobody reads what it would still write
             raise
         code = process.wait()

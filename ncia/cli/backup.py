@@ -111,7 +111,7 @@ def _ended(api: Api, wanted: set[str]) -> list[dict[str, Any]]:
             raise NciaError("backup.jobs-lost", "wait for the jobs", "the controller restarted", "ncia backup list")
         if len(told) == len(wanted):
             return list(told.values())
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # a person waits; the API has no stream of jobs
 
 
 def _show(answer: dict[str, Any], every: bool) -> None:

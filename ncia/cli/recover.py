@@ -143,7 +143,7 @@ def watch(
         return
     with Live(run_page(told), console=Console(highlight=False), auto_refresh=False) as live:
         while told["state"] not in OVER:
-            time.sleep(WATCH_SECONDS)
+            time.sleep(WATCH_SECONDS)  # the pace of a page for a person
             told = api.get(f"/v1/recovery/runs/{name}")
             live.update(run_page(told), refresh=True)
     _exit_by(told)
@@ -315,7 +315,7 @@ def _watch_lines(api: Api, name: str) -> None:
         if told["state"] in OVER:
             _exit_by(told)
             return
-        time.sleep(WATCH_SECONDS)
+        time.sleep(WATCH_SECONDS)  # as above, by lines
 
 
 def _exit_by(told: Mapping[str, Any]) -> None:

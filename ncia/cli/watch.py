@@ -45,7 +45,7 @@ def watch() -> None:
                 live.update(f"[bold red]{error.what}: {error.why}[/]\nTry: {error.hint}", refresh=True)
             except KeyboardInterrupt:
                 return
-            time.sleep(REFRESH_SECONDS)
+            time.sleep(REFRESH_SECONDS)  # the pace of a page for a person
 
 
 @alerts_app.callback(invoke_without_command=True)

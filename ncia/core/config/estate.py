@@ -107,7 +107,7 @@ def _settings(reading: Reading, sections: Sections) -> Settings:
             values[each.name] = record.whole(each.name, default)
         elif isinstance(default, float):
             values[each.name] = record.number(each.name, default, above=0)
-    return Settings(**values) if record.finish() else Settings()  # type: ignore[arg-type]
+    return Settings(**values) if record.finish() else Settings()  # type: ignore[arg-type]  # whole or number, as each field is
 
 
 def judge_addresses(reading: Reading, sections: Sections, sites: Placed[SiteId, Site]) -> None:

@@ -53,7 +53,7 @@ class RealPace(SystemClock):
     """The machine's own time."""
 
     def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the port itself: whoever tests it passes another pace
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,7 @@ class State:
 
     def holds(self, dataset: str, point: str, store_site: str) -> bool:
         """Whether that store has the point, or a copy of it."""
-        found = self.point(dataset, point)
-        if found is not None and found.backup.store_site == store_site:
+        if any((each.id, each.backup.store_site) == (point, store_site) for each in self.points.get(dataset, ())):
             return True
         return any(each.copied.store_site == store_site for each in self.copies_of(dataset, point))
 
