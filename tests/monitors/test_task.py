@@ -208,6 +208,15 @@ def test_an_unsettled_fault_is_told_all_the_same_after_a_while(south: Centre) ->
     assert south.open()["db:s3@south"].opened_at - begin >= timedelta(seconds=HOLD_SECONDS_MAX)
 
 
+def test_receivers_that_end_one_after_the_other_are_one_incident(south: Centre) -> None:
+    receivers = {f"receiver:{system}@south": "up" for system in ("s0", "s1", "s2")}
+    say(south, receivers, 12)
+    say(south, {**receivers, "receiver:s1@south": "down"}, 3)
+    assert opened(south) == []
+    say(south, dict.fromkeys(receivers, "down"), 12)
+    assert opened(south) == ["receiver:south"]
+
+
 def test_after_a_restart_of_the_controller_no_incident_is_opened_twice(tmp_path: Path) -> None:
     south = centre(tmp_path, SOUTH, ESTATE)
     see(south, world("site:north"))

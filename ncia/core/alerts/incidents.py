@@ -27,8 +27,10 @@ Severity = Literal["critical", "major", "minor"]
 RANK: Mapping[str, int] = {"critical": 0, "major": 1, "minor": 2}
 
 SETTLE_SECONDS = 2.5  # a fault's first bad look lies at least so far back: what falls with it has had time to fall
+RECEIVER_SETTLES_SECONDS = 5.0  # receivers of a site end one after the other, each when its turn is done; none is urgent
 SILENCE_SETTLES_SECONDS = 8.0  # an agent is silent within 5 s of its site's loss, which others need time to see
 PEERLESS = ("app", "api", "etcd", "lease")  # looked at from several sites: one that still sees it up clears it
+SETTLES_SECONDS = {"agent-silent": SILENCE_SETTLES_SECONDS, "receiver-gone": RECEIVER_SETTLES_SECONDS}
 LOCAL = ("db", "slots", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # seen from their own site
 OWN_TROUBLES = (  # no cut explains these
     *("db", "slots", "host", "gate", "canary", "store", "mark", "backup", "proof", "program", "certificate"),
@@ -317,7 +319,7 @@ def _settled(estate: Estate, evidence: Evidence, fault: Fault, behind: frozenset
             return False
         others = [v for v in evidence.vantages if v != name]
         return not any(fault.root in evidence.vantages[v].doubts for v in others) and not (hesitant - {SiteId(name)})
-    age = SILENCE_SETTLES_SECONDS if fault.cause == "agent-silent" else SETTLE_SECONDS
+    age = SETTLES_SECONDS.get(fault.cause, SETTLE_SECONDS)
     if hesitant or now - fault.since < timedelta(seconds=age):
         return False
     doubted = {subject for vantage in evidence.vantages.values() for subject in vantage.doubts}
