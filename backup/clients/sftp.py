@@ -13,9 +13,9 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import UnknownKeyType
 from paramiko.sftp import CMD_EXTENDED_REPLY, SFTPError
-from paramiko.transport import ServiceRequestingTransport
 
 from backup.clients.session import Session, is_silence
+from backup.clients.transport import Transport
 from ncia.core.base.errors import NciaError, Unreachable
 
 KEEPALIVE_SECONDS = 10
@@ -123,7 +123,7 @@ class SftpHost:
         try:
             wire = socket.create_connection((login.host, login.port), timeout=seconds)
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it, 20 times fewer requests a second
-            transport = ServiceRequestingTransport(wire)  # hosts take the request to sign in once
+            transport = Transport(wire)
         except (OSError, paramiko.SSHException) as error:
             raise self._silent(what, error) from error
         try:

@@ -71,8 +71,7 @@ def test_of_several_keys_the_one_that_the_host_knows_is_found(host: SftpStand, t
     secrets.write(tmp_path / "key", secrets.openssh_private(Ed25519PrivateKey.generate()))
     login = host.login()
     keys = (tmp_path / "absent", tmp_path / "key", *login.keys)
-    # asked again where a busy host loses the connection between two keys, as `ncia repo` asks
-    store = made(Retrying(SftpStore(SftpHost(replace(login, keys=keys), LIMITS), "/several")))
+    store = made(SftpStore(SftpHost(replace(login, keys=keys), LIMITS), "/several"))
     assert store.load(Kind.CONFIG, "") == b"a configuration"
     store.close()
 

@@ -1,0 +1,28 @@
+"""paramiko's transport whose sign-in misses no answer.
+
+paramiko asks, and only then makes the event for which it waits: an answer that is quicker finds none, the sign-in stands
+for its whole timeout, and a host with less patience ends the connection ("No existing session"). Seen with 5.1.0.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.transport import ServiceRequestingTransport
+
+
+class SignIn(AuthOnlyHandler):
+    def wait_for_response(self, event: threading.Event) -> list[str]:
+        """The answer to the last request. One that came before ``event`` was there has left its mark: who signed in is
+        authenticated, and of whom was refused the name is struck out."""
+        if self.authenticated or self.username is None:
+            event.set()
+        return super().wait_for_response(event)
+
+
+class Transport(ServiceRequestingTransport):
+    """Asks for the service of signing in once a connection; hosts take no second request."""
+
+    def get_auth_handler(self) -> SignIn:
+        return SignIn(self)
