@@ -18,14 +18,16 @@ from dataclasses import dataclass, field, replace
 
 from backup.repository.cutting import CHUNK_MIN, Chunks, Cutter
 from backup.repository.helper import READ
+from backup.repository.looking import Entry, Looking, joined
 from backup.repository.pipeline import Packing
 from backup.repository.repository import Repository
-from backup.repository.scan import Losses, Owners, node_of, seen_again
+from backup.repository.scan import Losses, seen_again
 from backup.repository.small import Batch, SmallFiles
 from backup.repository.trees import (
     DIR,
     FILE,
     HEAD_END,
+    SOCKET,
     Node,
     content_text,
     head_text,
@@ -74,7 +76,7 @@ class Folder:
 
     path: bytes
     node: Node
-    entries: Iterator[tuple[bytes, Way]]
+    entries: Iterator[Entry]
     before: Before
     texts: list[str] = field(default_factory=list)
     above: Folder | None = None
@@ -104,15 +106,15 @@ class Reading:
         workers: int,
         verify: bool,
         guard: Callable[[], None],
-        losses: Losses,
+        looking: Looking,
         tell: Callable[[Figures], None] = lambda _: None,
     ) -> None:
         self.figures = Figures()
         self.packing = Packing(repository, verify, guard)
         self._repository = repository
-        self._losses = losses
+        self._looking = looking
+        self._losses: Losses = looking.losses
         self._tell = tell
-        self._owners = Owners()
         self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "backup worker")
         self._cutter = Cutter(repository.config.chunker_polynomial, self._chunk)
         self._done: deque[Ending | Folder] = deque()  # what was read, in its order
@@ -135,7 +137,7 @@ class Reading:
         if folder is None:
             raise NciaError("repository.no-source", "back up /", "it cannot be listed")
         while folder is not None:
-            deeper = next((each for name, below in folder.entries if (each := self._entry(folder, name, below))), None)
+            deeper = next((each for entry in folder.entries if (each := self._entry(folder, entry))), None)
             if deeper is None:
                 self._ended(folder)
             folder = deeper or folder.above
@@ -147,14 +149,12 @@ class Reading:
 
     def _enter(self, path: bytes, node: Node, way: Way, before: Before, above: Folder | None) -> Folder | None:
         try:
-            names = sorted(os.listdir(path)) if way.whole else sorted(way.parts)
+            entries = list(self._looking.entries(path, way))
         except OSError as error:
             self._losses.note("folder", path, error.strerror or str(error))
             return None
-        self._tell_twins(path, names)
-        whole = Way(whole=True)
-        entries = iter([(name, whole if way.whole else way.parts[name]) for name in names])
-        return Folder(path, node, entries, before, above=above)
+        self._tell_twins(path, [name for name, _, _ in entries])
+        return Folder(path, node, iter(entries), before, above=above)
 
     def _tell_twins(self, path: bytes, names: list[bytes]) -> None:
         """One name composed in two ways (Hangul of macOS and of Linux) is two files, which people take for one."""
@@ -166,19 +166,18 @@ class Reading:
                     both = f"{shown(name)} ({name.hex()}, {twin.hex()})"
                     self.figures.twins.append(f"{shown(path)} holds two entries that look like {both}")
 
-    def _entry(self, folder: Folder, name: bytes, way: Way) -> Folder | None:
+    def _entry(self, folder: Folder, entry: Entry) -> Folder | None:
         """Look at one entry; returns it where it is a folder that is to be gone through."""
-        path = folder.path + name if folder.path == b"/" else folder.path + b"/" + name
+        name, way, seen = entry
+        path = joined(folder.path, name)
         try:
-            found = os.lstat(path) if way.whole else os.stat(path)  # a link on the way is gone through, as it was asked
-            if stat.S_ISSOCK(found.st_mode):
-                self.figures.sockets += 1
-                return None
-            node = node_of(name, path, found, self._owners, self._losses)
-            if node.type == DIR:
-                return self._folder(folder, path, node, way)
+            node, head = seen or self._looking.look(path, way)
             if node.type == FILE:
-                self._file(folder, path, node)
+                self._file(folder, path, node, head)
+            elif node.type == DIR:
+                return self._folder(folder, path, node, head, way)
+            elif node.type == SOCKET:
+                self.figures.sockets += 1
             else:
                 self.figures.others += 1
                 self._add(Ending(folder, node_text(node)))
@@ -186,13 +185,11 @@ class Reading:
             self._losses.note("entry", path, error.strerror or str(error))
         return None
 
-    def _folder(self, above: Folder, path: bytes, node: Node, way: Way) -> Folder | None:
+    def _folder(self, above: Folder, path: bytes, node: Node, head: str, way: Way) -> Folder | None:
         self.figures.folders += 1
-        before = self._before(above.before.folders.get(_name_of(head_text(node))))
-        return self._enter(path, node, way, before, above)
+        return self._enter(path, node, way, self._before(above.before.folders.get(_name_of(head))), above)
 
-    def _file(self, folder: Folder, path: bytes, node: Node) -> None:
-        head = head_text(node)
+    def _file(self, folder: Folder, path: bytes, node: Node, head: str) -> None:
         rest = folder.before.rests.get(head)
         if rest is not None and self._all_kept(rest):
             self.figures.files += 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from backup.repository.compression import Squeezer, pack_file, unpack_file
@@ -172,8 +173,22 @@ def create(
     return Repository(store, key, config, name)
 
 
-def open_repository(store: Store, password: str) -> Repository:
-    """Open with a password; the index is not read yet."""
+def open_repository(
+    store: Store, password: str, meanwhile: Callable[[Callable[[], bool]], None] | None = None
+) -> Repository:
+    """Open with a password; the index is not read yet.
+
+    To derive a key takes half a second of one processor, by intent. ``meanwhile`` may use the others until what it is
+    given tells that this is over."""
+    if meanwhile is None:
+        return _opened(store, password)
+    with ThreadPoolExecutor(1, "repository key") as opening:
+        opened = opening.submit(_opened, store, password)
+        meanwhile(opened.done)
+        return opened.result()
+
+
+def _opened(store: Store, password: str) -> Repository:
     what = "open the repository"
     try:
         sealed = store.load(Kind.CONFIG, "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from backup.repository.keys import Holder
 from backup.repository.locks import Lock
+from backup.repository.looking import Looking
 from backup.repository.pipeline import Added
 from backup.repository.ports import Kind
 from backup.repository.reading import Figures, Reading
@@ -50,18 +51,32 @@ class Saved:
         return bool(self.losses)
 
 
+def look_ahead(request: Request, over: Callable[[], bool]) -> Looking:
+    """Look at what is to be backed up before the repository is open, until it is ``over``."""
+    found = Looking(Losses())
+    paths = [path for path in map(absolute, request.paths) if os.path.lexists(path)]
+    found.ahead(ways(paths), over)
+    return found
+
+
 def save(
-    repository: Repository, request: Request, clock: Clock, tell: Callable[[Figures], None] = lambda _: None
+    repository: Repository,
+    request: Request,
+    clock: Clock,
+    tell: Callable[[Figures], None] = lambda _: None,
+    looking: Looking | None = None,
 ) -> Saved:
-    """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder and chunk."""
+    """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder and chunk;
+    ``looking`` may know some of what is there."""
     started = clock.now()
-    losses = Losses()
+    looking = looking or Looking(Losses())
+    losses = looking.losses
     paths = demand_paths(request.paths, losses)
     with Lock(repository, request.holder, clock) as lock:
         repository.load_index()
         names = tuple(os.fsdecode(path) for path in paths)
         parent = parent_of(repository.snapshots(), request.holder.hostname, names) if request.parent else None
-        with Reading(repository, request.workers, request.verify, lock.demand, losses, tell) as reading:
+        with Reading(repository, request.workers, request.verify, lock.demand, looking, tell) as reading:
             tree = reading.run(ways(path for path in paths if os.path.lexists(path)), parent.tree if parent else None)
         made = Snapshot(
             time=started,

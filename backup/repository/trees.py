@@ -24,6 +24,8 @@ HEAD_END = ',"content":'
 BEGIN, END = '{"nodes":[', "]}\n"
 # A node of a text begins so; a pair of extended attributes has no type, and a string cannot hold an unescaped quote.
 BETWEEN = re.compile(r"(?<=\}),(?=\{\"name\":\"(?:[^\"\\]|\\.)*\",\"type\":)")
+PAIRS = '"extended_attributes":['
+NEXT = '},{"name":'
 NUMBERS = ("mode", "uid", "gid", "inode", "device_id", "size", "links", "device")
 HEX_ID = re.compile(r"[0-9a-f]{64}")
 LINKED_TYPES = (FILE, SYMLINK, DEVICE, CHARDEV)  # restic keeps the number of links of these alone
@@ -147,8 +149,18 @@ def tree_text(nodes: Iterable[str]) -> bytes:
 def node_texts(text: bytes) -> Iterator[str]:
     """The texts of a tree's nodes, not read any further; nothing where it is not spelt as we spell it."""
     whole = text.decode()
-    if whole.startswith(BEGIN) and whole.endswith(END) and (inner := whole[len(BEGIN) : -len(END)]):
+    if not (whole.startswith(BEGIN) and whole.endswith(END) and (inner := whole[len(BEGIN) : -len(END)])):
+        return
+    if PAIRS in inner:
         yield from BETWEEN.split(inner)
+        return
+    first, *others = inner.split(NEXT)  # a string cannot hold an unescaped quote, and nothing else begins so here
+    if not others:
+        yield first
+        return
+    yield first + "}"
+    yield from [f'{{"name":{each}}}' for each in others[:-1]]
+    yield f'{{"name":{others[-1]}'
 
 
 def tree_nodes(text: bytes | bytearray, what: str) -> tuple[Node, ...]:

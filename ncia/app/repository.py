@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from backup.repository.scan import Losses
 
 Answer = dict[str, Any]
+Meanwhile = Callable[[Callable[[], bool]], None]  # what is done until it is told to be over
 Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
 CLOCK = SystemClock()
 
@@ -55,10 +56,10 @@ class Access:
         return text
 
     @contextmanager
-    def opened(self, locked: bool = False) -> Iterator[Repository]:
+    def opened(self, locked: bool = False, meanwhile: Meanwhile | None = None) -> Iterator[Repository]:
         password, store = self.password(), store_of(self.url)
         try:
-            repository = open_repository(store, password)
+            repository = open_repository(store, password, meanwhile)
             if locked and self.lock:
                 with Lock(repository, holder(), CLOCK):
                     yield repository
@@ -91,11 +92,19 @@ def init(access: Access, twin: Access | None) -> Answer:
 def backup(
     access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
 ) -> Answer:
-    from backup.repository.saving import Request, save
+    def begin(over: Callable[[], bool]) -> None:
+        nonlocal request, looking
+        from backup.repository.saving import Request, look_ahead
 
-    with access.opened() as repository:
         request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
-        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+        looking = look_ahead(request, over)
+
+    request: Request
+    looking: Looking
+    with access.opened(meanwhile=begin) as repository:
+        from backup.repository.saving import save
+
+        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
         return _saved(repository, saved, verify)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import re
@@ -237,6 +238,7 @@ def key_remove(
 
 
 def _app() -> Any:
+    gc.set_threshold(50_000, 20, 100)  # a repository makes millions of small values, and hardly a cycle of them
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a lock is given back
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a restore holds every folder of a path open

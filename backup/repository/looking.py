@@ -1,0 +1,68 @@
+"""What lies in folders, as the file system says: asked when it is needed, or ahead, while a key is being derived."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from backup.repository.scan import Losses, Owners, node_of
+from backup.repository.trees import DIR, Node, head_text
+from backup.repository.walk import Way
+
+AHEAD_MAX = 50_000  # entries, of about a kilobyte each
+WHOLE = Way(whole=True)
+
+Seen = tuple[Node, str]  # and its text, up to the content
+Entry = tuple[bytes, Way, Seen | None]
+
+
+@dataclass
+class Looking:
+    """For one thread at a time."""
+
+    losses: Losses
+    owners: Owners = field(default_factory=Owners)
+    _ahead: dict[bytes, list[Entry]] = field(default_factory=dict)
+
+    def entries(self, path: bytes, way: Way) -> Iterator[Entry]:
+        """A folder's, ascending by their names; those that were looked at already with what was seen.
+
+        Raises ``OSError`` where it cannot be listed."""
+        return iter(self._ahead.pop(path, None) or _listed(path, way))
+
+    def look(self, path: bytes, way: Way, losses: Losses | None = None) -> Seen:
+        """One entry; raises ``OSError``. A link on the way is gone through, as it was asked."""
+        found = os.lstat(path) if way.whole else os.stat(path)
+        node = node_of(path.rpartition(b"/")[2], path, found, self.owners, self.losses if losses is None else losses)
+        return node, head_text(node)
+
+    def ahead(self, way: Way, over: Callable[[], bool]) -> None:
+        """Look at folders in the order in which they will be asked for, until it is ``over``. A folder in which
+        anything is amiss is left for then: it is told once."""
+        count = 0
+        left: list[tuple[bytes, Way]] = [(b"/", way)]
+        while left and count < AHEAD_MAX and not over():
+            path, way = left.pop()
+            amiss = Losses()
+            try:
+                found: list[Entry] = []
+                for name, below, _ in _listed(path, way):
+                    found.append((name, below, self.look(joined(path, name), below, amiss)))
+            except OSError:
+                continue
+            if not amiss:
+                self._ahead[path] = found
+            count += len(found)
+            deeper = [(joined(path, name), below) for name, below, seen in found if seen and seen[0].type == DIR]
+            left += reversed(deeper)
+
+
+def joined(path: bytes, name: bytes) -> bytes:
+    return path + name if path == b"/" else path + b"/" + name
+
+
+def _listed(path: bytes, way: Way) -> list[Entry]:
+    if way.whole:
+        return [(name, WHOLE, None) for name in sorted(os.listdir(path))]
+    return [(name, way.parts[name], None) for name in sorted(way.parts)]
