@@ -17,7 +17,7 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from backup.repository.compression import Squeezer
@@ -27,7 +27,7 @@ from ncia.core.base.errors import NciaError
 
 QUESTION = struct.Struct("<II")
 ASKED = struct.Struct("<IQqQ")
-ANSWER = struct.Struct("<B32sIBI")
+ANSWER = struct.Struct("<B32sI?I")
 SLAB_BYTES = 4 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 SEALED, OTHER, FAILED, CORRUPT = range(4)
@@ -45,13 +45,13 @@ class Small(NamedTuple):
 
 class Sealed(NamedTuple):
     """What became of it. ``state``: SEALED; OTHER, when it is not what it was looked at; FAILED, then ``plain_bytes``
-    is the error's number; CORRUPT, when what was sealed did not open to the same."""
+    is the error's number; CORRUPT, when what was sealed did not open to the same. ``length`` is that of its blob."""
 
     state: int
     id: bytes = bytes(32)
     plain_bytes: int = 0
     compressed: bool = False
-    blob: memoryview = memoryview(b"")
+    length: int = 0
 
 
 class Helper:
@@ -72,16 +72,16 @@ class Helper:
         os.close(descriptor)
         self._tell(key.encrypt + key.mac_k + key.mac_r + bytes([verify]))
 
-    def seal(self, files: Sequence[Small]) -> Iterator[Sealed]:
-        """Each file's blob, in order; a blob stays where it is until the next question."""
+    @property
+    def slab(self) -> memoryview:
+        """The blobs of the last answer, one after the other, until the next question."""
+        return memoryview(self._slab)
+
+    def seal(self, files: Sequence[Small]) -> list[Sealed]:
+        """What became of each file, in their order."""
         told = b"".join(ASKED.pack(len(each.path), each.inode, each.mtime_ns, each.size) + each.path for each in files)
         self._tell(QUESTION.pack(len(files), len(told)) + told)
-        answer = self._heard(len(files) * ANSWER.size)
-        slab = memoryview(self._slab)
-        at = 0
-        for state, id_, plain, compressed, length in ANSWER.iter_unpack(answer):
-            yield Sealed(state, id_, plain, bool(compressed), slab[at : at + length])
-            at += length
+        return list(map(Sealed._make, ANSWER.iter_unpack(self._heard(len(files) * ANSWER.size))))
 
     def close(self) -> None:
         """It ends when nobody can ask it any more."""

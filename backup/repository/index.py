@@ -86,7 +86,7 @@ class Index:
 
 def index_text(packs: Iterable[Pack]) -> bytes:
     """An index file's JSON."""
-    return json.dumps({"packs": [_pack_json(id_, blobs) for id_, blobs in packs]}, separators=(",", ":")).encode()
+    return f'{{"packs":[{",".join(_pack_text(id_, blobs) for id_, blobs in packs)}]}}'.encode()
 
 
 def index_packs(text: bytes, what: str) -> Iterator[Pack]:
@@ -99,21 +99,14 @@ def index_packs(text: bytes, what: str) -> Iterator[Pack]:
         raise Damaged(what, f"it is not of the form {{packs: [{{id, blobs}}]}} ({error})") from error
 
 
-def _pack_json(id_: bytes, blobs: Sequence[Blob]) -> dict[str, Any]:
-    return {"id": id_.hex(), "blobs": [_blob_json(blob) for blob in blobs]}
-
-
-def _blob_json(blob: Blob) -> dict[str, Any]:
-    fields = {
-        "id": blob.id.hex(),
-        "type": "tree" if blob.tree else "data",
-        "offset": blob.offset,
-        "length": blob.length,
-        "uncompressed_length": blob.plain_length,
-    }
-    if not blob.plain_length:
-        del fields["uncompressed_length"]  # a zero would be read as a compressed blob of no length
-    return fields
+def _pack_text(id_: bytes, blobs: Sequence[Blob]) -> str:
+    texts = []
+    for blob, tree, offset, length, plain in blobs:
+        # a plain length of zero would be read as that of a compressed blob
+        end = f',"uncompressed_length":{plain}}}' if plain else "}"
+        kind = "tree" if tree else "data"
+        texts.append(f'{{"id":"{blob.hex()}","type":"{kind}","offset":{offset},"length":{length}{end}')
+    return f'{{"id":"{id_.hex()}","blobs":[{",".join(texts)}]}}'
 
 
 def _blob(told: dict[str, Any]) -> Blob:

@@ -29,7 +29,8 @@ class Looking:
         """A folder's, ascending by their names; those that were looked at already with what was seen.
 
         Raises ``OSError`` where it cannot be listed."""
-        return iter(self._ahead.pop(path, None) or _listed(path, way))
+        known = self._ahead.pop(path, None)
+        return iter(_listed(path, way) if known is None else known)
 
     def look(self, path: bytes, way: Way, losses: Losses | None = None) -> Seen:
         """One entry; raises ``OSError``. A link on the way is gone through, as it was asked."""

@@ -110,23 +110,37 @@ class Packing:
         self._put(pack)
         return id_
 
-    def place(self, sealed: Sequence[Sealed]) -> None:
-        """Keep blobs of data that a helper has sealed; those that are known already are passed over."""
+    def place(self, sealed: Sequence[Sealed], slab: memoryview) -> None:
+        """Keep blobs of data that a helper has sealed, as they follow each other in its slab; those that are known
+        already are passed over."""
+        fresh: list[Blob] = []
+        plain_bytes = end = 0
         with self._lock:
-            fresh = [each for each in sealed if self._claim(each.id, tree=False)]
+            for _, id_, plain, compressed, length in sealed:
+                if length and self._claim(id_, tree=False):
+                    fresh.append(Blob(id_, False, end, length, plain if compressed else 0))
+                    plain_bytes += plain
+                end += length
         if not fresh:
             return
-        content = b"".join(each.blob for each in fresh)
+        size = sum(blob.length for blob in fresh)
         pack = self._take(tree=False)
-        with pack.reserve(len(content)) as room:
-            room[:] = content
-        for _, id_, plain, compressed, blob in fresh:
-            pack.blobs.append(Blob(id_, False, pack.used, len(blob), plain if compressed else 0))
-            pack.used += len(blob)
+        used = pack.used
+        with pack.reserve(size) as room:
+            if size == end:
+                room[:] = slab[:end]
+                pack.blobs += [Blob(id_, tree, used + at, length, plain) for id_, tree, at, length, plain in fresh]
+            else:
+                filled = 0
+                for id_, tree, at, length, plain in fresh:
+                    room[filled : filled + length] = slab[at : at + length]
+                    pack.blobs.append(Blob(id_, tree, used + filled, length, plain))
+                    filled += length
+        pack.used = used + size
         with self._lock:
             self.added.data_blobs += len(fresh)
-            self.added.plain_bytes += sum(each.plain_bytes for each in fresh)
-            self.added.packed_bytes += len(content)
+            self.added.plain_bytes += plain_bytes
+            self.added.packed_bytes += size
         self._put(pack)
 
     def finish(self) -> None:

@@ -92,9 +92,9 @@ class Ending:
     path: bytes = b""
     node: Node | None = None
     known: bool = False  # the parent snapshot has a file of that name
-    chunks: Chunks = field(default_factory=list)
-    batch: Batch | None = None
+    batch: Batch | None = None  # that of a small file, which is there ``at`` a place
     at: int = 0
+    chunks: Chunks | None = None  # those of a big one
 
 
 class Reading:
@@ -190,19 +190,21 @@ class Reading:
         return self._enter(path, node, way, self._before(above.before.folders.get(_name_of(head))), above)
 
     def _file(self, folder: Folder, path: bytes, node: Node, head: str) -> None:
-        rest = folder.before.rests.get(head)
+        before = folder.before
+        rest = before.rests.get(head) if before.rests else None
         if rest is not None and self._all_kept(rest):
             self.figures.files += 1
             self.figures.unchanged += 1
             self.figures.bytes += node.size
             self._add(Ending(folder, f"{head}{HEAD_END}{rest}"))
             return
-        ending = Ending(folder, head, path, node, _name_of(head) in folder.before.files)
+        known = bool(before.files) and _name_of(head) in before.files
         if node.size > CHUNK_MIN:
+            ending = Ending(folder, head, path, node, known)
             self._read(ending, node)
+            self._add(ending)
         else:
-            ending.batch, ending.at = self._small.add(path, node)
-        self._add(ending)
+            self._add(Ending(folder, head, path, node, known, *self._small.add(path, node)))
 
     def _read(self, ending: Ending, node: Node) -> None:
         """A big file, in chunks."""
@@ -258,19 +260,21 @@ class Reading:
                 self._write_down(done)
 
     def _write_down(self, done: Ending) -> None:
-        if done.node is None:
-            done.folder.texts.append(done.text)
+        node, head = done.node, done.text
+        if node is None:
+            done.folder.texts.append(head)
             return
-        head, ids = done.text, [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks]
-        if done.batch is not None and done.batch.outcomes is not None:
-            node, ids, moved, fault = done.batch.outcomes.result()[done.at]
+        ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks or ()]
+        if done.batch is not None:
+            read, ids, moved, fault = done.batch.told[done.at]
             if fault:
                 self._losses.note("entry", done.path, fault)
                 return
-            self._count(done, node.size, moved)
-            if node is not done.node:
-                head = head_text(node)
-        done.folder.texts.append(f"{head}{HEAD_END}{content_text(ids)}}}")
+            self._count(done, read.size, moved)
+            if read is not node:
+                head = head_text(read)
+        content = f'["{ids[0].hex()}"]' if len(ids) == 1 else content_text(ids)
+        done.folder.texts.append(f"{head}{HEAD_END}{content}}}")
 
     def _close(self, folder: Folder) -> None:
         text = tree_text(folder.texts)
@@ -311,8 +315,8 @@ def _is_kept(done: Ending | Folder) -> bool:
     if isinstance(done, Folder):
         return True
     if done.batch is not None:
-        return done.batch.outcomes is not None and done.batch.outcomes.done()
-    return all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
+        return done.batch.known()
+    return done.chunks is None or all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
 
 
 def _is_unsent(done: Ending | Folder) -> bool:

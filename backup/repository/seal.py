@@ -65,7 +65,7 @@ class Sealer:
 
     def __init__(self, key: Key) -> None:
         self._r = key.mac_r
-        self._room = bytearray()
+        self._room = memoryview(bytearray())
         self._mask = Cipher(algorithms.AES(key.mac_k), modes.ECB()).encryptor()  # noqa: S305 - one block: Poly1305-AES
         self._stream = Cipher(algorithms.AES(key.encrypt), modes.CTR(bytes(16))).encryptor()
 
@@ -78,11 +78,11 @@ class Sealer:
     def seal_into(self, plain: bytes | memoryview, target: memoryview) -> None:
         """``plain`` sealed into all of ``target``, which is ``OVERHEAD_BYTES`` longer."""
         nonce = os.urandom(NONCE_BYTES)
-        end = NONCE_BYTES + len(plain)
         target[:NONCE_BYTES] = nonce
+        body = target[NONCE_BYTES:-TAG_BYTES]
         self._stream.reset_nonce(nonce)
-        self._stream.update_into(plain, target[NONCE_BYTES:end])
-        target[end:] = self._tag(nonce, target[NONCE_BYTES:end])
+        self._stream.update_into(plain, body)
+        target[-TAG_BYTES:] = Poly1305.generate_tag(self._r + self._mask.update(nonce), body)
 
     def open(self, sealed: bytes | memoryview, what: str) -> bytes:
         """The plain text; raises :class:`Damaged`, naming ``what`` was being done, where one bit is another."""
@@ -91,24 +91,17 @@ class Sealer:
     def look(self, sealed: bytes | memoryview, what: str) -> memoryview:
         """The same, for a look: it stays as it is until the next one. No memory is taken for it, which would be given
         back and taken anew for each blob."""
-        view = memoryview(sealed)
-        if len(view) < OVERHEAD_BYTES:
-            raise Damaged(what, f"{len(view)} bytes are too few for anything sealed")
-        nonce, body, tag = bytes(view[:NONCE_BYTES]), view[NONCE_BYTES:-TAG_BYTES], bytes(view[-TAG_BYTES:])
-        authenticator = Poly1305(self._r + self._mask.update(nonce))
-        authenticator.update(body)
+        size = len(sealed) - OVERHEAD_BYTES
+        if size < 0:
+            raise Damaged(what, f"{len(sealed)} bytes are too few for anything sealed")
+        nonce, body = bytes(sealed[:NONCE_BYTES]), memoryview(sealed)[NONCE_BYTES:-TAG_BYTES]
         try:
-            authenticator.verify(tag)
+            Poly1305.verify_tag(self._r + self._mask.update(nonce), body, bytes(sealed[-TAG_BYTES:]))
         except InvalidSignature:
             raise Damaged(what, "the authenticator does not fit: the bytes are not those that were written") from None
-        if len(body) > len(self._room):
-            self._room = bytearray(len(body))
-        plain = memoryview(self._room)[: len(body)]
+        if size > len(self._room):
+            self._room = memoryview(bytearray(size))
+        plain = self._room[:size]
         self._stream.reset_nonce(nonce)
         self._stream.update_into(body, plain)
         return plain
-
-    def _tag(self, nonce: bytes, body: memoryview) -> bytes:
-        authenticator = Poly1305(self._r + self._mask.update(nonce))
-        authenticator.update(body)
-        return authenticator.finalize()

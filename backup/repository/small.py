@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged
@@ -18,7 +19,7 @@ from backup.repository.scan import seen_again
 from backup.repository.seal import Key
 from backup.repository.trees import Node
 
-BATCH_FILES = 100
+BATCH_FILES = 300  # each batch is two turns of the interpreter's lock
 BATCH_BYTES = 2 << 20
 BATCHES_MAX = 8  # that are on their way
 HELPED_FROM = 3  # batches; to start a helper takes as long as two of them
@@ -43,6 +44,16 @@ class Batch:
     files: list[File] = field(default_factory=list)
     size: int = 0
     outcomes: Future[list[Outcome]] | None = None
+
+    @cached_property
+    def told(self) -> list[Outcome]:
+        """What became of them, once that is known."""
+        if self.outcomes is None:
+            raise RuntimeError("the batch was not sent")
+        return self.outcomes.result()
+
+    def known(self) -> bool:
+        return self.outcomes is not None and self.outcomes.done()
 
 
 class SmallFiles:
@@ -93,14 +104,16 @@ class SmallFiles:
         except queue.Empty:
             helper = self._new_helper()
             self._helpers.append(helper)
-        asked = [Small(path, node.inode, node.mtime_ns, node.size) for path, node in files]
-        sealed = list(helper.seal(asked))
-        self._packing.place([each for each in sealed if each.blob])
+        sealed = helper.seal([Small(path, node.inode, node.mtime_ns, node.size) for path, node in files])
+        self._packing.place(sealed, helper.slab)
         self._idle.put(helper)
-        return [self._outcome(file, each) for file, each in zip(files, sealed, strict=True)]
+        return [
+            Outcome(node, [each.id]) if each.length else self._outcome(path, node, each)
+            for (path, node), each in zip(files, sealed, strict=True)
+        ]
 
-    def _outcome(self, file: File, sealed: Sealed) -> Outcome:
-        path, node = file
+    def _outcome(self, path: bytes, node: Node, sealed: Sealed) -> Outcome:
+        """Of a file that left no blob."""
         if sealed.state == OTHER:
             return self._read(path, node)
         if sealed.state == FAILED:
@@ -108,7 +121,7 @@ class SmallFiles:
         if sealed.state == CORRUPT:
             why = "it did not open to what was sealed: look at this machine's memory"
             raise Damaged("verify a blob before it is kept", why)
-        return Outcome(node, [sealed.id] if sealed.plain_bytes else [])
+        return Outcome(node, [])
 
     def _read(self, path: bytes, node: Node) -> Outcome:
         """Read a file here, whatever it has become since it was looked at."""

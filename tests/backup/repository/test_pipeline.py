@@ -121,9 +121,10 @@ def test_a_pack_of_very_many_blobs_is_closed_before_its_header_is_too_long() -> 
     repository = new()
     packing = packing_of(repository)
     few = 1 + PACK_BLOBS_MAX
-    sealed = [Sealed(SEALED, number.to_bytes(32), 3, False, memoryview(bytes(35))) for number in range(few)]
+    sealed = [Sealed(SEALED, number.to_bytes(32), 3, False, 35) for number in range(few)]
+    slab = memoryview(bytes(1000 * 35))
     for begin in range(0, few, 1000):
-        packing.place(sealed[begin : begin + 1000])
+        packing.place(sealed[begin : begin + 1000], slab)
     packing.finish()
     counts = sorted(len(blobs) for _, packs in repository.index_files() for _, blobs in packs)
     assert counts == [1, PACK_BLOBS_MAX]
@@ -132,9 +133,9 @@ def test_a_pack_of_very_many_blobs_is_closed_before_its_header_is_too_long() -> 
 def test_what_a_helper_sealed_twice_is_kept_once() -> None:
     repository = new()
     packing = packing_of(repository)
-    one = Sealed(SEALED, b"1" * 32, 3, False, memoryview(bytes(35)))
-    packing.place([one, one])
-    packing.place([one])
+    one = Sealed(SEALED, b"1" * 32, 3, False, 35)
+    packing.place([one, one], memoryview(bytes(70)))
+    packing.place([one], memoryview(bytes(35)))
     packing.finish()
     assert packing.added.data_blobs == 1
     assert len(repository.index) == 1

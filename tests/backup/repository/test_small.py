@@ -44,15 +44,17 @@ def test_a_helper_seals_what_it_reads(tmp_path: Path, helper: Helper) -> None:
     contents = [noise(1, 3000), b"text " * 1000, b"", b"x"]
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)
-    sealed = list(helper.seal([asked(tmp_path / str(number)) for number in range(len(contents))]))
+    sealed = helper.seal([asked(tmp_path / str(number)) for number in range(len(contents))])
     assert [(each.state, each.plain_bytes) for each in sealed] == [(SEALED, len(content)) for content in contents]
     assert [each.compressed for each in sealed] == [False, True, False, False]
+    at = 0
     for each, content in zip(sealed, contents, strict=True):
         if content:
-            blob = Blob(each.id, False, 0, len(each.blob), len(content) if each.compressed else 0)
-            assert repository.open_blob(blob, each.blob) == content
+            blob = Blob(each.id, False, 0, each.length, len(content) if each.compressed else 0)
+            assert repository.open_blob(blob, helper.slab[at : at + each.length]) == content
         else:
-            assert len(each.blob) == 0
+            assert each.length == 0
+        at += each.length
     helper.close()
 
 
@@ -64,7 +66,7 @@ def test_what_is_another_file_by_now_is_told_and_what_is_none_too(tmp_path: Path
     (tmp_path / "gone").unlink()
     (tmp_path / "fifo").unlink()
     os.mkfifo(tmp_path / "fifo")
-    sealed = list(helper.seal(questions))
+    sealed = helper.seal(questions)
     assert [each.state for each in sealed] == [SEALED, OTHER, FAILED, OTHER]
     assert os.strerror(sealed[2].plain_bytes) == "No such file or directory"
 
@@ -74,7 +76,7 @@ def test_a_helper_that_was_killed_is_told_in_one_sentence(tmp_path: Path, helper
     os.kill(helper._process.pid, signal.SIGKILL)
     helper._process.wait()
     with pytest.raises(NciaError, match="helper process: it ended with -9"):
-        list(helper.seal([asked(tmp_path / "file")]))
+        helper.seal([asked(tmp_path / "file")])
 
 
 def outcomes(repository: Repository, paths: list[Path], spoil: object = None) -> list[Outcome]:
@@ -87,7 +89,7 @@ def outcomes(repository: Repository, paths: list[Path], spoil: object = None) ->
         small = SmallFiles(packing, repository.key, True, workers)
         places = [small.add(os.fsencode(path), node) for path, node in zip(paths, nodes, strict=True)]
         small.flush()
-        found = [batch.outcomes.result()[at] for batch, at in places]
+        found = [batch.told[at] for batch, at in places]
     small.close()
     packing.finish()
     return found
