@@ -1,7 +1,7 @@
 """paramiko's transport whose sign-in misses no answer.
 
-paramiko asks, and only then makes the event for which it waits: an answer that is quicker finds none, the sign-in stands
-for its whole timeout, and a host with less patience ends the connection ("No existing session"). Seen with 5.1.0.
+paramiko asks, and only then makes the event for which it waits: an answer that is quicker finds none, the sign-in
+stands for its whole timeout, and a host with less patience ends the connection: "No existing session". So 5.1.0 does.
 """
 
 from __future__ import annotations

@@ -26,8 +26,9 @@ from ncia.core.base.errors import NciaError
 
 if TYPE_CHECKING:
     from backup.repository.checking import Checked
+    from backup.repository.looking import Looking
     from backup.repository.restoring import Restored
-    from backup.repository.saving import Saved
+    from backup.repository.saving import Request, Saved
     from backup.repository.scan import Losses
 
 Answer = dict[str, Any]
@@ -92,18 +93,18 @@ def init(access: Access, twin: Access | None) -> Answer:
 def backup(
     access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
 ) -> Answer:
+    begun: list[tuple[Request, Looking]] = []
+
     def begin(over: Callable[[], bool]) -> None:
-        nonlocal request, looking
         from backup.repository.saving import Request, look_ahead
 
         request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
-        looking = look_ahead(request, over)
+        begun.append((request, look_ahead(request, over)))
 
-    request: Request
-    looking: Looking
     with access.opened(meanwhile=begin) as repository:
         from backup.repository.saving import save
 
+        request, looking = begun.pop()
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
         return _saved(repository, saved, verify)
 
