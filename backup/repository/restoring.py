@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ BATCH_BYTES = 8 << 20
 BATCH_FILES = 200
 BATCH_FOLDERS = 64  # each is held open
 BATCHES_MAX = 6
+SMALL_BYTES = 64 << 10  # files below it take longer to be made than to be filled
 GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
 
 
@@ -105,6 +107,7 @@ class Restoring:
         self._batch = Batch()
         self._first: dict[tuple[int, int], bytes] = {}  # a file with several names -> the first one
         self._counting = threading.Lock()
+        self._making = threading.Lock()
         self._tell = tell
 
     def __enter__(self) -> Restoring:
@@ -221,6 +224,11 @@ class Restoring:
     def _write(self, batch: Batch) -> None:
         """A worker's turn: read what the batch needs, and write its parts."""
         plains = self._load([piece for _, part in batch.parts for piece in part])
+        # two threads that make files in one folder wait for each other in the kernel, and for one interpreter here
+        with self._making if batch.size < SMALL_BYTES * len(batch.parts) else nullcontext():
+            self._write_parts(batch, plains)
+
+    def _write_parts(self, batch: Batch, plains: dict[bytes, bytes]) -> None:
         for target, part in batch.parts:
             place, name = target.place, target.node.name
             last = False
