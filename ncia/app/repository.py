@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from backup.repository.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.locks import Lock
+from backup.repository.ports import Store
 from backup.repository.repository import Repository, create, open_repository
+from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.times import moment_text, ns_text
 from backup.repository.trees import shown
@@ -80,12 +82,14 @@ def program() -> str:
     return f"ncia {version('ncia')}"
 
 
-def init(access: Access, twin: Access | None) -> Answer:
-    password, store = access.password(), store_of(access.url)
+def init(access: Access, twin: Access | None, retain_days: int = 0, retain_mode: str = "compliance") -> Answer:
+    """``retain_days``: the rule of a bucket that has none yet; 0: no word is said."""
+    retention = Retention(Mode(retain_mode.upper()), retain_days) if retain_days else None
+    password, store = access.password(), store_of(access.url, retention=retention)
     try:
         with twin.opened() if twin else nullcontext() as other:
             made = create(store, password, holder(), CLOCK.now(), twin=other)
-        return {"id": made.config.id, "url": access.url}
+        return {"id": made.config.id, "url": access.url, "retained": retained_as(store)}
     finally:
         store.close()
 
@@ -121,6 +125,8 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
 def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
     return {
         "snapshot": saved.snapshot.id,
+        "retained": retained_as(repository.store),
+        "extended": _extended(repository),
         "parent": saved.snapshot.parent,
         "tree": saved.snapshot.tree.hex(),
         "partial": saved.partial,
@@ -231,6 +237,22 @@ def key_remove(access: Access, word: str) -> Answer:
             raise NciaError("repository.no-key", f"find key {word!r}", why, "ncia repo key list")
         remove_key(repository.store, found[0], repository.key_name)
     return {"name": found[0]}
+
+
+def retained_as(store: Store) -> Answer | None:
+    """How files are retained there; None where they are not."""
+    retention = store.retention() if isinstance(store, Retaining) else None
+    return None if retention is None else {"mode": retention.mode.lower(), "days": retention.days}
+
+
+def _extended(repository: Repository) -> int:
+    """After a backup: what it reuses, and whatever else an index names, is kept from losing its retention."""
+    store = repository.store
+    if not isinstance(store, Retaining):
+        return 0
+    from backup.repository.extending import extend_due
+
+    return extend_due(store, frozenset(repository.index.packs()), CLOCK.now()).extended
 
 
 def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
