@@ -10,7 +10,7 @@ from backup.repository.layout import told
 from backup.repository.ports import Store
 from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.spans import moment_or_ago
-from ncia.app.repository import CLOCK, Access, Answer, retained_as
+from ncia.app.repository import CLOCK, Access, Answer, holder, retained_as
 from ncia.app.repository_store import store_of
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError
@@ -83,6 +83,14 @@ def undelete(url: str, since: str) -> Answer:
             "gone": [told(*each) for each in found.gone],
             "told": str(found),
         }
+
+
+def unlock(access: Access, whole: bool) -> Answer:
+    from backup.repository.locks import clear_locks
+
+    with access.opened() as repository:
+        cleared = clear_locks(repository, holder(), CLOCK.now(), whole)
+        return {"removed": cleared.removed, "kept": [str(each) for each in cleared.kept]}
 
 
 @contextmanager

@@ -86,6 +86,19 @@ def undelete(
         raise typer.Exit(EXIT_FAULTS)
 
 
+@app.command("unlock")
+def unlock(
+    repo: Url,
+    password_file: Password,
+    remove_all: Annotated[bool, typer.Option("--remove-all", help="Also of those that are at work.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the locks of those that are gone, such as an account that may only add leaves behind."""
+    found = _app().unlock(_access(repo, password_file), remove_all)
+    print(json.dumps(found) if as_json else f"{found['removed']} locks removed")
+    _tell_some([f"at work: {each}" for each in found["kept"]])
+
+
 def _app() -> Any:
     return importlib.import_module("ncia.app.repository_retention")
 
