@@ -125,6 +125,9 @@ class Repository:
         sealed = self.store.load(Kind.DATA, where.pack.hex(), where.blob.offset, where.blob.length)
         return self.open_blob(where.blob, sealed)
 
+    def has_tree(self, id_: bytes) -> bool:
+        return self.index.has(id_, tree=True)
+
     def demand(self, id_: bytes, tree: bool) -> Where:
         where = self.index.where(id_, tree)
         if where is None:

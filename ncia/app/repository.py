@@ -140,7 +140,7 @@ def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
 
 def snapshots(access: Access) -> Answer:
     with access.opened() as repository:
-        return {"snapshots": [_snapshot(each) for each in repository.snapshots()], "damaged": repository.damaged}
+        return {"snapshots": [snapshot_told(each) for each in repository.snapshots()], "damaged": repository.damaged}
 
 
 def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
@@ -263,7 +263,7 @@ def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
     return snapshot
 
 
-def _snapshot(each: Snapshot) -> Answer:
+def snapshot_told(each: Snapshot) -> Answer:
     return {
         "id": each.id,
         "time": moment_text(each.time),

@@ -343,4 +343,4 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-from ncia.cli import repo_retention  # noqa: E402, F401  (its commands are the same tree's; it takes its words from here)
+from ncia.cli import repo_prune, repo_retention  # noqa: E402, F401  (commands of the same tree, with words from here)
