@@ -1,8 +1,11 @@
-"""`ncia repo forget`: snapshots judged by a policy and removed, as whoever keeps the repository asks."""
+"""`ncia repo forget` and `prune`: snapshots judged by a policy and removed, and then what they alone needed."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from backup.repository.forgetting import Judged, Policy, demand_modest, judge
@@ -11,7 +14,10 @@ from backup.repository.repository import Repository
 from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.spans import span_of
 from ncia.app.repository import CLOCK, Access, Answer, holder, snapshot_told
-from ncia.core.base.errors import Refusal
+from ncia.core.base.errors import NciaError, Refusal
+
+SAID_MAX = 500
+SAID_LINES = 12
 
 
 def policy_of(counts: Mapping[str, int], spans: Mapping[str, str], tags: Sequence[str]) -> Policy:
@@ -33,6 +39,38 @@ def forget_by(
             if not words:
                 demand_modest(judged, removed_max)
             return _told(judged, repository, forget(repository, lock, judged))
+
+
+def prune_by_restic(access: Access, grace: str, unused_percent: float) -> Answer:
+    """restic's own, under the exclusive lock that it takes itself: it and we keep each other's."""
+    what = f"prune {access.url} by restic"
+    if span_of(grace):
+        why = "restic removes at once what nobody needs, and what is marked with it"
+        raise Refusal("repository.no-grace", what, why, "--engine ncia has a time of grace", "--grace 0h")
+    program = shutil.which("restic")
+    if program is None:
+        raise NciaError("repository.no-restic", what, "restic is not on PATH", "--engine ncia needs none")
+    words = ("--no-cache", "prune", "--max-unused", f"{unused_percent}%")
+    command = [program, "-r", access.url, "--password-file", str(access.password_file), *words]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        why = f"restic ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-SAID_MAX:]}"
+        raise NciaError("repository.restic-failed", what, why, "ncia repo check tells what is there")
+    return {"engine": "restic", "said": done.stdout.strip().splitlines()[-SAID_LINES:]}
+
+
+def prune(access: Access, grace: str, unused_percent: float, dry: bool) -> Answer:
+    """``grace``: how long what nobody needs is marked before it is removed. In an exclusive lock, but to look."""
+    from backup.repository.pruning import Wish, rehearse
+    from backup.repository.pruning import prune as pruned
+
+    now = CLOCK.now()
+    wish = Wish(now - span_of(grace).before(now), unused_percent / 100)
+    with access.opened() as repository:
+        if dry:
+            return {"engine": "ncia"} | asdict(rehearse(repository, now, wish))
+        with alone(repository, holder(), CLOCK) as lock:
+            return {"engine": "ncia"} | asdict(pruned(repository, lock, CLOCK.now(), wish))
 
 
 def _judged(repository: Repository, policy: Policy, words: Sequence[str], proven: Sequence[str]) -> tuple[Judged, ...]:

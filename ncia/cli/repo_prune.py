@@ -1,17 +1,25 @@
-"""`ncia repo forget`: which snapshots are kept, by restic's rules, and why."""
+"""`ncia repo forget` and `prune`: which snapshots are kept, by restic's rules, and room made in two steps."""
 
 from __future__ import annotations
 
 import importlib
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from ncia.cli.repo import SHORT, AsJson, Password, Url, _access, _tell_damaged, app
+from ncia.cli.repo import SHORT, AsJson, Password, Url, _access, _size, _tell_damaged, app
 
 Count = Annotated[int, typer.Option(min=0, help="So many, each in an hour, day … of its own.")]
 Within = Annotated[str, typer.Option(metavar="SPAN", help="So long before the newest, such as 1y5m7d2h.")]
+
+
+class Engine(StrEnum):
+    """Whose prune it is."""
+
+    NCIA = "ncia"
+    RESTIC = "restic"
 
 
 @app.command("forget")
@@ -66,6 +74,48 @@ def forget(
         return
     _tell_damaged(found)
     _tell_judged(found, dry_run)
+
+
+@app.command("prune")
+def prune(
+    repo: Url,
+    password_file: Password,
+    grace: Annotated[str, typer.Option(metavar="SPAN", help="From being marked to being removed; 0h: at once.")] = "7d",
+    max_unused: Annotated[
+        float, typer.Option(min=0, max=100, help="Percent of what stays that nobody may need, so that less is copied.")
+    ] = 5.0,
+    engine: Annotated[Engine, typer.Option(help="Ours, or restic's program where it is on PATH.")] = Engine.NCIA,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show it, and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make room: what no snapshot needs is marked, and removed by a prune that runs after its grace.
+
+    What a snapshot needs after all is brought back. Nothing is removed where an index, a snapshot or a tree is damaged
+    or somebody is at work: exit 3.
+    """
+    pruning = importlib.import_module("ncia.app.repository_pruning")
+    if engine is Engine.RESTIC:
+        if dry_run:
+            raise typer.BadParameter("restic prune --dry-run shows what restic would do", param_hint="--dry-run")
+        told = pruning.prune_by_restic(_access(repo, password_file), grace, max_unused)
+        print(json.dumps(told) if as_json else "\n".join(told["said"]))
+        return
+    found = pruning.prune(_access(repo, password_file), grace, max_unused, dry_run)
+    if as_json:
+        print(json.dumps(found))
+        return
+    done = "would be " if dry_run else ""
+    print(f"{found['snapshots']} snapshots need what is in them; {found['packs']} packs")
+    if found["repacked"]:
+        print(f"{found['repacked']} packs {done}copied without what nobody needs, {_size(found['copied_bytes'])}")
+    print(
+        f"{found['marked']} packs {done}marked, {_size(found['marked_bytes'])}; {found['waiting']} wait for their time"
+    )
+    print(f"{found['removed']} packs {done}removed, {_size(found['removed_bytes'])}")
+    if found["back"]:
+        print(f"{found['back']} packs {done}brought back: somebody had counted on them")
+    if found["lost"]:
+        print(f"{found['lost']} packs are missing that nobody needs: {done}struck from the index")
 
 
 def _tell_judged(found: dict[str, Any], dry_run: bool) -> None:

@@ -1,4 +1,4 @@
-"""`ncia repo forget`: what a rule does not keep goes, with reasons, and never much of it unseen."""
+"""`ncia repo forget` and `prune`: what no rule keeps goes, with reasons; what nobody needs, in its time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from backup.repository.trees import tree_text
 from ncia.cli import build
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
+from tests.backup.repository.files import noise
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW
+from tests.restic import demand_restic
 
 TREE = build((("repo", "ncia.cli.repo"),))
 PASSWORD = "open sesame"
@@ -49,6 +51,12 @@ class Desk:
         result = self.run(*arguments, "--json")
         assert (result.exit_code, result.exception) == (0, None), result.stderr
         return json.loads(result.stdout)
+
+    def packs(self) -> set[str]:
+        return {each.name for each in self.repository.store.names(Kind.DATA)}
+
+    def size(self) -> int:
+        return sum(each.size for each in self.repository.store.names(Kind.DATA))
 
     def left(self) -> set[str]:
         return {each.name for each in self.repository.store.names(Kind.SNAPSHOTS)}
@@ -103,6 +111,52 @@ def test_bogus_snapshots_take_no_place_and_are_named(desk: Desk) -> None:
     assert reasons[hollow] == ["takes no place: its tree is nowhere"]
     assert reasons[ahead] == ["takes no place: dated in the future"]
     assert desk.left() == {*desk.nights[:8], hollow, ahead}
+
+
+def test_what_the_forgotten_alone_needed_is_marked_and_then_removed_by_a_later_prune(desk: Desk) -> None:
+    (desk.folder / "file").write_bytes(noise(1, 400_000))
+    made = desk.told("backup", desk.folder / "file")["snapshot"]
+    desk.told("forget", made)
+    before = desk.packs()
+    assert "packs would be marked, 40" in desk.run("prune", "--dry-run").stdout
+    assert desk.told("prune")["marked"] > 0
+    assert desk.packs() == before
+    checked = desk.told("check", "--read-data")
+    assert (checked["holds"], len(checked["notes"])) == (True, 1)
+    assert "are marked for removal" in checked["notes"][0]
+    assert desk.told("prune")["removed"] == 0
+    done = desk.run("prune", "--grace", "0h")
+    assert "packs removed, 40" in done.stdout
+    assert desk.packs() < before
+    assert desk.told("check", "--read-data")["notes"] == []
+    assert desk.told("snapshots")["damaged"] == []
+
+
+def test_restics_own_prune_makes_room_where_that_is_asked_for_and_only_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(demand_restic().program.parent), prepend=":")
+    (desk.folder / "file").write_bytes(noise(1, 400_000))
+    desk.told("forget", desk.told("backup", desk.folder / "file")["snapshot"])
+    refused = desk.run("prune", "--engine", "restic")
+    assert "restic removes at once" in str(refused.exception)
+    assert desk.size() > 400_000
+    told = desk.told("prune", "--engine", "restic", "--grace", "0h")
+    assert (told["engine"], desk.size() < 10_000) == ("restic", True)
+    assert desk.told("check", "--read-data")["notes"] == []
+    (desk.folder / "password").write_text("another\n")
+    assert "restic ended with" in str(desk.run("prune", "--engine", "restic", "--grace", "0h").exception)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "restic is not on PATH" in str(desk.run("prune", "--engine", "restic", "--grace", "0h").exception)
+
+
+def test_room_is_not_made_while_somebody_is_at_work_or_something_is_damaged(desk: Desk) -> None:
+    with Lock(desk.repository, Holder("other", "elsewhere"), SystemClock()):
+        assert "locked by other@elsewhere" in str(desk.run("prune").exception)
+    add(desk.repository, LAST_NIGHT, b"\7" * 32)
+    refused = desk.run("prune")
+    assert isinstance(refused.exception, Refusal)
+    assert "no index tells where tree 07070707 is" in str(refused.exception)
 
 
 def test_nothing_is_forgotten_without_a_rule_or_while_somebody_is_at_work(desk: Desk) -> None:
