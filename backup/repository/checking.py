@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from backup.repository.faults import Damaged, Hostile
-from backup.repository.index import Pack
+from backup.repository.index import Mark, Pack
 from backup.repository.keys import list_keys
 from backup.repository.packs import Blob, header_span, open_header, pack_bytes
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -76,6 +76,7 @@ class Checking:
         self._tell = tell
         self._sizes: dict[bytes, int] = {}  # of the packs that are there
         self._named: set[bytes] = set()
+        self._marks: list[Mark] = []
         self._trees: set[bytes] = set()
 
     def run(self) -> Checked:
@@ -85,6 +86,7 @@ class Checking:
         for pack, blobs in self._packs():
             self._repository.index.add(pack, blobs)
             self._placed(pack, blobs)
+        self._repository.load_marks(self._marks)
         self._unnamed()
         self._snapshots()
         if self._share.of:
@@ -102,7 +104,9 @@ class Checking:
         """What all indexes tell; one that cannot be read is a fault, and the others are gone on with."""
         for stored in list(self._repository.store.names(Kind.INDEX)):
             try:
-                yield from self._repository.index_file(stored.name)
+                packs, marks = self._repository.index_whole(stored.name)
+                self._marks += marks
+                yield from packs
             except Missing:
                 continue
             except (Damaged, StoreFault) as error:
@@ -119,7 +123,12 @@ class Checking:
             self.checked.faults.append(f"{name} has {found} bytes, and {want} by what an index says of it")
 
     def _unnamed(self) -> None:
-        over = [pack for pack in self._sizes if pack not in self._named]
+        marked = {mark.pack for mark in self._marks if mark.pack in self._sizes} - self._named
+        if marked:
+            self.checked.notes.append(
+                f"{len(marked)} packs are marked for removal: a prune that comes later removes them"
+            )
+        over = [pack for pack in self._sizes if pack not in self._named and pack not in marked]
         if over:
             size = sum(self._sizes[pack] for pack in over)
             what = "1 pack is" if len(over) == 1 else f"{len(over)} packs are"
@@ -163,7 +172,7 @@ class Checking:
     def _content(self, ids: Sequence[bytes], size: int, whose: str) -> None:
         found = 0
         for id_ in ids:
-            where = self._repository.index.where(id_, tree=False)
+            where = self._repository.where(id_, tree=False)
             if where is None:
                 self.checked.faults.append(f"{whose}: no index tells where blob {id_.hex()[:SHORT]} is")
                 return

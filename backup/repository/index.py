@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from backup.repository.faults import Damaged
 from backup.repository.packs import Blob
 from backup.repository.seal import OVERHEAD_BYTES
+from backup.repository.times import moment_of, moment_text
 
 SHARDS = 1 << 16
 RECORD = struct.Struct("<30sIIII")
 TREE_BIT = 1 << 31  # of the pack's number
 WORD_MAX = (1 << 32) - 1
+MARKED = "packs_to_delete"
 KINDS = {"data": False, "tree": True}
 
 Pack = tuple[bytes, Sequence[Blob]]  # its id, and what is in it
@@ -84,9 +87,20 @@ class Index:
         return None
 
 
-def index_text(packs: Iterable[Pack]) -> bytes:
-    """An index file's JSON."""
-    return f'{{"packs":[{",".join(_pack_text(id_, blobs) for id_, blobs in packs)}]}}'.encode()
+class Mark(NamedTuple):
+    """A pack that nobody needed at ``at``; None where its file does not tell."""
+
+    pack: bytes
+    blobs: Sequence[Blob]
+    at: datetime | None
+
+
+def index_text(packs: Iterable[Pack], marks: Iterable[Mark] = ()) -> bytes:
+    """An index file's JSON. What is marked stands in a field that restic passes over and rustic knows."""
+    named = ",".join(_pack_text(id_, blobs) for id_, blobs in packs)
+    marked = ",".join(_pack_text(pack, blobs, at) for pack, blobs, at in marks)
+    rest = f',"{MARKED}":[{marked}]' if marked else ""
+    return f'{{"packs":[{named}]{rest}}}'.encode()
 
 
 def index_packs(text: bytes, what: str) -> Iterator[Pack]:
@@ -99,14 +113,28 @@ def index_packs(text: bytes, what: str) -> Iterator[Pack]:
         raise Damaged(what, f"it is not of the form {{packs: [{{id, blobs}}]}} ({error})") from error
 
 
-def _pack_text(id_: bytes, blobs: Sequence[Blob]) -> str:
+def index_marks(text: bytes, what: str) -> Iterator[Mark]:
+    """The packs that an index file marks for removal; raises :class:`Damaged`."""
+    if MARKED.encode() not in text:
+        return
+    try:
+        for pack in json.loads(text).get(MARKED) or ():
+            at = pack.get("time")
+            blobs = tuple(_blob(each) for each in pack.get("blobs") or ())
+            yield Mark(bytes.fromhex(pack["id"]), blobs, moment_of(at) if at else None)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(what, f"what it marks is not of the form [{{id, blobs, time}}] ({error})") from error
+
+
+def _pack_text(id_: bytes, blobs: Sequence[Blob], at: datetime | None = None) -> str:
     texts = []
     for blob, tree, offset, length, plain in blobs:
         # a plain length of zero would be read as that of a compressed blob
         end = f',"uncompressed_length":{plain}}}' if plain else "}"
         kind = "tree" if tree else "data"
         texts.append(f'{{"id":"{blob.hex()}","type":"{kind}","offset":{offset},"length":{length}{end}')
-    return f'{{"id":"{id_.hex()}","blobs":[{",".join(texts)}]}}'
+    time = "" if at is None else f',"time":"{moment_text(at)}"'
+    return f'{{"id":"{id_.hex()}","blobs":[{",".join(texts)}]{time}}}'
 
 
 def _blob(told: dict[str, Any]) -> Blob:

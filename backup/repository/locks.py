@@ -1,7 +1,8 @@
 """Locks, as restic's: a file that says who is at work. Writers share; one that removes things wants it alone.
 
 A lock is told anew every five minutes and is stale after thirty. Whoever was frozen for longer has been taken for dead:
-it must not write another index or snapshot, for what it counts on may have been removed since.
+it must not write another index or snapshot, for what it counts on may have been removed since. An account that may only
+add cannot take its lock back: that one stays, and whoever may remove clears it once it is stale.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ncia.core.base.errors import NciaError, Refusal, Unreachable
 REFRESH_SECONDS = 300.0
 STALE = timedelta(minutes=30)
 SURE_SECONDS = 25 * 60.0  # after so long without a word nobody counts on a lock of its own any more
+MAY_NOT = ("repository.adds-only", "repository.denied", "repository.refused")  # an account without that right
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Lock:
         try:
             self._refuse_if_taken()  # two may have looked at once: then both see both
         except NciaError:
-            self._repository.store.remove(Kind.LOCKS, self._name)
+            self._drop(self._name)
             raise
         self._refresher = threading.Thread(target=self._keep_fresh, name="repository lock", daemon=True)
         self._refresher.start()
@@ -85,7 +87,7 @@ class Lock:
         self._over.set()
         if self._refresher is not None:
             self._refresher.join()
-        self._repository.store.remove(Kind.LOCKS, self._name)
+        self._drop(self._name)
 
     def refresh(self) -> None:
         """Tell it anew: the new file first, then the old one goes. What was lost once is never taken up again."""
@@ -98,7 +100,7 @@ class Lock:
         if self._lost:
             return
         self._tell()
-        self._repository.store.remove(Kind.LOCKS, before)
+        self._drop(before)
 
     def __enter__(self) -> Lock:
         self.take()
@@ -106,6 +108,14 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def _drop(self, name: str) -> None:
+        """Where our account may not remove, it stays: told by its age, it holds nobody for longer than half an hour."""
+        try:
+            self._repository.store.remove(Kind.LOCKS, name)
+        except StoreFault as fault:
+            if fault.code not in MAY_NOT:
+                raise
 
     def _doubt(self) -> None:
         silent = (self._clock.boottime_ns() - self._told_ns) / 1e9
@@ -139,6 +149,25 @@ class Lock:
                 self.refresh()
             except (StoreFault, Unreachable):  # tried again in five minutes; demand() sees how long it has been
                 continue
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """``kept``: who is still at work."""
+
+    removed: int
+    kept: tuple[LockFile, ...]
+
+
+def clear_locks(repository: Repository, holder: Holder, now: datetime, whole: bool = False) -> Cleared:
+    """Remove the locks of those that are gone. With ``whole`` also those of the living, who find it out before they
+    write another index or snapshot, and what was never finished."""
+    found = list(read_locks(repository))
+    stale = [each for each in found if each.stale(now, holder.hostname, alive)]
+    over = [each.name for each in repository.store.names(Kind.LOCKS)] if whole else [each.name for each in stale]
+    for name in over:
+        repository.store.remove(Kind.LOCKS, name)
+    return Cleared(len(over), () if whole else tuple(each for each in found if each not in stale))
 
 
 def read_locks(repository: Repository) -> Iterator[LockFile]:

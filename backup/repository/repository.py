@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from backup.repository.compression import Squeezer, pack_file, unpack_file
 from backup.repository.faults import Damaged
-from backup.repository.index import Index, Pack, Where, index_packs
+from backup.repository.index import Index, Mark, Pack, Where, index_marks, index_packs
 from backup.repository.keys import Holder, Scrypt, add_key, find_key
 from backup.repository.packs import Blob
 from backup.repository.ports import Kind, Missing, Store, StoreFault
@@ -31,6 +31,7 @@ class Repository:
         self.config = config
         self.key_name = key_name
         self.index = Index()
+        self.marked = Index()  # what packs hold that are marked for removal: read where needed, counted on by nobody
         self.damaged: list[str] = []  # files that were passed over, for they cannot be read
         self._own = threading.local()
 
@@ -88,21 +89,40 @@ class Repository:
     def load_index(self) -> None:
         """Read every index file into :attr:`index`. A damaged one costs what it alone names, and is told in
         :attr:`damaged`: a backup keeps that anew, a restore names what it misses."""
-        for _, packs in self.index_files():
+        marks: list[Mark] = []
+        for _, packs, marked in self.index_wholes():
             for pack, blobs in packs:
                 self.index.add(pack, blobs)
+            marks += marked
+        self.load_marks(marks)
+
+    def load_marks(self, marks: Iterable[Mark]) -> None:
+        """What is marked and in no index beside: a prune that was stopped leaves packs that are both."""
+        left = {mark.pack: mark for mark in marks}
+        for pack in self.index.packs() if left else ():
+            left.pop(pack, None)
+        for mark in left.values():
+            self.marked.add(mark.pack, mark.blobs)
 
     def index_files(self) -> Iterator[tuple[str, list[Pack]]]:
+        yield from ((name, packs) for name, packs, _ in self.index_wholes())
+
+    def index_wholes(self) -> Iterator[tuple[str, list[Pack], list[Mark]]]:
+        """Each index that can be read: its name, what it tells, what it marks."""
         for stored in list(self.store.names(Kind.INDEX)):
             try:
-                yield stored.name, self.index_file(stored.name)
+                yield stored.name, *self.index_whole(stored.name)
             except Missing:  # replaced since it was listed
                 continue
             except Damaged as error:
                 self.damaged.append(f"{error.what}: {error.why}")
 
     def index_file(self, name: str) -> list[Pack]:
-        return list(index_packs(self.load_file(Kind.INDEX, name), f"read index {name[:SHORT]}"))
+        return self.index_whole(name)[0]
+
+    def index_whole(self, name: str) -> tuple[list[Pack], list[Mark]]:
+        text, what = self.load_file(Kind.INDEX, name), f"read index {name[:SHORT]}"
+        return list(index_packs(text, what)), list(index_marks(text, what))
 
     def snapshots(self) -> list[Snapshot]:
         """All of them that can be read, oldest first; the others are told in :attr:`damaged`."""
@@ -125,8 +145,15 @@ class Repository:
         sealed = self.store.load(Kind.DATA, where.pack.hex(), where.blob.offset, where.blob.length)
         return self.open_blob(where.blob, sealed)
 
+    def where(self, id_: bytes, tree: bool) -> Where | None:
+        """For whoever reads: also from a pack that is marked, as long as it is there."""
+        return self.index.where(id_, tree) or self.marked.where(id_, tree)
+
+    def has_tree(self, id_: bytes) -> bool:
+        return self.where(id_, tree=True) is not None
+
     def demand(self, id_: bytes, tree: bool) -> Where:
-        where = self.index.where(id_, tree)
+        where = self.where(id_, tree)
         if where is None:
             raise Damaged(f"read {'tree' if tree else 'blob'} {id_.hex()[:SHORT]}", "no index tells where it is")
         return where

@@ -204,7 +204,7 @@ class Restoring:
         pieces: list[Piece] = []
         at = 0
         for id_ in target.node.content or ():
-            where = self._repository.index.where(id_, tree=False)
+            where = self._repository.where(id_, tree=False)
             if where is None:
                 self._placing.note("content", target.path, f"no index tells where blob {id_.hex()[:8]} is")
                 return []

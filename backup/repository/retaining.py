@@ -6,11 +6,11 @@ that may only add, a host over SFTP gives the verdict and tells what it can.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backup.repository.layout import told
 from backup.repository.ports import Kind, Store, StoreFault
@@ -39,6 +39,9 @@ class Retention:
             raise NciaError(
                 "repository.bad-retention", f"retain files for {self.days} days", "it is less than one", "1 or more"
             )
+
+    def __str__(self) -> str:
+        return f"{self.mode} for {self.days} day{'' if self.days == 1 else 's'}"
 
     def until(self, now: datetime) -> datetime:
         """In whole seconds, as stores keep it, and never earlier than asked."""
@@ -90,8 +93,17 @@ class Undeleted:
         return f"{len(self.back)} file{'' if len(self.back) == 1 else 's'} brought back; {lost}"
 
 
+@runtime_checkable
 class Retaining(Protocol):
     """What is saved through such a store is retained when ``save`` returns. Locks are not: they are to be removed."""
+
+    def retention(self) -> Retention | None:
+        """How files are retained here; None where they are not. Raises StoreFault where the place leaves it open."""
+        ...
+
+    def saved_before(self, kind: Kind, moment: datetime) -> Iterator[str]:
+        """Names of files that were saved before then and not since, by the place's own clock."""
+        ...
 
     def capabilities(self) -> Capabilities: ...
 
@@ -115,6 +127,14 @@ class Retaining(Protocol):
 
 class RetainedStore(Store, Retaining, Protocol):
     """Both: what a bucket with Object Lock is."""
+
+
+def longer(first: Retention | None, second: Retention | None) -> Retention | None:
+    """What satisfies both."""
+    if first is None or second is None:
+        return first or second
+    mode = Mode.COMPLIANCE if Mode.COMPLIANCE in (first.mode, second.mode) else Mode.GOVERNANCE
+    return Retention(mode, max(first.days, second.days))
 
 
 def capabilities_of(store: object) -> Capabilities:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from backup.repository.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.locks import Lock
+from backup.repository.ports import Store
 from backup.repository.repository import Repository, create, open_repository
+from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.snapshots import Snapshot, chosen
 from backup.repository.times import moment_text, ns_text
 from backup.repository.trees import shown
@@ -80,12 +82,14 @@ def program() -> str:
     return f"ncia {version('ncia')}"
 
 
-def init(access: Access, twin: Access | None) -> Answer:
-    password, store = access.password(), store_of(access.url)
+def init(access: Access, twin: Access | None, retain_days: int = 0, retain_mode: str = "compliance") -> Answer:
+    """``retain_days``: the rule of a bucket that has none yet; 0: no word is said."""
+    retention = Retention(Mode(retain_mode.upper()), retain_days) if retain_days else None
+    password, store = access.password(), store_of(access.url, retention=retention)
     try:
         with twin.opened() if twin else nullcontext() as other:
             made = create(store, password, holder(), CLOCK.now(), twin=other)
-        return {"id": made.config.id, "url": access.url}
+        return {"id": made.config.id, "url": access.url, "retained": retained_as(store)}
     finally:
         store.close()
 
@@ -121,6 +125,8 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
 def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
     return {
         "snapshot": saved.snapshot.id,
+        "retained": retained_as(repository.store),
+        "extended": _extended(repository),
         "parent": saved.snapshot.parent,
         "tree": saved.snapshot.tree.hex(),
         "partial": saved.partial,
@@ -134,7 +140,7 @@ def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
 
 def snapshots(access: Access) -> Answer:
     with access.opened() as repository:
-        return {"snapshots": [_snapshot(each) for each in repository.snapshots()], "damaged": repository.damaged}
+        return {"snapshots": [snapshot_told(each) for each in repository.snapshots()], "damaged": repository.damaged}
 
 
 def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
@@ -233,6 +239,22 @@ def key_remove(access: Access, word: str) -> Answer:
     return {"name": found[0]}
 
 
+def retained_as(store: Store) -> Answer | None:
+    """How files are retained there; None where they are not."""
+    retention = store.retention() if isinstance(store, Retaining) else None
+    return None if retention is None else {"mode": retention.mode.lower(), "days": retention.days}
+
+
+def _extended(repository: Repository) -> int:
+    """After a backup: what it reuses, and whatever else an index names, is kept from losing its retention."""
+    store = repository.store
+    if not isinstance(store, Retaining):
+        return 0
+    from backup.repository.extending import extend_due
+
+    return extend_due(store, frozenset(repository.index.packs()), CLOCK.now()).extended
+
+
 def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
     """The snapshot meant, with the index read."""
     snapshot = chosen(repository.snapshots(), word)
@@ -241,7 +263,7 @@ def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
     return snapshot
 
 
-def _snapshot(each: Snapshot) -> Answer:
+def snapshot_told(each: Snapshot) -> Answer:
     return {
         "id": each.id,
         "time": moment_text(each.time),

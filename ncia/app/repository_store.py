@@ -7,8 +7,10 @@ import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup.repository.location import InFolder, OverSftp, parse_location
+from backup.repository.location import InFolder, OverS3, OverSftp, parse_location
 from backup.repository.ports import Store
+from backup.repository.retaining import Retention
+from ncia.core.base.errors import NciaError
 
 if TYPE_CHECKING:  # with it come SSH and S3, which a folder does not wait for
     from backup.repository.stores.entering import Account
@@ -22,15 +24,22 @@ def user() -> str:
         return str(os.getuid())
 
 
-def store_of(url: str, by: Account | None = None) -> Store:
-    """The store that a URL names; nothing is dialled yet. What gives no answer is asked again for two minutes."""
+def store_of(url: str, by: Account | None = None, retention: Retention | None = None) -> Store:
+    """The store that a URL names; nothing is dialled yet. What gives no answer is asked again for two minutes.
+    ``retention``: what a bucket that is made has as its rule; of one that is there, it is read (decision 0020)."""
     location = parse_location(url)
+    if retention is not None and not isinstance(location, OverS3):
+        what, why = (
+            f"retain files at {url}",
+            "no folder or host can be asked to keep files from our own account for a time",
+        )
+        raise NciaError("repository.no-retention", what, why, "a bucket can; so can an account that may only add files")
     if isinstance(location, InFolder):
         from backup.repository.stores.folder import FolderStore
 
         return FolderStore(Path(location.path))
     from backup.repository.stores.entering import Account
-    from backup.repository.stores.retry import Retrying
+    from backup.repository.stores.retry import Retrying, RetryingRetained
 
     by = by or Account(user(), Path.home(), os.environ)
     if isinstance(location, OverSftp):
@@ -41,7 +50,9 @@ def store_of(url: str, by: Account | None = None) -> Store:
         return Retrying(SftpStore(SftpHost(login_of(location, by), LIMITS), location.path))
     from backup.clients.s3 import s3_client
     from backup.repository.stores.entering import key_of, region_of
-    from backup.repository.stores.s3 import ANSWER_SECONDS, CONNECT_SECONDS, S3Store
+    from backup.repository.stores.ruled import RuledS3Store
+    from backup.repository.stores.s3 import ANSWER_SECONDS, CONNECT_SECONDS
 
     client = s3_client(key_of(by), location.endpoint, CONNECT_SECONDS, ANSWER_SECONDS, region_of(by))
-    return Retrying(S3Store(client, location.bucket, location.prefix, location.endpoint))
+    store = RuledS3Store(client, location.bucket, location.prefix, location.endpoint, retention)
+    return RetryingRetained(store)

@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,14 @@ app = typer.Typer(
 key_app = typer.Typer(no_args_is_help=True, help="Whose passwords open a repository.")
 app.add_typer(key_app, name="key")
 
+
+class Mode(StrEnum):
+    """S3's two."""
+
+    COMPLIANCE = "compliance"
+    GOVERNANCE = "governance"
+
+
 Url = Annotated[str, typer.Option("--repo", "-r", envvar="NCIA_REPOSITORY", help="The repository's URL.")]
 Password = Annotated[
     Path, typer.Option("--password-file", "-p", envvar="NCIA_PASSWORD_FILE", help="A file that holds its password.")
@@ -38,6 +47,8 @@ Password = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 Lock = Annotated[bool, typer.Option("--lock/--no-lock", help="Say that somebody reads; --no-lock writes nothing.")]
 Named = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.")]
+RetainDays = Annotated[int, typer.Option(min=0, help="Keep each file from removal for so long (S3 Object Lock).")]
+RetainMode = Annotated[Mode, typer.Option(help="governance may be lifted by whoever has the right to.")]
 Paths = Annotated[list[str] | None, typer.Argument(metavar="[PATH]…", help="Only what is at or below these.")]
 
 
@@ -47,15 +58,20 @@ def init(
     password_file: Password,
     twin: Annotated[str, typer.Option(help="URL of a repository whose id and master key it is to have.")] = "",
     twin_password_file: Annotated[Path | None, typer.Option(help="That one's password, where it is another.")] = None,
+    retain_days: RetainDays = 0,
+    retain_mode: RetainMode = Mode.COMPLIANCE,
     as_json: AsJson = False,
 ) -> None:
     """Make a repository. Whoever loses its password has lost all that will be in it.
 
     With --twin its files are those of another one, byte for byte, under a password of its own: each can heal the other.
+    With --retain-days a bucket is made with Object Lock, attacked, and says to every later backup how long to retain.
     """
     other = _access(twin, twin_password_file or password_file) if twin else None
-    made = _app().init(_access(repo, password_file), other)
-    print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}")
+    made = _app().init(_access(repo, password_file), other, retain_days, retain_mode)
+    kept = made["retained"]
+    held = f", retained under {kept['mode']} for {kept['days']} days" if kept else ""
+    print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}{held}")
 
 
 @app.command()
@@ -325,3 +341,6 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+from ncia.cli import repo_prune, repo_retention  # noqa: E402, F401  (commands of the same tree, with words from here)

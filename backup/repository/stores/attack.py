@@ -33,13 +33,13 @@ class Attack:
         self._until = (now + timedelta(seconds=RETAINED_SECONDS + 1)).replace(microsecond=0)
         self._key = f"{self._folder}{entropy.token_hex(16)}"
         self._content = entropy.token_bytes(32)
+        self._words = {"ObjectLockMode": str(mode), "ObjectLockRetainUntilDate": self._until}
         self.tried: tuple[str, ...] = ()
 
     def carried_out(self) -> tuple[str, ...]:
         """The ways in which it succeeded, a sentence each. Raises ``ClientError`` where the file is not taken."""
         self._sweep()
-        words = {"ObjectLockMode": str(self._mode), "ObjectLockRetainUntilDate": self._until}
-        made = self._client.put_object(Bucket=self._bucket, Key=self._key, Body=self._content, **words)
+        made = self._client.put_object(Bucket=self._bucket, Key=self._key, Body=self._content, **self._words)
         version = str(made.get("VersionId") or "")
         self.tried = ("keep versions",)
         if version in ("", "null"):
@@ -96,7 +96,9 @@ class Attack:
         return False
 
     def _overwrite(self, version: str) -> bool:
-        self._refusable(lambda: self._client.put_object(Bucket=self._bucket, Key=self._key, Body=b"other"))
+        """For minutes too: where the bucket has a rule of its own, it would be kept for as long as that says."""
+        here = {"Bucket": self._bucket, "Key": self._key, "Body": b"other"}
+        self._refusable(lambda: self._client.put_object(**here, **self._words))
         return False
 
     def _hide(self, version: str) -> bool:

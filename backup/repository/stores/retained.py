@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from backup.clients.s3 import ABSENT, Version, code_of, versions
+from backup.clients.s3 import ABSENT, Version, code_of, pages, versions
 from backup.repository.layout import name_of, told
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.retaining import Capabilities, File, Mode, Retention, Undeleted, Verdict
@@ -47,7 +47,7 @@ class RetainedS3Store(S3Store):
         bucket: str,
         prefix: str,
         store: str,
-        retention: Retention,
+        retention: Retention | None,
         now: Callable[[], datetime] = now_utc,
     ) -> None:
         super().__init__(client, bucket, prefix, store)
@@ -60,14 +60,19 @@ class RetainedS3Store(S3Store):
         super().create()
         self.prove().demand(A_LOCKED_BUCKET)
 
+    def retention(self) -> Retention | None:
+        return self._retention
+
     def capabilities(self) -> Capabilities:
-        return Capabilities(self._retention.mode, self._proven, undeletes=True)
+        retention = self.retention()
+        return Capabilities(retention.mode, self._proven, undeletes=True) if retention else Capabilities()
 
     def prove(self) -> Verdict:
         what = f"prove that {self._where} retains files"
         self._proven = False
+        mode = self._demand_retention(what).mode
         with self._asking(what):
-            attack = Attack(self._client, self._bucket, self._prefix, self._retention.mode, self._now())
+            attack = Attack(self._client, self._bucket, self._prefix, mode, self._now())
             try:
                 broken = attack.carried_out()
             except ClientError as error:
@@ -85,6 +90,19 @@ class RetainedS3Store(S3Store):
         wanted = (until + timedelta(microseconds=999_999)).replace(microsecond=0)  # stores keep whole seconds
         with self._asking(what):
             self._extend(what, key, self._held(what, key), wanted)
+
+    def saved_before(self, kind: Kind, moment: datetime) -> Iterator[str]:
+        with self._asking(f"list {kind} of {self._where}"):
+            if kind is Kind.CONFIG:
+                found = self._head(self._key(kind, ""))
+                if found is not None and found["LastModified"] < moment:
+                    yield ""
+                return
+            for page in pages(self._client, self._bucket, f"{self._prefix}{kind}/"):
+                for each in page.get("Contents", ()):
+                    name = name_of(kind, str(each["Key"]).removeprefix(self._prefix))
+                    if name is not None and each["LastModified"] < moment:
+                        yield name
 
     def undelete(self, since: datetime, expected: Collection[File] = ()) -> Undeleted:
         what = f"bring back what was removed from {self._where} since {since:%F %T}"
@@ -106,12 +124,17 @@ class RetainedS3Store(S3Store):
         return Undeleted(tuple(back), tuple(sorted(set(gone))))
 
     def _words(self, kind: Kind) -> dict[str, Any]:
-        if kind is Kind.LOCKS:
+        retention = None if kind is Kind.LOCKS else self.retention()
+        if retention is None:
             return {}
-        return {
-            "ObjectLockMode": str(self._retention.mode),
-            "ObjectLockRetainUntilDate": self._retention.until(self._now()),
-        }
+        return {"ObjectLockMode": str(retention.mode), "ObjectLockRetainUntilDate": retention.until(self._now())}
+
+    def _demand_retention(self, what: str) -> Retention:
+        retention = self.retention()
+        if retention is None:
+            why = f"{self._store} does not retain files in {self._bucket}"
+            raise StoreFault("repository.no-lock", what, why, A_LOCKED_BUCKET)
+        return retention
 
     def _put(self, what: str, **words: Any) -> None:
         try:
@@ -123,7 +146,7 @@ class RetainedS3Store(S3Store):
         """A file that was there already is retained anew: it is saved again because it is needed again."""
         if words:
             held = _Held.of(found.get("ObjectLockMode"), found.get("ObjectLockRetainUntilDate"))
-            if not held.covers(self._retention.mode, words["ObjectLockRetainUntilDate"]):
+            if not held.covers(Mode(words["ObjectLockMode"]), words["ObjectLockRetainUntilDate"]):
                 self._extend(what, key, held, words["ObjectLockRetainUntilDate"])
 
     def _make_bucket(self) -> None:
@@ -143,18 +166,17 @@ class RetainedS3Store(S3Store):
         return _Held.of(found.get("Mode"), found.get("RetainUntilDate"))
 
     def _extend(self, what: str, key: str, held: _Held, until: datetime) -> None:
-        if not held.covers(self._retention.mode, until):
-            mode = Mode.COMPLIANCE if Mode.COMPLIANCE in (held.mode, self._retention.mode) else Mode.GOVERNANCE
+        asked = self._demand_retention(what).mode
+        if not held.covers(asked, until):
+            mode = Mode.COMPLIANCE if Mode.COMPLIANCE in (held.mode, asked) else Mode.GOVERNANCE
             words = {"Mode": str(mode), "RetainUntilDate": max(until, held.until or until)}
             try:
                 self._client.put_object_retention(Bucket=self._bucket, Key=key, Retention=words)
             except ClientError as error:
                 raise self._no_lock(what, error) from error
-        self._demand_held(what, self._held(what, key), until)
-
-    def _demand_held(self, what: str, held: _Held, until: datetime) -> None:
-        if not held.covers(self._retention.mode, until):
-            why = f"{self._store} was asked for {self._retention.mode} until {until:%FT%TZ} and says {held}"
+        held = self._held(what, key)
+        if not held.covers(asked, until):
+            why = f"{self._store} was asked for {asked} until {until:%FT%TZ} and says {held}"
             raise StoreFault("repository.not-retained", what, why, A_LOCKED_BUCKET)
 
     def _no_lock(self, what: str, error: ClientError) -> Exception:

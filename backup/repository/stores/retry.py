@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from backup.repository.ports import Kind, Store, Stored, StoreFault
-from backup.repository.retaining import Capabilities, File, RetainedStore, Undeleted, Verdict
+from backup.repository.retaining import Capabilities, File, RetainedStore, Retention, Undeleted, Verdict
 from ncia.core.base.errors import Unreachable
 
 PAUSE_SECONDS = 0.25  # the first; each is twice the one before
@@ -110,22 +110,28 @@ class RetryingRetained(Retrying):
         pause: Pause | None = None,
     ) -> None:
         super().__init__(store, patience_seconds, hear, pause)
-        self._retained = store
+        self.below = store
+
+    def retention(self) -> Retention | None:
+        return self._asked(self.below.retention)
 
     def capabilities(self) -> Capabilities:
-        return self._retained.capabilities()
+        return self._asked(self.below.capabilities)
+
+    def saved_before(self, kind: Kind, moment: datetime) -> Iterator[str]:
+        return iter(self._asked(lambda: tuple(self.below.saved_before(kind, moment))))
 
     def prove(self) -> Verdict:
-        return self._asked(self._retained.prove)
+        return self._asked(self.below.prove)
 
     def retained_until(self, kind: Kind, name: str) -> datetime | None:
-        return self._asked(lambda: self._retained.retained_until(kind, name))
+        return self._asked(lambda: self.below.retained_until(kind, name))
 
     def extend(self, kind: Kind, name: str, until: datetime) -> None:
-        self._asked(lambda: self._retained.extend(kind, name, until))
+        self._asked(lambda: self.below.extend(kind, name, until))
 
     def undelete(self, since: datetime, expected: Collection[File] = ()) -> Undeleted:
-        return self._asked(lambda: self._retained.undelete(since, expected))
+        return self._asked(lambda: self.below.undelete(since, expected))
 
 
 def pauses(patience_seconds: float) -> tuple[float, ...]:

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from backup.repository.keys import Holder
-from backup.repository.locks import Lock, read_locks
-from backup.repository.ports import Kind
+from backup.repository.locks import Lock, clear_locks, read_locks
+from backup.repository.ports import Kind, StoreFault
 from ncia.core.base.errors import Refusal
 from tests.backup.repository.sample import HOLDER, NOW, new
+from tests.fakes.repository import FakeStore
 
 ELSEWHERE = Holder("other", "elsewhere")
 
@@ -110,3 +111,53 @@ def test_an_empty_file_that_a_crash_left_is_nobodys_lock() -> None:
     repository.store.save(Kind.LOCKS, "0" * 64, b"")
     with Lock(repository, HOLDER, HandClock(), exclusive=True):
         pass
+
+
+class AddsOnly(FakeStore):
+    """A place whose account may add and not remove."""
+
+    def remove(self, kind: Kind, name: str) -> None:
+        raise StoreFault("repository.adds-only", f"remove {kind}", "this account may add files, and not remove any")
+
+
+def test_an_account_that_may_only_add_locks_tells_anew_and_ends_and_its_leftovers_hold_nobody_for_long() -> None:
+    repository, clock = new(AddsOnly()), HandClock()
+    with Lock(repository, ELSEWHERE, clock, exclusive=True) as lock:
+        clock.seconds = 1000
+        lock.refresh()
+        lock.demand()
+    assert len(list(read_locks(repository))) == 2
+    with pytest.raises(Refusal, match="locked by other@elsewhere"):
+        Lock(repository, HOLDER, clock).take()
+    clock.seconds = 1000 + 1801
+    with Lock(repository, HOLDER, clock) as lock:
+        lock.demand()
+
+
+def test_who_is_refused_at_a_place_that_only_adds_is_told_of_the_lock_and_not_of_the_removal() -> None:
+    repository, clock = new(AddsOnly()), HandClock()
+
+    class Late(Lock):
+        """Another one locks while this one looks."""
+
+        def _tell(self) -> None:
+            super()._tell()
+            Lock(repository, ELSEWHERE, clock, exclusive=True)._tell()
+
+    with pytest.raises(Refusal, match="locked by other@elsewhere"):
+        Late(repository, HOLDER, clock).take()
+
+
+def test_whoever_may_remove_clears_the_locks_of_the_gone_and_leaves_the_living() -> None:
+    repository, clock = new(), HandClock()
+    Lock(repository, ELSEWHERE, clock, exclusive=True)._tell()
+    clock.seconds = 1801
+    with Lock(repository, HOLDER, clock) as lock:
+        told = clear_locks(repository, ELSEWHERE, clock.now())
+        assert (told.removed, [each.username for each in told.kept]) == (1, ["somebody"])
+        lock.demand()
+        repository.store.save(Kind.LOCKS, "0" * 64, b"")
+        assert clear_locks(repository, ELSEWHERE, clock.now(), whole=True).removed == 2
+        lock.refresh()
+        with pytest.raises(Refusal, match="somebody removed its lock"):
+            lock.demand()

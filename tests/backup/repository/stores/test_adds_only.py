@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import paramiko
@@ -15,10 +16,20 @@ import pytest
 
 from backup.clients.session import HARDLINK
 from backup.clients.sftp import Login, SftpHost
+from backup.repository.checking import Checking, Share
+from backup.repository.keys import Holder
+from backup.repository.locks import Lock, clear_locks, read_locks
 from backup.repository.ports import Kind, StoreFault
+from backup.repository.repository import create, open_repository
+from backup.repository.restoring import Restoring
 from backup.repository.retaining import Capabilities, capabilities_of
+from backup.repository.saving import Request, save
 from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.sftp import LIMITS, SftpStore
+from backup.repository.walk import Way
+from ncia.core.base.clock import SystemClock
+from tests.backup.repository.files import differences
+from tests.backup.repository.sample import CHEAP
 from tests.backup.repository.stores.places import Place, openssh, pack
 from tests.demand import demand
 
@@ -197,3 +208,32 @@ def test_a_hostile_forget_and_prune_with_the_accounts_key_removes_nothing(host: 
     checked = restic(there, "check", "--read-data", "--no-lock")
     assert "no errors were found" in checked.stdout, checked.stderr
     ours.close()
+
+
+def test_backups_listings_and_restores_work_where_the_account_may_only_add_and_its_locks_stay_until_cleared(
+    host: Host, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(300_000))
+    store, clock, mine = host.open("whole"), SystemClock(), Holder("somebody", os.uname().nodename)
+    create(store, PASSWORD, mine, clock.now(), CHEAP)
+    first = save(open_repository(store, PASSWORD), Request((str(source),), mine), clock)
+    (source / "more").write_bytes(b"of the second day")
+    second = save(open_repository(store, PASSWORD), Request((str(source),), mine), clock)
+    assert (first.partial, second.partial, second.figures.unchanged) == (False, False, 1)
+    repository = open_repository(store, PASSWORD)
+    repository.load_index()
+    assert [each.id for each in repository.snapshots()] == [first.snapshot.id, second.snapshot.id]
+    with Lock(repository, mine, clock), Restoring(repository) as restoring:
+        told = restoring.run(second.snapshot, tmp_path / "target", Way(whole=True))
+    assert told.losses.named == []
+    assert differences(source, tmp_path / "target" / source.relative_to("/")) == []
+    assert len(list(read_locks(repository))) == 3
+    store.close()
+
+    officers = open_repository(FolderStore(host.disk("whole")), PASSWORD)  # who has another account on that host
+    assert clear_locks(officers, mine, clock.now()).removed == 0  # this process is at work, for all they know
+    assert clear_locks(officers, mine, clock.now() + timedelta(minutes=31)).removed == 3
+    checked = Checking(officers, Share()).run()
+    assert (checked.faults, checked.share_read, checked.snapshots) == ([], 1.0, 2)

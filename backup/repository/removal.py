@@ -1,0 +1,38 @@
+"""Snapshots removed as judged, under a lock that nobody shares; what they alone needed is the next prune's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from backup.repository.forgetting import Judged
+from backup.repository.keys import Holder
+from backup.repository.locks import Lock, clear_locks
+from backup.repository.ports import Kind
+from backup.repository.repository import Repository
+from backup.repository.snapshots import Snapshot
+from ncia.core.base.clock import Clock
+
+HOLLOW = "its tree is nowhere"
+
+
+@contextmanager
+def alone(repository: Repository, holder: Holder, clock: Clock) -> Iterator[Lock]:
+    """The lock of whoever removes. What others left behind is cleared."""
+    with Lock(repository, holder, clock, exclusive=True) as lock:
+        clear_locks(repository, holder, clock.now())
+        yield lock
+
+
+def hollow(repository: Repository, snapshots: Iterable[Snapshot]) -> dict[str, str]:
+    """Ids of snapshots whose root no index knows, and why they are in doubt: whoever makes junk has it cheap so."""
+    return {each.id: HOLLOW for each in snapshots if not repository.has_tree(each.tree)}
+
+
+def forget(repository: Repository, lock: Lock, judged: Iterable[Judged]) -> tuple[Snapshot, ...]:
+    """Remove those that nothing keeps, the oldest first."""
+    over = sorted((each.snapshot for each in judged if not each.kept), key=lambda each: (each.time, each.id))
+    for each in over:
+        lock.demand()
+        repository.store.remove(Kind.SNAPSHOTS, each.id)
+    return tuple(over)

@@ -1,0 +1,213 @@
+"""`ncia repo` on a real gateway with Object Lock: retained unasked, attacked, emptied by our own key, brought back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from backup.replicate.stores.s3 import Access
+from backup.repository.extending import Extended, extend_due, survey
+from backup.repository.ports import Kind, StoreFault
+from backup.repository.repository import create
+from backup.repository.retaining import Mode, Retention
+from backup.repository.stores.ruled import RuledS3Store
+from ncia.cli import build
+from ncia.core.base.errors import NciaError
+from tests.backup.replicate.stores.stands import s3_stand
+from tests.backup.repository.files import differences, noise
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW
+from tests.backup.repository.stores.ceph import ceph_stand
+from tests.backup.repository.stores.places import client, pack
+from tests.restic import demand_restic
+
+TREE = build((("repo", "ncia.cli.repo"),))
+PASSWORD = "open sesame"
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    with ceph_stand(tmp_path_factory.mktemp("ceph")) as access:
+        yield access
+
+
+@dataclass
+class Desk:
+    """A source, a password, and the command line pointed at a bucket of the test's own."""
+
+    folder: Path
+    gateway: Access
+    bucket: str
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return {"AWS_ACCESS_KEY_ID": self.gateway.key, "AWS_SECRET_ACCESS_KEY": self.gateway.secret}
+
+    @property
+    def url(self) -> str:
+        return f"s3:http://{self.gateway.endpoint}/{self.bucket}/agency"
+
+    def store(self, asked: Retention | None = None) -> RuledS3Store:
+        return RuledS3Store(client(self.gateway.endpoint), self.bucket, "agency", "the store", asked)
+
+    def run(self, *arguments: object) -> Result:
+        at = {"NCIA_REPOSITORY": self.url, "NCIA_PASSWORD_FILE": str(self.folder / "password"), **self.keys}
+        return CliRunner().invoke(TREE, ["repo", *map(str, arguments)], env=at)
+
+    def make(self, days: int) -> None:
+        """As `init` does, with a key that is cheap to derive: each command derives it anew."""
+        create(self.store(Retention(Mode.COMPLIANCE, days)), PASSWORD, HOLDER, NOW, CHEAP)
+
+    def restic(self, *arguments: str) -> str:
+        """As whoever has our key runs it; an old one knows no word for removing all, and needs none."""
+        restic = demand_restic()
+        words = [each for each in arguments if not (restic.old and each.startswith("--unsafe"))]
+        command = [str(restic.program), "-r", self.url, "--no-cache", *words]
+        at = {**os.environ, **self.keys, "RESTIC_PASSWORD": PASSWORD}
+        done = subprocess.run(command, env=at, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def told(self, *arguments: object) -> Any:
+        result = self.run(*arguments, "--json")
+        assert (result.exit_code, result.exception) == (0, None), result.stderr
+        return json.loads(result.stdout)
+
+
+@pytest.fixture
+def desk(gateway: Access, tmp_path: Path) -> Desk:
+    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(noise(1, 300_000))
+    return Desk(tmp_path, gateway, f"told-{next(NUMBERS)}")
+
+
+def test_a_hostile_prune_by_restic_with_our_own_key_is_undone_and_everything_comes_back(desk: Desk) -> None:
+    desk.make(days=3)
+    first = desk.told("backup", desk.folder / "source")
+    (desk.folder / "source" / "more").write_bytes(b"of the second day " * 9999)
+    second = desk.told("backup", desk.folder / "source")
+    assert (second["retained"], second["extended"]) == ({"mode": "compliance", "days": 3}, 0)
+    assert desk.told("retention", "show")["unretained"] == []
+    before = datetime.now(UTC).isoformat()
+    words = (first["snapshot"], second["snapshot"], "--prune", "--max-unused", "0", "--unsafe-allow-remove-all")
+    desk.restic("forget", *words)
+    store = desk.store()
+    for name in [each.name for each in store.names(Kind.KEYS)]:
+        store.remove(Kind.KEYS, name)
+    store.remove(Kind.CONFIG, "")
+    assert isinstance(desk.run("snapshots").exception, NciaError)
+    assert list(store.names(Kind.DATA)) == []
+
+    undone = desk.told("undelete", "--since", before)
+    assert undone["gone"] == []
+    listed = [each["id"] for each in desk.told("snapshots")["snapshots"]]
+    assert listed == [first["snapshot"], second["snapshot"]]
+    assert desk.told("check", "--read-data")["holds"]
+    desk.told("restore", "latest", "--target", desk.folder / "target")
+    back = desk.folder / "target" / (desk.folder / "source").relative_to("/")
+    assert differences(desk.folder / "source", back) == []
+
+
+def test_whoever_forgets_the_setting_still_writes_what_the_buckets_rule_retains(desk: Desk) -> None:
+    desk.store(Retention(Mode.COMPLIANCE, 5)).create()
+    name, content = pack(1000)
+    forgetful = desk.store()
+    forgetful.save(Kind.DATA, name, content)
+    until = forgetful.retained_until(Kind.DATA, name)
+    assert until is not None
+    assert timedelta(days=4, hours=23) < until - datetime.now(UTC) < timedelta(days=5, hours=1)
+    assert forgetful.retention() == Retention(Mode.COMPLIANCE, 5)
+
+
+def test_a_bucket_with_object_lock_and_no_rule_takes_nothing_until_its_owner_says_how_long(desk: Desk) -> None:
+    client(desk.gateway.endpoint).create_bucket(Bucket=desk.bucket, ObjectLockEnabledForBucket=True)
+    name, content = pack(1000)
+    with pytest.raises(StoreFault, match="has Object Lock, and no rule that says how long") as found:
+        desk.store().save(Kind.DATA, name, content)
+    assert found.value.code == "repository.retention-unsaid"
+    refused = desk.run("init")
+    assert "no rule that says how long" in str(refused.exception)
+    assert desk.told("retention", "set", "--days", 2)["retained"] == {"mode": "compliance", "days": 2}
+    assert desk.told("init")["retained"] == {"mode": "compliance", "days": 2}
+    assert list(desk.store().names(Kind.DATA)) == []
+
+
+def test_a_bucket_without_object_lock_is_a_plain_place_and_told_as_such(desk: Desk) -> None:
+    client(desk.gateway.endpoint).create_bucket(Bucket=desk.bucket)
+    assert desk.told("init")["retained"] is None
+    assert desk.told("backup", desk.folder / "source")["retained"] is None
+    shown = desk.run("retention", "show")
+    assert shown.exit_code == 1
+    assert "whoever has its key can remove everything" in shown.stdout
+    refused = desk.run("retention", "prove")
+    assert "the store" not in refused.stdout
+    assert "does not retain files in" in str(refused.exception)
+
+
+def test_the_attack_is_a_command_and_tells_each_way_that_was_tried(desk: Desk) -> None:
+    made = desk.told("init", "--retain-days", 1)
+    assert made["retained"] == {"mode": "compliance", "days": 1}
+    proven = desk.told("retention", "prove")
+    assert (proven["holds"], proven["broken"], len(proven["tried"])) == (True, [], 7)
+    assert "it holds" in desk.run("retention", "prove").stdout
+
+
+def test_what_newer_snapshots_reuse_is_extended_before_its_time_is_over_and_only_then(desk: Desk) -> None:
+    desk.make(days=4)
+    desk.told("backup", desk.folder / "source")
+    store, now = desk.store(), datetime.now(UTC)
+    packs = frozenset(bytes.fromhex(each.name) for each in store.names(Kind.DATA))
+    orphan, content = pack(500)
+    store.save(Kind.DATA, orphan, content)
+    assert extend_due(store, packs, now + timedelta(days=1)) == Extended(0, 0)
+    late = now + timedelta(days=3)
+    told = survey(store, packs, late)
+    assert told.unretained == ()
+    assert told.soonest is not None
+    done = extend_due(store, packs, late)
+    assert done == Extended(told.old, told.old)
+    assert done.extended == len(packs) + 4  # index, snapshot, key and configuration
+    assert extend_due(store, packs, late) == Extended(told.old, 0)
+    for each in packs:
+        until = store.retained_until(Kind.DATA, each.hex())
+        assert until is not None
+        assert until >= late + timedelta(days=4)
+    left = store.retained_until(Kind.DATA, orphan)
+    assert left is not None
+    assert left < late + timedelta(days=2)  # nobody needs it
+    assert survey(store, packs, late + timedelta(days=9)).unretained != ()
+
+
+@pytest.mark.parametrize("place", ["folder", "pretender"])
+def test_a_place_that_cannot_retain_is_refused_where_retention_is_asked_for(place: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+    words = ["repo", "init", "--retain-days", "3", "-p", str(tmp_path / "password"), "-r"]
+    if place == "folder":
+        refused = CliRunner().invoke(TREE, [*words, str(tmp_path / "repository")])
+        assert "no folder or host can be asked" in str(refused.exception)
+        assert not (tmp_path / "repository").exists()
+        return
+    with s3_stand(tmp_path / "objects") as access:
+        keys = {"AWS_ACCESS_KEY_ID": access.key, "AWS_SECRET_ACCESS_KEY": access.secret}
+        url = f"s3:http://{access.endpoint}/bucket/a"
+        refused = CliRunner().invoke(TREE, [*words, url], env=keys)
+        assert isinstance(refused.exception, StoreFault)
+        assert refused.exception.code in ("repository.pretends", "repository.no-lock")
+        plain = CliRunner().invoke(TREE, ["repo", "init", "-p", str(tmp_path / "password"), "-r", url], env=keys)
+        assert (plain.exit_code, plain.exception) == (0, None)
+
+
+def test_moments_are_told_by_the_clock_or_by_how_long_ago_they_were(desk: Desk) -> None:
+    wrong = desk.run("undelete", "--since", "yesterday")
+    assert "'yesterday' is none" in str(wrong.exception)
