@@ -325,3 +325,7 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+for _more in ("repo_twins",):  # further commands of the same app, which need what stands above
+    importlib.import_module(f"ncia.cli.{_more}")

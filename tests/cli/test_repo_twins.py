@@ -1,0 +1,70 @@
+"""`ncia repo copy` and `repair`, at the command line: between two folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backup.repository.keys import Holder
+from backup.repository.ports import Kind
+from backup.repository.repository import create
+from backup.repository.stores.folder import FolderStore
+from tests.backup.repository.files import differences
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW
+from tests.cli.test_repo import Desk
+
+
+class Two(Desk):
+    """Two twins, the first with a snapshot."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.twin = folder / "twin"
+        one = create(FolderStore(self.root), "open sesame", HOLDER, NOW, CHEAP)
+        create(FolderStore(self.twin), "open sesame", Holder("other", "there"), NOW, CHEAP, twin=one)
+        self.saved = self.told("backup", self.source)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Two:
+    return Two(tmp_path)
+
+
+def damage(root: Path, kind: Kind) -> Path:
+    """Flip a bit of the largest file of a kind."""
+    file = max((root / kind).rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(content)
+    return file
+
+
+def test_a_copy_at_the_twin_restores_the_same(two: Two) -> None:
+    copied = two.told("copy", "--to", two.twin)
+    assert (copied["twin"], copied["partial"], copied["snapshots"]) == (True, False, [two.saved["snapshot"]])
+    two.told("restore", "latest", "--target", two.folder / "target", "-r", two.twin)
+    assert differences(two.source, two.folder / "target" / two.source.relative_to("/")) == []
+    assert "0 packs, 0 indexes, 0 snapshots, 0 B copied" in two.run("copy", "--to", two.twin).stdout
+
+
+def test_a_copy_into_another_repository_tells_the_original(two: Two) -> None:
+    other = two.folder / "other"
+    (two.folder / "another").write_text("another password\n")
+    create(FolderStore(other), "another password", HOLDER, NOW, CHEAP)
+    way = ("--to", other, "--to-password-file", two.folder / "another")
+    told = two.run("copy", *way, two.saved["snapshot"][:8])
+    assert (told.exit_code, told.stdout.splitlines()[0]) == (0, f"copied snapshot {two.saved['snapshot'][:8]}")
+    assert " blobs, 1 snapshots" in told.stdout
+    (listed,) = two.told("snapshots", "-r", other, "-p", two.folder / "another")["snapshots"]
+    assert listed["tree"] == two.saved["tree"]
+
+
+def test_what_could_not_be_copied_is_named_and_the_copy_is_partial(two: Two) -> None:
+    bad = damage(two.root, Kind.DATA)
+    told = two.run("copy", "--to", two.twin)
+    assert told.exit_code == 4
+    assert f"pack {bad.name[:8]}: its bytes do not have the hash that is its name" in told.stderr
+    assert json.loads(two.run("copy", "--json", "--to", two.twin).stdout)["partial"]
