@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 
 from backup.repository.locks import Lock
+from backup.repository.repository import Repository
 from backup.repository.snapshots import chosen
 from ncia.app.repository import CLOCK, Access, Answer, holder
+from ncia.app.repository_store import store_of
+from ncia.core.base.errors import Refusal
 
 Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all
 
@@ -33,3 +37,58 @@ def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer
                 copied = CopyingBlobs(one, other, lock.demand, heard).run(known if wanted is None else wanted)
         damaged = dict.fromkeys([*one.damaged, *other.damaged])
     return {**asdict(copied), "twin": alike, "partial": copied.partial or bool(damaged), "damaged": [*damaged]}
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What a repair is asked for. ``share``: which part of how many of the packs are read; None: those alone that have
+    another length. ``snapshots``: make new ones without what is lost; ``forget``: the old ones go."""
+
+    share: tuple[int, int] | None = (1, 1)
+    dry_run: bool = False
+    snapshots: bool = False
+    forget: bool = False
+
+
+def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) -> Answer:
+    """``source``: the twin, where there is one."""
+    from backup.repository.rehearsing import Rehearsing
+    from backup.repository.repairing_access import Opening
+
+    password, store = access.password(), store_of(access.url)
+    try:
+        with source.opened(locked=True) if source else nullcontext() as twin:
+            if mending.dry_run:
+                store = Rehearsing(store, twin.store if twin else None)
+            opening = Opening(store, password, twin)
+            repository = opening.run(holder(), CLOCK.now())
+            told = _repair(repository, twin, mending, tell)
+            told["mended"] = [*opening.mended, *told["mended"]]
+            told["lost"] = [*opening.lost, *told["lost"]]
+            told["lost_count"] += len(opening.lost)
+            return {**told, "dry_run": mending.dry_run, "partial": bool(told["lost"])}
+    finally:
+        store.close()
+
+
+def _repair(repository: Repository, twin: Repository | None, mending: Mending, tell: Tell) -> Answer:
+    from backup.repository.checking import STRUCTURE_ONLY, Share
+    from backup.repository.copying import twins
+    from backup.repository.repairing import Repaired, Repairing
+    from backup.repository.repairing_snapshots import Rewriting
+
+    if twin is not None and not twins(repository, twin):
+        why = "the other one has another key: its files are none of this one's"
+        raise Refusal("repository.no-twin", "mend a repository from the other place", why, "name its twin")
+
+    def heard(repaired: Repaired) -> None:
+        tell(repaired.packs, repaired.bytes_read, repaired.bytes)
+
+    share = Share(*mending.share) if mending.share else STRUCTURE_ONLY
+    with Lock(repository, holder(), CLOCK, exclusive=True) as lock:
+        told: Answer = asdict(Repairing(repository, twin, lock.demand, share, heard).run())
+        if mending.snapshots:
+            fresh = Repository(repository.store, repository.key, repository.config)
+            fresh.load_index()
+            told["rewritten"] = asdict(Rewriting(fresh, lock.demand).run(mending.forget))
+    return told

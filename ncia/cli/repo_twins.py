@@ -19,6 +19,7 @@ from ncia.cli.repo import (
     Url,
     _access,
     _Progress,
+    _share,
     _size,
     _tell_damaged,
     _tell_some,
@@ -61,6 +62,58 @@ def copy(
         count = len(copied["faults"]) + len(copied["damaged"])
         print(f"Error: the copy is partial: {count} faults", file=sys.stderr)
         raise typer.Exit(EXIT_PARTIAL)
+
+
+@app.command()
+def repair(
+    repo: Url,
+    password_file: Password,
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="Its twin, which may have it whole.")] = "",
+    from_password_file: OtherPassword = None,
+    read_data: Annotated[bool, typer.Option(help="Read every pack; else those that are missing or too short.")] = True,
+    part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts alone.")] = "",
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="Make new ones without what is lost for good; the originals stay.")
+    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="With --snapshots: then the originals go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; nothing is written.")] = False,
+    lock: Lock = True,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what a check finds, from the twin where it is whole there. Exit 4: something is lost for good; it is named.
+
+    What is replaced is replaced by bytes that were verified. No one else may be at work in the repository.
+    """
+    if forget and not snapshots:
+        raise typer.BadParameter("it goes with --snapshots alone", param_hint="--forget")
+    twins = _twins()
+    share = _share(read_data, part)
+    with _Progress() as tell:
+        other = _access(source, from_password_file or password_file, lock) if source else None
+        mending = twins.Mending(share, dry_run, snapshots, forget)
+        told = twins.repair(_access(repo, password_file), other, mending, tell)
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        _tell_repaired(told)
+    if told["partial"]:
+        _tell_some(told["lost"])
+        print(f"Error: {told['lost_count']} things are lost for good", file=sys.stderr)
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _tell_repaired(told: dict[str, Any]) -> None:
+    for sentence in told["notes"]:
+        print(f"Note: {sentence}")
+    for sentence in told["mended"]:
+        print(f"{'Would be: ' if told['dry_run'] else ''}{sentence}")
+    for old, new in told.get("rewritten", {}).get("made", {}).items():
+        print(f"snapshot {old[:SHORT]}: without what is lost, it is {new[:SHORT]}")
+    for sentence in told.get("rewritten", {}).get("changed", ()):
+        print(sentence)
+    for name in told.get("rewritten", {}).get("forgotten", ()):
+        print(f"snapshot {name[:SHORT]}: forgotten")
+    print(f"{_size(told['bytes_read'])} of {told['packs']} packs read; {len(told['mended'])} things mended")
 
 
 def _twins() -> Any:

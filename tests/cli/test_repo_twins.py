@@ -68,3 +68,50 @@ def test_what_could_not_be_copied_is_named_and_the_copy_is_partial(two: Two) -> 
     assert told.exit_code == 4
     assert f"pack {bad.name[:8]}: its bytes do not have the hash that is its name" in told.stderr
     assert json.loads(two.run("copy", "--json", "--to", two.twin).stdout)["partial"]
+
+
+@pytest.mark.parametrize("kind", [Kind.DATA, Kind.INDEX, Kind.SNAPSHOTS])
+def test_what_is_damaged_is_mended_from_the_twin(two: Two, kind: Kind) -> None:
+    two.told("copy", "--to", two.twin)
+    bad = damage(two.root, kind)
+    assert two.run("check", "--read-data").exit_code == 1
+    rehearsed = two.told("repair", "--from", two.twin, "--dry-run")
+    assert (rehearsed["dry_run"], rehearsed["partial"], len(rehearsed["mended"])) == (True, False, 1)
+    assert two.run("check", "--read-data").exit_code == 1
+    told = two.run("repair", "--from", two.twin)
+    assert told.exit_code == 0
+    assert f"{bad.name[:8]}: brought whole from the other place" in told.stdout
+    assert two.run("check", "--read-data").exit_code == 0
+    assert bad.read_bytes() == (two.twin / bad.relative_to(two.root)).read_bytes()
+
+
+def test_what_is_lost_for_good_is_named_and_left_out_only_when_asked(two: Two) -> None:
+    bad = max((two.root / "data").rglob("*"), key=lambda path: path.stat().st_size)
+    bad.unlink()
+    told = two.run("repair")
+    assert told.exit_code == 4
+    assert "is lost for good" in told.stderr
+    assert two.run("check").exit_code == 1
+    assert two.run("repair", "--snapshots").exit_code == 4
+    assert len(two.told("snapshots")["snapshots"]) == 2
+    assert two.run("repair", "--snapshots", "--forget").exit_code == 4
+    assert two.run("check", "--read-data").exit_code == 0
+    (left,) = two.told("snapshots")["snapshots"]
+    assert left["tags"] == ["repaired"]
+    assert two.run("repair").exit_code == 0
+
+
+def test_a_configuration_that_is_gone_and_a_key_come_back_from_the_twin(two: Two) -> None:
+    two.told("copy", "--to", two.twin)
+    (two.root / "config").unlink()
+    for key in (two.root / "keys").iterdir():
+        key.unlink()
+    told = two.run("repair", "--from", two.twin)
+    assert told.exit_code == 0
+    assert "config: brought from the other place" in told.stdout
+    assert "made anew for this password" in told.stdout
+    assert two.run("check", "--read-data").exit_code == 0
+
+
+def test_no_originals_go_without_what_takes_their_place(two: Two) -> None:
+    assert "goes with --snapshots alone" in two.run("repair", "--forget").stderr
