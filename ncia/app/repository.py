@@ -106,7 +106,7 @@ def backup(
 
         request, looking = begun.pop()
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
-        return _saved(repository, saved, verify)
+        return saved_told(repository, saved, verify)
 
 
 def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
@@ -115,10 +115,10 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
 
     with access.opened() as repository:
         request = Request((name,), holder(host), tuple(tags), program=program())
-        return _saved(repository, save_output(repository, request, command, CLOCK), verify=True)
+        return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
 
 
-def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
+def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
     return {
         "snapshot": saved.snapshot.id,
         "parent": saved.snapshot.parent,

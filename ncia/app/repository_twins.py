@@ -1,4 +1,4 @@
-"""What ``ncia repo`` asks of two repositories: copies from one to the other, and mending from the other."""
+"""What ``ncia repo`` asks of two repositories: backups into both, copies and mending from one to the other."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 from backup.repository.locks import Lock
-from backup.repository.repository import Repository
+from backup.repository.ports import Kind
+from backup.repository.repository import Repository, open_repository
 from backup.repository.snapshots import chosen
-from ncia.app.repository import CLOCK, Access, Answer, holder
+from ncia.app.repository import CLOCK, Access, Answer, holder, program, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
 
@@ -92,3 +93,43 @@ def _repair(repository: Repository, twin: Repository | None, mending: Mending, t
             fresh.load_index()
             told["rewritten"] = asdict(Rewriting(fresh, lock.demand).run(mending.forget))
     return told
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a backup at two places is asked for."""
+
+    paths: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    host: str = ""
+    force: bool = False
+    verify: bool = True
+    wait_seconds: float = 0.0  # of one call at one of them; 0: as long as a store's own patience and a slow line take
+
+
+def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
+    """Into two places at once. ``places`` tells at which of them it is whole; where one was given up it is partial."""
+    from backup.repository.saving import Request, save
+    from backup.repository.stores.both import WAIT_SECONDS, Both, Side
+
+    password = access.password()
+    sides = (Side(store_of(access.url), access.url), Side(store_of(also), also))
+    both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
+    try:
+        opened = open_repository(sides[0].store, password)
+        both.demand_twins(opened)
+        repository = Repository(both, opened.key, opened.config, opened.key_name)
+        apart = both.apart(Kind.INDEX)
+        request = Request(
+            wanted.paths, holder(wanted.host), wanted.tags, not wanted.force, wanted.verify, access.workers, program()
+        )
+        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+        places = [
+            {"url": each.where, "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id), "why": each.fault}
+            for each in sides
+        ]
+        told = saved_told(repository, saved, wanted.verify)
+        whole = all(place["whole"] for place in places)
+        return {**told, "partial": saved.partial or not whole, "places": places, "apart": apart}
+    finally:
+        both.close()

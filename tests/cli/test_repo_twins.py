@@ -115,3 +115,39 @@ def test_a_configuration_that_is_gone_and_a_key_come_back_from_the_twin(two: Two
 
 def test_no_originals_go_without_what_takes_their_place(two: Two) -> None:
     assert "goes with --snapshots alone" in two.run("repair", "--forget").stderr
+
+
+def test_a_backup_into_both_places_is_the_same_at_both(two: Two) -> None:
+    two.told("copy", "--to", two.twin)
+    (two.source / "more").write_bytes(b"more of it")
+    saved = two.told("backup", two.source, "--also", two.twin)
+    assert [place["whole"] for place in saved["places"]] == [True, True]
+    assert (saved["partial"], saved["new"], saved["apart"]) == (False, 1, 0)
+    for root in (two.root, two.twin):
+        assert two.run("check", "--read-data", "-r", root).exit_code == 0
+        assert saved["snapshot"] in [each["id"] for each in two.told("snapshots", "-r", root)["snapshots"]]
+        assert not list((root / "locks").iterdir())
+
+
+def test_a_backup_that_one_place_does_not_take_is_whole_at_the_other_and_partial(two: Two) -> None:
+    two.told("copy", "--to", two.twin)
+    (two.source / "more").write_bytes(b"more of it")
+    shelves = two.twin / "data"
+    shelves.rename(two.twin / "moved")
+    shelves.write_text("no folder\n")
+    told = two.run("backup", two.source, "--also", two.twin)
+    assert told.exit_code == 4
+    assert f"Error: the snapshot is not at {two.twin}: " in told.stderr
+    assert two.run("check", "--read-data").exit_code == 0
+    shelves.unlink()
+    (two.twin / "moved").rename(shelves)
+    assert two.run("check", "--read-data", "-r", two.twin).exit_code == 0
+    assert len(two.told("copy", "--to", two.twin)["snapshots"]) == 1
+    assert two.run("check", "--read-data", "-r", two.twin).exit_code == 0
+
+
+def test_a_backup_goes_to_no_place_that_is_no_twin(two: Two) -> None:
+    other = two.folder / "other"
+    create(FolderStore(other), "open sesame", HOLDER, NOW, CHEAP)
+    assert "it is no twin" in str(two.run("backup", two.source, "--also", other).exception)
+    assert "there is no repository" in str(two.run("backup", two.source, "--also", two.folder / "none").exception)
