@@ -151,3 +151,20 @@ def test_a_backup_goes_to_no_place_that_is_no_twin(two: Two) -> None:
     create(FolderStore(other), "open sesame", HOLDER, NOW, CHEAP)
     assert "it is no twin" in str(two.run("backup", two.source, "--also", other).exception)
     assert "there is no repository" in str(two.run("backup", two.source, "--also", two.folder / "none").exception)
+
+
+def test_a_restore_onto_what_exists_is_shown_first_and_writes_only_what_differs(two: Two) -> None:
+    way = ("restore", "latest", "--target", two.folder / "target")
+    assert two.run(*way, "--dry-run").stdout.startswith("+ /")
+    assert not (two.folder / "target").exists()
+    two.told(*way)
+    inside = two.folder / "target" / two.source.relative_to("/")
+    (inside / "plain").write_bytes(b"other")
+    assert "--overwrite" in str(two.run(*way).exception)
+    assert f"M {two.source}/plain\n" in two.run(*way, "--dry-run").stdout
+    assert (inside / "plain").read_bytes() == b"other"
+    restored = two.told(*way, "--overwrite", "always")
+    assert (restored["bytes"], restored["partial"]) == (6, False)
+    assert restored["bytes_found"] > 21_000_000
+    assert differences(two.source, inside) == []
+    assert two.told(*way, "--overwrite", "never")["kept"] > 200
