@@ -10,7 +10,6 @@ import resource
 import signal
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,16 +30,6 @@ app = typer.Typer(
 
 key_app = typer.Typer(no_args_is_help=True, help="Whose passwords open a repository.")
 app.add_typer(key_app, name="key")
-
-
-class Over(StrEnum):
-    """restic's words."""
-
-    ALWAYS = "always"
-    IF_CHANGED = "if-changed"
-    IF_NEWER = "if-newer"
-    NEVER = "never"
-
 
 Url = Annotated[str, typer.Option("--repo", "-r", envvar="NCIA_REPOSITORY", help="The repository's URL.")]
 Password = Annotated[
@@ -178,43 +167,6 @@ def diff(
 
 
 @app.command()
-def restore(
-    snapshot: Named,
-    repo: Url,
-    password_file: Password,
-    target: Annotated[Path, typer.Option(help="A folder; everything comes below it, by its whole path.")],
-    paths: Paths = None,
-    overwrite: Annotated[
-        Over | None, typer.Option(help="What of it may be replaced; without, it must be empty.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done to it; nothing is written.")
-    ] = False,
-    lock: Lock = True,
-    as_json: AsJson = False,
-) -> None:
-    """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing.
-
-    --overwrite always writes what differs, and no more: so a restore that was broken off goes on. if-changed takes a
-    file of the same size and time for the same, if-newer replaces what is older, never nothing that is there.
-    """
-    access = _access(repo, password_file, lock)
-    if dry_run:
-        _tell_changes(access, snapshot, target, paths or [], overwrite or Over.ALWAYS, as_json)
-        return
-    with _Progress() as tell:
-        restored = _app().restore(access, snapshot, target, paths or [], tell, overwrite)
-    if as_json:
-        print(json.dumps(restored, ensure_ascii=False))
-    else:
-        counted = f"{restored['files']} files, {restored['folders']} folders, {_size(restored['bytes'])}"
-        print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
-        if restored["bytes_found"] or restored["kept"]:
-            print(f"{_size(restored['bytes_found'])} were there already; {restored['kept']} entries stay as they were")
-    _end(restored, "the restore is partial")
-
-
-@app.command()
 def check(
     repo: Url,
     password_file: Password,
@@ -311,17 +263,6 @@ def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
             print(f"Note: {sentence}")
 
 
-def _tell_changes(access: Any, snapshot: str, target: Path, paths: list[str], overwrite: Over, as_json: bool) -> None:
-    """What a restore would do, as `diff` tells it."""
-    faults: list[str] = []
-    for each in _app().restore_changes(access, snapshot, target, paths, overwrite, faults):
-        print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
-    if faults:
-        _tell_some(faults)
-        print(f"Error: {len(faults)} things could not be looked at", file=sys.stderr)
-        raise typer.Exit(EXIT_PARTIAL)
-
-
 def _tell_places(saved: dict[str, Any], as_json: bool) -> None:
     """At which places it is, where it was to be at two."""
     if saved.get("apart") and not as_json:
@@ -389,5 +330,4 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-for _more in ("repo_twins",):  # further commands of the same app, which need what stands above
-    importlib.import_module(f"ncia.cli.{_more}")
+from ncia.cli import repo_restore, repo_twins  # noqa: E402, F401  (commands of the same tree, with words from here)
