@@ -4,4 +4,5 @@ A library that needs no estate. ``ports`` is what it asks of a store. ``seal``, 
 ``index``, ``trees``, ``snapshots`` and ``locks`` are the format, one file each (restic's design document is the
 specification); ``repository`` holds them together. ``saving`` backs paths up (``walk``, ``scan``, ``reading``,
 ``cutting``, ``pipeline``), ``restoring`` brings them back (``placing``), ``checking`` reads what is there.
+``copying`` brings it to another place, ``repairing`` back to what it was.
 """

@@ -7,17 +7,17 @@ finds, so what share was read is always told.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from backup.repository.examining import examine
 from backup.repository.faults import Damaged, Hostile
 from backup.repository.index import Mark, Pack
 from backup.repository.keys import list_keys
-from backup.repository.packs import Blob, header_span, open_header, pack_bytes
+from backup.repository.packs import Blob, pack_bytes
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.trees import DIR, FILE, shown, tree_nodes
@@ -182,13 +182,13 @@ class Checking:
 
     def _read(self) -> None:
         with ThreadPoolExecutor(self._workers, "check worker") as pool:
-            running: deque[Future[tuple[int, list[str]]]] = deque()
+            running: deque[tuple[bytes, Future[tuple[int, list[str]]]]] = deque()
             for pack, blobs in self._to_read():
-                running.append(pool.submit(self._read_pack, pack, blobs))
+                running.append((pack, pool.submit(self._read_pack, pack, blobs)))
                 if len(running) >= READING_MAX:
-                    self._was_read(running.popleft().result())
+                    self._was_read(*running.popleft())
             while running:
-                self._was_read(running.popleft().result())
+                self._was_read(*running.popleft())
 
     def _to_read(self) -> Iterator[tuple[bytes, Sequence[Blob] | None]]:
         """Each pack of the share that is there, once, with what an index says of it."""
@@ -203,37 +203,22 @@ class Checking:
                 continue
         yield from ((pack, None) for pack in sorted(left))
 
-    def _was_read(self, read: tuple[int, list[str]]) -> None:
-        size, faults = read
+    def _was_read(self, pack: bytes, read: Future[tuple[int, list[str]]]) -> None:
+        size, faults = read.result()
         self.checked.bytes_read += size
-        self.checked.faults += faults
+        if pack in self._named:
+            self.checked.faults += faults
+        else:
+            self.checked.notes += [f"{fault} (no index names it: nothing counts on it)" for fault in faults]
         self._tell(self.checked)
 
     def _read_pack(self, pack: bytes, blobs: Sequence[Blob] | None) -> tuple[int, list[str]]:
         """How many bytes were read, and what is wrong with them."""
-        name = f"pack {pack.hex()[:SHORT]}"
         try:
             content = memoryview(self._repository.store.load(Kind.DATA, pack.hex()))
         except (Missing, StoreFault) as error:
-            return 0, [f"{name}: {error.why}"]
-        faults = []
-        if hashlib.sha256(content).digest() != pack:
-            faults.append(f"{name}: its bytes do not have the hash that is its name")
-        try:
-            offset, length = header_span(bytes(content[-4:]), len(content), f"read the header of {name}")
-            told = open_header(content[offset : offset + length], self._repository.sealer, f"read the header of {name}")
-            if blobs is not None and sorted(told) != sorted(blobs):
-                faults.append(f"{name}: its header tells other blobs than the index does")
-        except Damaged as error:
-            faults.append(f"{name}: its header: {error.why}")
-            told = ()
-        for blob in blobs if blobs is not None else told:
-            try:
-                self._repository.verify_blob(blob, content[blob.offset : blob.offset + blob.length])
-            except Damaged as error:
-                kind = "tree" if blob.tree else "blob"
-                faults.append(f"{name}: {kind} {blob.id.hex()[:SHORT]}: {error.why}")
-        return len(content), faults
+            return 0, [f"pack {pack.hex()[:SHORT]}: {error.why}"]
+        return len(content), examine(self._repository, pack, content, blobs).faults
 
     def _fault(self, error: NciaError, whose: str = "") -> None:
         self.checked.faults.append(f"{whose}: {error.why}" if whose else f"{error.what}: {error.why}")

@@ -1,7 +1,8 @@
 """Entries put into a target folder and nowhere else: every step is taken from an open folder, and no link is followed.
 
-Names come from a repository that anybody may have written. Each is one step from a folder that was made here and is
-held open; nothing that exists is opened or replaced. Metadata come last, so that nothing is written after its times.
+Names come from a repository that anybody may have written. Each is one step from a folder that was made here, or that
+was met here and is no link, and is held open; what exists is replaced only where that was asked for (``existing``).
+Metadata come last, so that nothing is written after its times.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from backup.repository.existing import (
+    Overwrite,
+    Verdict,
+    judge,
+    remove_in,
+    same_special,
+    stat_in,
+    strange_attributes,
+)
 from backup.repository.scan import Losses
 from backup.repository.trees import CHARDEV, DEVICE, FIFO, SYMLINK, Node
 from ncia.core.base.errors import NciaError, Refusal
@@ -44,20 +54,22 @@ class Place:
 class Placing:
     """Puts entries below one target. Safe for several threads; what could not be kept is noted in ``losses``."""
 
-    def __init__(self, losses: Losses) -> None:
+    def __init__(self, losses: Losses, overwrite: Overwrite | None = None) -> None:
         self.losses = losses
+        self._overwrite = overwrite
         self._noting = threading.Lock()
         self._root = -1
         self._open: set[int] = set()  # folders that are being filled
 
     def open(self, target: Path) -> Place:
-        """The target, made if it is not there; refused where it holds anything."""
+        """The target, made if it is not there; refused where it holds anything and nothing may be replaced."""
         what = f"restore into {target}"
         try:
             target.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             self._root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if os.listdir(self._root):
-                raise Refusal("repository.target-taken", what, "it is not empty", "name a new or an empty folder")
+            if self._overwrite is None and os.listdir(self._root):
+                hint = "name a new or an empty folder, or say what may be replaced (--overwrite; --dry-run shows it)"
+                raise Refusal("repository.target-taken", what, "it is not empty", hint)
         except OSError as error:
             raise NciaError("repository.no-target", what, error.strerror or str(error)) from error
         return self._held(b"/", None, None, os.dup(self._root))
@@ -75,16 +87,31 @@ class Placing:
             self.losses.note(kind, path, (why.strerror or str(why)) if isinstance(why, OSError) else why)
 
     def folder(self, above: Place, node: Node) -> Place | None:
-        """Make a folder and hold it open."""
+        """Make a folder, or take the one that is there, and hold it open."""
         path = above.within(node.name)
         try:
-            os.mkdir(node.name, PRIVATE_FOLDER, dir_fd=above.descriptor)
+            verdict, _ = self.met(above, node)
+            if verdict is Verdict.NEW:
+                os.mkdir(node.name, PRIVATE_FOLDER, dir_fd=above.descriptor)
             descriptor = os.open(node.name, FOLDER_OPEN, dir_fd=above.descriptor)
         except OSError as error:
             self.note("folder", path, error)
             return None
+        if verdict is Verdict.COMPARE:
+            self._try("mode", path, lambda: os.chmod(descriptor, PRIVATE_FOLDER))  # to be written into; its own is last
         self.expect(above)
-        return self._held(path, node, above, descriptor)
+        return self._held(path, None if verdict is Verdict.KEEP else node, above, descriptor)
+
+    def met(self, place: Place, node: Node) -> tuple[Verdict, os.stat_result | None]:
+        """What becomes of what is in an entry's place; it is gone already where it must go. Raises ``OSError``."""
+        if self._overwrite is None:
+            return Verdict.NEW, None
+        found = stat_in(place.descriptor, node.name)
+        verdict = judge(node, found, self._overwrite)
+        if verdict is Verdict.REPLACE:
+            remove_in(place.descriptor, node.name)
+            return Verdict.NEW, None
+        return verdict, found
 
     def _held(self, path: bytes, node: Node | None, above: Place | None, descriptor: int) -> Place:
         self._open.add(descriptor)
@@ -117,8 +144,9 @@ class Placing:
         """A file that was made here before."""
         return os.open(name, FILE_OPEN, dir_fd=place.descriptor)
 
-    def link(self, place: Place, name: bytes, first: bytes) -> None:
+    def link(self, place: Place, node: Node, first: bytes) -> None:
         """One more name for a file that was made here under the path ``first``."""
+        name = node.name
         *folders, last = first.strip(b"/").split(b"/")
         descriptor = os.dup(self._root)
         try:
@@ -126,6 +154,11 @@ class Placing:
                 deeper = os.open(folder, FOLDER_OPEN, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = deeper
+            if self._overwrite is not None:
+                verdict, found = self.met(place, node)
+                if verdict is Verdict.KEEP or (found and os.path.samestat(found, _stat(last, descriptor))):
+                    return
+                remove_in(place.descriptor, name)
             os.link(last, name, src_dir_fd=descriptor, dst_dir_fd=place.descriptor, follow_symlinks=False)
         except OSError as error:
             self.note("hard link", place.within(name), error)
@@ -136,7 +169,15 @@ class Placing:
         """A symlink, FIFO or device, with its metadata."""
         path = place.within(node.name)
         try:
-            if node.type == SYMLINK:
+            verdict, found = self.met(place, node)
+            if verdict is Verdict.KEEP:
+                return
+            if found is not None and not same_special(node, found, place.descriptor):
+                remove_in(place.descriptor, node.name)
+                found = None
+            if found is not None:
+                pass  # it is the same one; its metadata follow
+            elif node.type == SYMLINK:
                 os.symlink(node.target, node.name, dir_fd=place.descriptor)
             elif node.type == FIFO:
                 os.mkfifo(node.name, PRIVATE_FILE, dir_fd=place.descriptor)
@@ -159,6 +200,8 @@ class Placing:
         """Owner, attributes, mode and times, in the order in which none of them undoes another.
 
         ``entry`` is an open file or folder, or the name of one that is open as a mere path."""
+        if self._overwrite is not None:
+            self._strip(entry, path, node)
         if not node.attributes and node.type != SYMLINK:
             try:
                 os.chown(entry, node.uid, node.gid)
@@ -176,6 +219,15 @@ class Placing:
         self._attributes(entry, path, acls)
         self._try("times", path, lambda: os.utime(entry, ns=(node.atime_ns, node.mtime_ns)))
 
+    def _strip(self, entry: int | str, path: bytes, node: Node) -> None:
+        """Of what was there before, take away the attributes that the snapshot's has not."""
+        try:
+            strange = strange_attributes(node, entry)
+        except OSError:  # a file system without any
+            return
+        for name in strange:
+            self._try(f"removal of extended attribute {name}", path, partial(os.removexattr, entry, name))
+
     def _attributes(self, entry: int | str, path: bytes, pairs: list[tuple[str, bytes]]) -> None:
         for name, value in pairs:
             self._try(f"extended attribute {name}", path, partial(os.setxattr, entry, name, value))
@@ -185,3 +237,7 @@ class Placing:
             act()
         except (OSError, OverflowError) as error:  # a number that this system's calls cannot hold
             self.note(kind, path, error if isinstance(error, OSError) else str(error))
+
+
+def _stat(name: bytes, folder: int) -> os.stat_result:
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -55,6 +55,14 @@ class Repository:
         """The plain text of an index, snapshot or lock; raises :class:`Missing` and :class:`Damaged`."""
         return self.open_file(kind, name, self.store.load(kind, name))
 
+    def load_sealed(self, kind: Kind, name: str) -> bytes:
+        """A file as it lies there, with the hash that is its name; raises :class:`Missing` and :class:`Damaged`."""
+        sealed = self.store.load(kind, name)
+        if hashlib.sha256(sealed).hexdigest() != name:
+            what = f"read {'pack' if kind is Kind.DATA else kind.value} {name[:SHORT]}"
+            raise Damaged(what, "its bytes do not have the hash that is its name")
+        return sealed
+
     def open_file(self, kind: Kind, name: str, sealed: bytes) -> bytes:
         """The plain text of such a file's bytes."""
         what = f"read {kind.value} {name[:SHORT]}"

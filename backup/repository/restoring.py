@@ -2,6 +2,7 @@
 
 Each blob is hashed before a byte of it is written. Files that follow one another lie side by side in their packs, so
 they are read in one go. A blob that is lost or damaged costs its place in its files, is named, and ends nothing else.
+Of a file that is there already only those blobs are read and written that it does not hold.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from backup.repository.existing import Overwrite, Verdict, holds, open_file_in, remove_in, same_metadata
 from backup.repository.faults import Damaged
 from backup.repository.index import Where
 from backup.repository.packs import Blob
@@ -44,6 +46,8 @@ class Restored:
     others: int = 0
     links: int = 0
     bytes: int = 0
+    kept: int = 0  # entries that were there and stay as they are
+    bytes_found: int = 0  # of files that were there and hold them
     losses: Losses = field(default_factory=Losses)
 
     @property
@@ -57,7 +61,9 @@ class Target:
 
     place: Place
     node: Node
-    made: bool = False  # there already: it has more parts or more names than one
+    made: bool = False  # there already: it has more parts or more names than one, or was met
+    met: bool = False  # it was there before
+    same: bool = False  # its content is taken for the same
     left: int = 1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -97,11 +103,15 @@ class Restoring:
     """One restore. Use it as a context: what it began is stopped when it fails."""
 
     def __init__(
-        self, repository: Repository, workers: int = 0, tell: Callable[[Restored], None] = lambda _: None
+        self,
+        repository: Repository,
+        workers: int = 0,
+        tell: Callable[[Restored], None] = lambda _: None,
+        overwrite: Overwrite | None = None,
     ) -> None:
         self.restored = Restored()
         self._repository = repository
-        self._placing = Placing(self.restored.losses)
+        self._placing = Placing(self.restored.losses, overwrite)
         self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "restore worker")
         self._running: deque[Future[None]] = deque()
         self._batch = Batch()
@@ -166,7 +176,13 @@ class Restoring:
         if node.links > 1 and self._linked(target):
             return
         pieces = self._pieces(target)
-        parts = list(_parts(pieces)) or [[]]
+        if not self._meet(target, pieces):
+            return
+        if node.links > 1:  # made now, so that others can be linked to it
+            if not target.made and not self._make(target):
+                return
+            self._first[node.device_id, node.inode] = target.path
+        parts = list(_parts([] if target.same else pieces)) or [[]]
         if len(parts) > 1 and not target.made and not self._make(target):
             return
         target.left = len(parts)
@@ -180,16 +196,55 @@ class Restoring:
                 self._send()
 
     def _linked(self, target: Target) -> bool:
-        """Is it one more name for a file that came before? Else it is made now, so that others can be linked to it."""
-        file = (target.node.device_id, target.node.inode)
-        if file in self._first:
-            self.restored.links += 1
-            self._placing.link(target.place, target.node.name, self._first[file])
-            return True
-        if not self._make(target):
-            return True
-        self._first[file] = target.path
-        return False
+        """Is it one more name for a file that came before?"""
+        first = self._first.get((target.node.device_id, target.node.inode))
+        if first is None:
+            return False
+        self.restored.links += 1
+        self._placing.link(target.place, target.node, first)
+        return True
+
+    def _meet(self, target: Target, pieces: Sequence[Piece]) -> bool:
+        """Is there anything to do, after a look at what is in its place?"""
+        place, node = target.place, target.node
+        try:
+            verdict, found = self._placing.met(place, node)
+            if verdict is Verdict.KEEP:
+                self.restored.kept += 1
+                return False
+            if found is not None and found.st_nlink > 1:  # another name may be anywhere: it is right, or not touched
+                if self._is_right(target, pieces):
+                    self._first[node.device_id, node.inode] = target.path
+                    self.restored.files += 1
+                    return False
+                remove_in(place.descriptor, node.name)
+                found = None
+        except OSError as error:
+            self._placing.note("file", target.path, error)
+            return False
+        target.made = target.met = found is not None
+        target.same = verdict is Verdict.SAME
+        return True
+
+    def _is_right(self, target: Target, pieces: Sequence[Piece]) -> bool:
+        node = target.node
+        file = open_file_in(target.place.descriptor, node.name, node.links)
+        try:
+            found = os.fstat(file)
+            if found.st_size != node.size or not same_metadata(node, found, file):
+                return False
+            return not self._differing(file, pieces)
+        finally:
+            os.close(file)
+
+    def _differing(self, file: int, pieces: Sequence[Piece]) -> list[Piece]:
+        """The pieces that a file that was met does not hold."""
+        found = [holds(file, piece.at, piece.where.blob.plain_bytes, piece.where.blob.id) for piece in pieces]
+        with self._counting:
+            self.restored.bytes_found += sum(
+                piece.where.blob.plain_bytes for piece, held in zip(pieces, found, strict=True) if held
+            )
+        return [piece for piece, held in zip(pieces, found, strict=True) if not held]
 
     def _make(self, target: Target) -> bool:
         try:
@@ -223,17 +278,21 @@ class Restoring:
 
     def _write(self, batch: Batch) -> None:
         """A worker's turn: read what the batch needs, and write its parts."""
-        plains = self._load([piece for _, part in batch.parts for piece in part])
+        parts = [(target, self._left(target, part) if target.met else part) for target, part in batch.parts]
+        plains = self._load([piece for _, part in parts for piece in part])
         # two threads that make files in one folder wait for each other in the kernel, and for one interpreter here
-        with self._making if batch.size < SMALL_BYTES * len(batch.parts) else nullcontext():
-            self._write_parts(batch, plains)
+        with self._making if batch.size < SMALL_BYTES * len(parts) else nullcontext():
+            self._write_parts(parts, plains)
 
-    def _write_parts(self, batch: Batch, plains: dict[bytes, bytes]) -> None:
-        for target, part in batch.parts:
+    def _write_parts(self, parts: list[tuple[Target, list[Piece]]], plains: dict[bytes, bytes]) -> None:
+        for target, part in parts:
             place, name = target.place, target.node.name
             last = False
             try:
-                descriptor = self._placing.reopen(place, name) if target.made else self._placing.make(place, name)
+                if target.met:
+                    descriptor = _open_met(target)
+                else:
+                    descriptor = self._placing.reopen(place, name) if target.made else self._placing.make(place, name)
             except OSError as error:
                 self._placing.note("file", target.path, error)
                 last = target.part_done()
@@ -245,6 +304,17 @@ class Restoring:
             if last:
                 self._placing.came(place)
 
+    def _left(self, target: Target, part: list[Piece]) -> list[Piece]:
+        """What a file that was met does not hold of a part."""
+        try:
+            file = _open_met(target)
+        except OSError:  # told when it is to be written
+            return part
+        try:
+            return self._differing(file, part)
+        finally:
+            os.close(file)
+
     def _write_part(self, descriptor: int, target: Target, part: list[Piece], plains: dict[bytes, bytes]) -> bool:
         """True when it was the last one: then the file has its length and its metadata."""
         written = 0
@@ -254,7 +324,7 @@ class Restoring:
                 if plain is None:
                     continue
                 written += len(plain)
-                if not target.made or plain.strip(b"\0"):  # zeros of a big file stay a hole
+                if target.met or not target.made or plain.strip(b"\0"):  # zeros of a big file stay a hole
                     _write_all(descriptor, plain, piece.at)
             last = target.part_done()
             if last and (target.made or written != target.node.size):
@@ -298,6 +368,10 @@ class Restoring:
                 plains[blob.id] = self._repository.open_blob(blob, sealed)
             except Damaged as error:
                 lost[blob.id] = error.why
+
+
+def _open_met(target: Target) -> int:
+    return open_file_in(target.place.descriptor, target.node.name, max(target.node.links, 1))
 
 
 def _parts(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:

@@ -33,6 +33,7 @@ class Snapshot:
     program_version: str = ""
     summary: dict[str, Any] = field(default_factory=dict)
     id: str = ""
+    original: str = ""  # the snapshot that this one was made from: copied elsewhere, or made anew
 
     def as_json(self) -> bytes:
         fields: dict[str, Any] = {
@@ -46,6 +47,7 @@ class Snapshot:
             "gid": self.gid,
             "tags": list(self.tags),
             "program_version": self.program_version,
+            "original": self.original,
             "summary": self.summary,
         }
         kept = {name: value for name, value in fields.items() if value or name in ("time", "tree", "paths")}
@@ -71,6 +73,7 @@ def snapshot_of(text: bytes, id_: str) -> Snapshot:
             tags=tuple(map(str, told.get("tags") or ())),
             parent=str(told.get("parent") or ""),
             program_version=str(told.get("program_version", "")),
+            original=str(told.get("original") or ""),
             summary=dict(told.get("summary") or {}),
             id=id_,
         )

@@ -110,7 +110,7 @@ def backup(
 
         request, looking = begun.pop()
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
-        return _saved(repository, saved, verify)
+        return saved_told(repository, saved, verify)
 
 
 def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
@@ -119,10 +119,10 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
 
     with access.opened() as repository:
         request = Request((name,), holder(host), tuple(tags), program=program())
-        return _saved(repository, save_output(repository, request, command, CLOCK), verify=True)
+        return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
 
 
-def _saved(repository: Repository, saved: Saved, verify: bool) -> Answer:
+def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
     return {
         "snapshot": saved.snapshot.id,
         "retained": retained_as(repository.store),
@@ -171,7 +171,11 @@ def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[An
                 yield {"change": change.sign, "path": shown(change.path)}
 
 
-def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell) -> Answer:
+def restore(
+    access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell, overwrite: str | None = None
+) -> Answer:
+    """``overwrite``: what of the target may be replaced, in restic's words; None: it must be empty."""
+    from backup.repository.existing import Overwrite
     from backup.repository.listing import demand_way
     from backup.repository.restoring import Restoring
 
@@ -181,9 +185,10 @@ def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell:
         whole = 0 if paths else int(snapshot.summary.get("total_bytes_processed", 0))
 
         def heard(restored: Restored) -> None:
-            tell(restored.files, restored.bytes, whole)
+            tell(restored.files, restored.bytes + restored.bytes_found, whole)
 
-        with Restoring(repository, access.workers, heard) as restoring:
+        over = Overwrite(overwrite) if overwrite else None
+        with Restoring(repository, access.workers, heard, over) as restoring:
             restored = restoring.run(snapshot, target, way)
     return {
         "snapshot": snapshot.id,
@@ -194,9 +199,28 @@ def restore(access: Access, word: str, target: Path, paths: Sequence[str], tell:
         "others": restored.others,
         "links": restored.links,
         "bytes": restored.bytes,
+        "bytes_found": restored.bytes_found,
+        "kept": restored.kept,
         "losses": _losses(restored.losses),
         "damaged": repository.damaged,
     }
+
+
+def restore_changes(
+    access: Access, word: str, target: Path, paths: Sequence[str], overwrite: str, faults: list[str]
+) -> Iterator[Answer]:
+    """What such a restore would do; ``faults`` hears what could not be looked at. Nothing is written."""
+    from backup.repository.comparing import Comparing
+    from backup.repository.existing import Overwrite
+    from backup.repository.listing import demand_way
+
+    with access.opened() as repository:
+        snapshot = _ready(repository, word)
+        way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
+        comparing = Comparing(repository, Overwrite(overwrite))
+        for change in comparing.run(snapshot.tree, target, way):
+            yield {"change": change.sign, "path": shown(change.path)}
+        faults += comparing.faults
 
 
 def check(access: Access, share: tuple[int, int] | None, tell: Tell) -> Answer:

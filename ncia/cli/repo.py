@@ -85,13 +85,24 @@ def backup(
     host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
     verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
+    also: Annotated[str, typer.Option(help="URL of its twin, into which it goes at the same time.")] = "",
+    also_wait: Annotated[float, typer.Option(help="Seconds of silence after which one of the two is given up.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else."""
+    """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else.
+
+    Or, with --also, where it is whole at one of the two places only: ncia repo copy brings the rest.
+    """
     with _Progress() as tell:
         access = _access(repo, password_file)
-        saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
+        if also:
+            twins = importlib.import_module("ncia.app.repository_twins")
+            wanted = twins.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, also_wait)
+            saved = twins.backup(access, also, wanted, tell)
+        else:
+            saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
     _tell_saved(saved, as_json)
+    _tell_places(saved, as_json)
     _end(saved, "the snapshot is partial")
 
 
@@ -169,28 +180,6 @@ def diff(
     """What differs between two snapshots: + added, - removed, M content, T type, U metadata."""
     for each in _app().diff(_access(repo, password_file), first, second, metadata):
         print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
-
-
-@app.command()
-def restore(
-    snapshot: Named,
-    repo: Url,
-    password_file: Password,
-    target: Annotated[Path, typer.Option(help="A new or empty folder; everything comes below it, by its whole path.")],
-    paths: Paths = None,
-    lock: Lock = True,
-    as_json: AsJson = False,
-) -> None:
-    """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing."""
-    with _Progress() as tell:
-        access = _access(repo, password_file, lock)
-        restored = _app().restore(access, snapshot, target, paths or [], tell)
-    if as_json:
-        print(json.dumps(restored, ensure_ascii=False))
-    else:
-        counted = f"{restored['files']} files, {restored['folders']} folders, {_size(restored['bytes'])}"
-        print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
-    _end(restored, "the restore is partial")
 
 
 @app.command()
@@ -290,6 +279,20 @@ def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
             print(f"Note: {sentence}")
 
 
+def _tell_places(saved: dict[str, Any], as_json: bool) -> None:
+    """At which places it is, where it was to be at two."""
+    if saved.get("apart") and not as_json:
+        print(
+            f"Note: {saved['apart']} indexes were at one place only; what they alone name was kept again. Copy first."
+        )
+    for place in saved.get("places", ()):
+        if not place["whole"]:
+            hint = "ncia repo copy brings it once it answers"
+            print(f"Error: the snapshot is not at {place['url']}: {place['why']}\nTry: {hint}", file=sys.stderr)
+    if saved["partial"] and not saved["losses"]["counts"]:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
 def _end(told: dict[str, Any], sentence: str) -> None:
     """A partial answer is told as such, with what is missing, and is no success."""
     _tell_damaged(told)
@@ -343,4 +346,9 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-from ncia.cli import repo_prune, repo_retention  # noqa: E402, F401  (commands of the same tree, with words from here)
+from ncia.cli import (  # noqa: E402  (commands of the same tree, with words from here)
+    repo_prune,  # noqa: F401
+    repo_restore,  # noqa: F401
+    repo_retention,  # noqa: F401
+    repo_twins,  # noqa: F401
+)

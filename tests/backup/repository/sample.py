@@ -35,3 +35,7 @@ def golden() -> Repository:
     found = open_repository(FolderStore(GOLDEN), GOLDEN_PASSWORDS[0])
     found.load_index()
     return found
+
+
+def twin_of(repository: Repository, store: Store | None = None) -> Repository:
+    return create(store or FakeStore(), PASSWORD, HOLDER, NOW, CHEAP, twin=repository)

@@ -1,0 +1,135 @@
+"""What ``ncia repo`` asks of two repositories: backups into both, copies and mending from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+from backup.repository.locks import Lock
+from backup.repository.ports import Kind
+from backup.repository.repository import Repository, open_repository
+from backup.repository.snapshots import chosen
+from ncia.app.repository import CLOCK, Access, Answer, holder, program, saved_told
+from ncia.app.repository_store import store_of
+from ncia.core.base.errors import Refusal
+
+Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all
+
+
+def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer:
+    """``words``: the beginnings of snapshots' ids; without any, everything."""
+    from backup.repository.copying import Copied, Copying, twins
+    from backup.repository.copying_blobs import CopyingBlobs
+
+    def heard(copied: Copied) -> None:
+        tell(copied.packs, copied.bytes, copied.bytes_all)
+
+    with access.opened(locked=True) as one, to.opened() as other:
+        alike = twins(one, other)
+        known = one.snapshots() if words or not alike else []
+        wanted = [chosen(known, word) for word in dict.fromkeys(words)] if words else None
+        with Lock(other, holder(), CLOCK) as lock:
+            if alike:
+                copied = Copying(one, other, lock.demand, heard).run(wanted)
+            else:
+                one.load_index()
+                other.load_index()
+                copied = CopyingBlobs(one, other, lock.demand, heard).run(known if wanted is None else wanted)
+        damaged = dict.fromkeys([*one.damaged, *other.damaged])
+    return {**asdict(copied), "twin": alike, "partial": copied.partial or bool(damaged), "damaged": [*damaged]}
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What a repair is asked for. ``share``: which part of how many of the packs are read; None: those alone that have
+    another length. ``snapshots``: make new ones without what is lost; ``forget``: the old ones go."""
+
+    share: tuple[int, int] | None = (1, 1)
+    dry_run: bool = False
+    snapshots: bool = False
+    forget: bool = False
+
+
+def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) -> Answer:
+    """``source``: the twin, where there is one."""
+    from backup.repository.rehearsing import Rehearsing
+    from backup.repository.repairing_access import Opening
+
+    password, store = access.password(), store_of(access.url)
+    try:
+        with source.opened(locked=True) if source else nullcontext() as twin:
+            if mending.dry_run:
+                store = Rehearsing(store, twin.store if twin else None)
+            opening = Opening(store, password, twin)
+            repository = opening.run(holder(), CLOCK.now())
+            told = _repair(repository, twin, mending, tell)
+            told["mended"] = [*opening.mended, *told["mended"]]
+            told["lost"] = [*opening.lost, *told["lost"]]
+            told["lost_count"] += len(opening.lost)
+            return {**told, "dry_run": mending.dry_run, "partial": bool(told["lost"])}
+    finally:
+        store.close()
+
+
+def _repair(repository: Repository, twin: Repository | None, mending: Mending, tell: Tell) -> Answer:
+    from backup.repository.checking import STRUCTURE_ONLY, Share
+    from backup.repository.copying import twins
+    from backup.repository.repairing import Repaired, Repairing
+    from backup.repository.repairing_snapshots import Rewriting
+
+    if twin is not None and not twins(repository, twin):
+        why = "the other one has another key: its files are none of this one's"
+        raise Refusal("repository.no-twin", "mend a repository from the other place", why, "name its twin")
+
+    def heard(repaired: Repaired) -> None:
+        tell(repaired.packs, repaired.bytes_read, repaired.bytes)
+
+    share = Share(*mending.share) if mending.share else STRUCTURE_ONLY
+    with Lock(repository, holder(), CLOCK, exclusive=True) as lock:
+        told: Answer = asdict(Repairing(repository, twin, lock.demand, share, heard).run())
+        if mending.snapshots:
+            fresh = Repository(repository.store, repository.key, repository.config)
+            fresh.load_index()
+            told["rewritten"] = asdict(Rewriting(fresh, lock.demand).run(mending.forget))
+    return told
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a backup at two places is asked for."""
+
+    paths: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    host: str = ""
+    force: bool = False
+    verify: bool = True
+    wait_seconds: float = 0.0  # of one call at one of them; 0: as long as a store's own patience and a slow line take
+
+
+def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
+    """Into two places at once. ``places`` tells at which of them it is whole; where one was given up it is partial."""
+    from backup.repository.saving import Request, save
+    from backup.repository.stores.both import WAIT_SECONDS, Both, Side
+
+    password = access.password()
+    sides = (Side(store_of(access.url), access.url), Side(store_of(also), also))
+    both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
+    try:
+        opened = open_repository(sides[0].store, password)
+        both.demand_twins(opened)
+        repository = Repository(both, opened.key, opened.config, opened.key_name)
+        apart = both.apart(Kind.INDEX)
+        request = Request(
+            wanted.paths, holder(wanted.host), wanted.tags, not wanted.force, wanted.verify, access.workers, program()
+        )
+        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+        places = [
+            {"url": each.where, "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id), "why": each.fault}
+            for each in sides
+        ]
+        told = saved_told(repository, saved, wanted.verify)
+        whole = all(place["whole"] for place in places)
+        return {**told, "partial": saved.partial or not whole, "places": places, "apart": apart}
+    finally:
+        both.close()

@@ -1,0 +1,86 @@
+"""`ncia repo restore`: a snapshot back into files, also onto what exists."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ncia.cli.repo import (
+    EXIT_PARTIAL,
+    SHORT,
+    AsJson,
+    Lock,
+    Named,
+    Password,
+    Paths,
+    Url,
+    _access,
+    _app,
+    _end,
+    _Progress,
+    _size,
+    _tell_some,
+    app,
+)
+
+
+class Over(StrEnum):
+    """restic's words."""
+
+    ALWAYS = "always"
+    IF_CHANGED = "if-changed"
+    IF_NEWER = "if-newer"
+    NEVER = "never"
+
+
+@app.command()
+def restore(
+    snapshot: Named,
+    repo: Url,
+    password_file: Password,
+    target: Annotated[Path, typer.Option(help="A folder; everything comes below it, by its whole path.")],
+    paths: Paths = None,
+    overwrite: Annotated[
+        Over | None, typer.Option(help="What of it may be replaced; without, it must be empty.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done to it; nothing is written.")
+    ] = False,
+    lock: Lock = True,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing.
+
+    --overwrite always writes what differs, and no more: so a restore that was broken off goes on. if-changed takes a
+    file of the same size and time for the same, if-newer replaces what is older, never nothing that is there.
+    """
+    access = _access(repo, password_file, lock)
+    if dry_run:
+        _tell_changes(access, snapshot, target, paths or [], overwrite or Over.ALWAYS, as_json)
+        return
+    with _Progress() as tell:
+        restored = _app().restore(access, snapshot, target, paths or [], tell, overwrite)
+    if as_json:
+        print(json.dumps(restored, ensure_ascii=False))
+    else:
+        counted = f"{restored['files']} files, {restored['folders']} folders, {_size(restored['bytes'])}"
+        print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
+        if restored["bytes_found"] or restored["kept"]:
+            print(f"{_size(restored['bytes_found'])} were there already; {restored['kept']} entries stay as they were")
+    _end(restored, "the restore is partial")
+
+
+def _tell_changes(access: Any, snapshot: str, target: Path, paths: list[str], overwrite: Over, as_json: bool) -> None:
+    """What a restore would do, as `diff` tells it."""
+    faults: list[str] = []
+    for each in _app().restore_changes(access, snapshot, target, paths, overwrite, faults):
+        print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
+    if faults:
+        _tell_some(faults)
+        print(f"Error: {len(faults)} things could not be looked at", file=sys.stderr)
+        raise typer.Exit(EXIT_PARTIAL)

@@ -1,0 +1,120 @@
+"""`ncia repo copy` and `repair`: two repositories that hold the same, each healed from the other."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ncia.cli.repo import (
+    EXIT_PARTIAL,
+    SHORT,
+    AsJson,
+    Lock,
+    Password,
+    Url,
+    _access,
+    _Progress,
+    _share,
+    _size,
+    _tell_damaged,
+    _tell_some,
+    app,
+)
+
+OtherPassword = Annotated[Path | None, typer.Option(help="The other one's password, where it is another.")]
+
+
+@app.command()
+def copy(
+    repo: Url,
+    password_file: Password,
+    to: Annotated[str, typer.Option(help="URL of the repository that is to have it as well.")],
+    snapshot: Annotated[
+        list[str] | None, typer.Argument(metavar="[SNAPSHOT]…", help="These alone; without any, everything.")
+    ] = None,
+    to_password_file: OtherPassword = None,
+    lock: Lock = True,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what another repository does not have yet; run again, it goes on. Exit 4: something could not be copied.
+
+    A twin gets the files as they are, each held against its hash; what was forgotten there and not here comes back.
+    Any other repository gets each blob read, verified and sealed anew.
+    """
+    with _Progress() as tell:
+        other = _access(to, to_password_file or password_file)
+        copied = _twins().copy(_access(repo, password_file, lock), other, snapshot or [], tell)
+    if as_json:
+        print(json.dumps(copied, ensure_ascii=False))
+    else:
+        for name in copied["snapshots"]:
+            print(f"copied snapshot {name[:SHORT]}")
+        what = f"{copied['packs']} packs, {copied['indexes']} indexes" if copied["twin"] else f"{copied['blobs']} blobs"
+        print(f"{what}, {len(copied['snapshots'])} snapshots, {_size(copied['bytes'])} copied to {to}")
+    _tell_damaged(copied)
+    if copied["partial"]:
+        _tell_some(copied["faults"])
+        count = len(copied["faults"]) + len(copied["damaged"])
+        print(f"Error: the copy is partial: {count} faults", file=sys.stderr)
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+@app.command()
+def repair(
+    repo: Url,
+    password_file: Password,
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="Its twin, which may have it whole.")] = "",
+    from_password_file: OtherPassword = None,
+    read_data: Annotated[bool, typer.Option(help="Read every pack; else those that are missing or too short.")] = True,
+    part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts alone.")] = "",
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="Make new ones without what is lost for good; the originals stay.")
+    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="With --snapshots: then the originals go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; nothing is written.")] = False,
+    lock: Lock = True,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what a check finds, from the twin where it is whole there. Exit 4: something is lost for good; it is named.
+
+    What is replaced is replaced by bytes that were verified. No one else may be at work in the repository.
+    """
+    if forget and not snapshots:
+        raise typer.BadParameter("it goes with --snapshots alone", param_hint="--forget")
+    twins = _twins()
+    share = _share(read_data, part)
+    with _Progress() as tell:
+        other = _access(source, from_password_file or password_file, lock) if source else None
+        mending = twins.Mending(share, dry_run, snapshots, forget)
+        told = twins.repair(_access(repo, password_file), other, mending, tell)
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        _tell_repaired(told)
+    if told["partial"]:
+        _tell_some(told["lost"])
+        print(f"Error: {told['lost_count']} things are lost for good", file=sys.stderr)
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def _tell_repaired(told: dict[str, Any]) -> None:
+    for sentence in told["notes"]:
+        print(f"Note: {sentence}")
+    for sentence in told["mended"]:
+        print(f"{'Would be: ' if told['dry_run'] else ''}{sentence}")
+    for old, new in told.get("rewritten", {}).get("made", {}).items():
+        print(f"snapshot {old[:SHORT]}: without what is lost, it is {new[:SHORT]}")
+    for sentence in told.get("rewritten", {}).get("changed", ()):
+        print(sentence)
+    for name in told.get("rewritten", {}).get("forgotten", ()):
+        print(f"snapshot {name[:SHORT]}: forgotten")
+    print(f"{_size(told['bytes_read'])} of {told['packs']} packs read; {len(told['mended'])} things mended")
+
+
+def _twins() -> Any:
+    return importlib.import_module("ncia.app.repository_twins")

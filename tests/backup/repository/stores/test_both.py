@@ -1,0 +1,207 @@
+"""A store of two: what one place does not keep stops nobody, and what counts on it is not written there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup.repository.checking import Checked, Checking, Share
+from backup.repository.copying import Copying
+from backup.repository.keys import Holder
+from backup.repository.locks import Lock
+from backup.repository.ports import Kind, Missing, Stored, StoreFault
+from backup.repository.repository import Repository, open_repository
+from backup.repository.saving import Request, Saved, save
+from backup.repository.stores.both import Both, Side
+from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import NciaError, Refusal
+from tests.backup.repository.faults import Fault, FaultyStore
+from tests.backup.repository.files import noise
+from tests.backup.repository.sample import HOLDER, PASSWORD, new, reopened, twin_of
+from tests.fakes.repository import FakeStore
+
+CLOCK = SystemClock()
+NAME = "ab" * 32
+SEALED = (Kind.DATA, Kind.INDEX, Kind.SNAPSHOTS)
+
+
+class Silent:
+    """``store``, which says nothing from the ``at``-th save on, until :meth:`come_back`: then it does what it was
+    asked."""
+
+    def __init__(self, store: FakeStore, at: int) -> None:
+        self.store = store
+        self._at = at
+        self._saves = 0
+        self._back = threading.Event()
+        self.waiting = threading.Semaphore(0)
+        self.woken = threading.Semaphore(0)
+
+    def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
+        self._saves += 1
+        silent = self._saves >= self._at and not self._back.is_set()
+        if silent:
+            self.waiting.release()
+            self._back.wait()
+        self.store.save(kind, name, data)
+        if silent:
+            self.woken.release()
+
+    def load(self, kind: Kind, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        return self.store.load(kind, name, offset, length)
+
+    def size(self, kind: Kind, name: str) -> int:
+        return self.store.size(kind, name)
+
+    def names(self, kind: Kind) -> Iterator[Stored]:
+        return self.store.names(kind)
+
+    def remove(self, kind: Kind, name: str) -> None:
+        self.store.remove(kind, name)
+
+    def create(self) -> None:
+        self.store.create()
+
+    def close(self) -> None:
+        self._back.set()
+
+    def come_back(self) -> None:
+        self._back.set()
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.source = folder / "source"
+        self.source.mkdir()
+        self.change(1)
+        self.one = new()
+        self.two = twin_of(self.one)
+
+    def change(self, seed: int) -> None:
+        (self.source / f"file{seed}").write_bytes(noise(seed, 5000))
+
+    def backup(self, first: object, second: object, wait_seconds: float = 60.0) -> tuple[Saved, Both]:
+        both = Both((Side(first, "here"), Side(second, "there")), wait_seconds)
+        repository = Repository(both, self.one.key, self.one.config)
+        return save(repository, Request((str(self.source),), HOLDER, workers=1), CLOCK), both
+
+    def check(self, repository: Repository) -> Checked:
+        return Checking(open_repository(repository.store, PASSWORD), Share()).run()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def sealed(repository: Repository) -> dict[tuple[Kind, str], bytes]:
+    return {key: content for key, content in repository.store.held.items() if key[0] in SEALED}
+
+
+def test_a_backup_is_the_same_at_both_places(world: World) -> None:
+    for seed in (2, 3):
+        world.change(seed)
+        _, both = world.backup(world.one.store, world.two.store)
+        assert [side.fault for side in both.sides] == ["", ""]
+    assert sealed(world.one) == sealed(world.two)
+    assert [each.name for each in both.names(Kind.LOCKS)] == []
+    assert world.check(world.two).holds
+    assert world.check(world.two).snapshots == 2
+
+
+@pytest.mark.parametrize("silent_from", range(1, 6))
+def test_a_place_that_stops_answering_in_the_middle_ends_no_backup_and_a_copy_heals_it_when_it_is_back(
+    world: World, silent_from: int
+) -> None:
+    silent = Silent(world.two.store, silent_from)
+    saved, both = world.backup(world.one.store, silent, wait_seconds=0.05)
+    assert both.sides[0].fault == ""
+    assert "no answer for" in both.sides[1].fault
+    assert world.check(world.one).holds
+    assert reopened(world.one).snapshots()[0].id == saved.snapshot.id
+    silent.come_back()
+    while silent.waiting.acquire(blocking=False):  # what it was asked before it was given up, it does now
+        silent.woken.acquire()
+    assert world.check(world.two).holds
+    Copying(reopened(world.one), reopened(world.two), lambda: None).run()
+    assert sealed(world.one).items() <= sealed(world.two).items()
+    assert world.check(world.two).holds
+
+
+@pytest.mark.parametrize("fault", [Fault.FULL, Fault.IO_ERROR, Fault.LOST, Fault.KEEPS_NOTHING])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_fault_at_any_call_of_one_place_leaves_a_whole_backup_at_the_other_and_what_holds_here(
+    tmp_path: Path, fault: Fault, bad: int
+) -> None:
+    world = World(sub(tmp_path, "first"))
+    stores = [world.one.store, world.two.store]
+    counting = FaultyStore(stores[bad])
+    stores[bad] = counting
+    world.backup(*stores)
+    for at in range(1, len(counting.calls) + 1):
+        world = World(sub(tmp_path, f"{at}"))
+        pair = [world.one, world.two]
+        stores = [each.store for each in pair]
+        stores[bad] = FaultyStore(stores[bad], fault, at)
+        saved, _ = world.backup(*stores)
+        assert [each.id for each in reopened(pair[1 - bad]).snapshots()] == [saved.snapshot.id]
+        assert world.check(pair[1 - bad]).holds
+        assert world.check(pair[bad]).holds
+
+
+def sub(folder: Path, name: str) -> Path:
+    found = folder / name
+    found.mkdir()
+    return found
+
+
+def test_what_one_of_them_lacks_is_kept_again_so_that_the_snapshot_is_whole_at_both(world: World) -> None:
+    save(reopened(world.one), Request((str(world.source),), HOLDER), CLOCK)
+    world.change(2)
+    saved, _ = world.backup(world.one.store, world.two.store)
+    assert saved.figures.new == 2
+    assert world.check(world.one).holds
+    assert world.check(world.two).holds
+    assert len(reopened(world.two).snapshots()) == 1
+
+
+def test_a_lock_at_either_place_is_seen_and_ours_stands_at_both(world: World) -> None:
+    with Lock(reopened(world.two), Holder("pruner", "elsewhere"), CLOCK, exclusive=True):
+        with pytest.raises(Refusal, match="pruner@elsewhere"):
+            world.backup(world.one.store, world.two.store)
+    both = Both((Side(world.one.store, "here"), Side(world.two.store, "there")))
+    lock = Lock(Repository(both, world.one.key, world.one.config), HOLDER, CLOCK)
+    with lock:
+        for each in (world.one, world.two):
+            with pytest.raises(Refusal):
+                Lock(reopened(each), HOLDER, CLOCK, exclusive=True).take()
+        for stored in list(world.two.store.names(Kind.LOCKS)):
+            world.two.store.remove(Kind.LOCKS, stored.name)
+        lock.refresh()
+        with pytest.raises(Refusal, match="somebody removed its lock"):
+            lock.demand()
+
+
+def test_the_last_place_is_not_given_up_and_its_faults_are_the_callers(world: World) -> None:
+    class Broken(FakeStore):
+        def save(self, kind: Kind, name: str, data: object) -> None:
+            raise StoreFault("repository.full", "save", "the disk is full")
+
+    both = Both((Side(Broken(), "here"), Side(Broken(), "there")))
+    with pytest.raises(NciaError, match="the disk is full"):
+        both.save(Kind.DATA, NAME, b"1")
+    assert sorted(side.fault != "" for side in both.sides) == [False, True]
+
+
+def test_what_one_does_not_have_is_read_at_the_other() -> None:
+    here, there = FakeStore(), FakeStore()
+    there.save(Kind.DATA, NAME, b"1234")
+    both = Both((Side(here, "here"), Side(there, "there")))
+    assert both.load(Kind.DATA, NAME, 1, 2) == b"23"
+    assert both.size(Kind.DATA, NAME) == 4
+    assert list(both.names(Kind.DATA)) == []
+    with pytest.raises(Missing):
+        both.load(Kind.INDEX, NAME)
