@@ -79,17 +79,22 @@ def remove_key(store: Store, name: str, opened_by: str) -> None:
 
 
 def find_key(store: Store, password: str) -> tuple[str, Key]:
-    """The first key file that the password opens, and what is in it."""
+    """The first key file that the password opens, and what is in it. A damaged one is passed over."""
     what = "open the repository"
     tried = 0
+    damaged: Damaged | None = None
     for stored in sorted(store.names(Kind.KEYS), key=lambda found: found.name)[:KEYS_TRIED_MAX]:
         try:
             text = store.load(Kind.KEYS, stored.name)
+            tried += 1
+            if (key := open_key(text, password)) is not None:
+                return stored.name, key
         except Missing:  # removed since it was listed
             continue
-        tried += 1
-        if (key := open_key(text, password)) is not None:
-            return stored.name, key
+        except Damaged as error:  # half of one that was never finished shuts nobody out
+            damaged = error
+    if damaged is not None:
+        raise damaged
     why = f"the password opens none of its {tried} keys" if tried else "there is no key file in it"
     raise NciaError("repository.wrong-password", what, why, "is this the password file of this repository?")
 
