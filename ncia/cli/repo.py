@@ -327,4 +327,5 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-importlib.import_module("ncia.cli.repo_escrow")  # the rest of `repo key`, which takes the options above
+for _more in ("repo_escrow", "repo_engines"):  # commands in modules of their own, which take the options above
+    importlib.import_module(f"ncia.cli.{_more}")
