@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -69,10 +69,14 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a repository is, as restic writes URLs, and the file that holds its password."""
+    """Where a repository is, as restic writes URLs, and the file that holds its password. ``ssh`` is the command by
+    which restic enters a host over SFTP, ``environment`` its keys of a bucket; both are empty where the user's own
+    are meant."""
 
     url: str
     password_file: Path
+    ssh: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,9 @@ class Held:
 
 @dataclass(frozen=True)
 class Holding:
-    """All snapshots that can be read, oldest first; ``damaged`` tells of those that cannot."""
+    """All snapshots that can be read, oldest first; ``damaged`` tells of the others. ``repository``: its id."""
 
+    repository: str
     snapshots: tuple[Held, ...]
     damaged: tuple[str, ...] = ()
 

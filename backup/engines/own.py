@@ -84,7 +84,7 @@ class OwnEngine:
                 Held(each.id, each.tree.hex(), each.time, each.hostname, each.tags, each.paths)
                 for each in repository.snapshots()
             )
-            return Holding(found, tuple(repository.damaged))
+            return Holding(repository.config.id, found, tuple(repository.damaged))
 
     def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
         with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):

@@ -122,10 +122,7 @@ class ResticEngine:
         if twin is not None:
             self.capabilities().demand("makes_twins", f"{what}, a twin of {twin.url}")
         self._done(self._run(place, "init", "--repository-version", "2"), what)
-        config = self._done(self._run(place, "cat", "config"), what).answer
-        if not isinstance(config, dict) or "id" not in config:
-            raise EngineFault("engine.odd-answer", what, "it does not tell the id of what it made")
-        return str(config["id"])
+        return self._id(place, what)
 
     def backup(self, place: Place, asked: Asked) -> Kept:
         what = f"back up to {place.url}"
@@ -152,7 +149,8 @@ class ResticEngine:
             found = [_held(each) for each in said.answer or ()]
         except (KeyError, TypeError, ValueError) as error:
             raise EngineFault("engine.odd-answer", what, f"its list is not of the expected form ({error})") from error
-        return Holding(tuple(sorted(found, key=lambda each: (each.at, each.snapshot))), tuple(said.lines))
+        id_ = self._id(place, what)
+        return Holding(id_, tuple(sorted(found, key=lambda each: (each.at, each.snapshot))), tuple(said.lines))
 
     def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
         what = f"restore snapshot {snapshot[:8]} below {target}"
@@ -213,6 +211,12 @@ class ResticEngine:
             raise EngineFault("engine.not-kept", what, f"it says that it made {id_}, and {len(found)} are there")
         return found[0]
 
+    def _id(self, place: Place, what: str) -> str:
+        config = self._done(self._run(place, "cat", "config"), what).answer
+        if not isinstance(config, dict) or "id" not in config:
+            raise EngineFault("engine.odd-answer", what, "it does not tell the repository's id")
+        return str(config["id"])
+
     def _done(self, said: Said, what: str) -> Said:
         if said.code:
             raise self._fault(said, what)
@@ -230,13 +234,14 @@ class ResticEngine:
         """One command; its words are read to their end. It does not outlive us, nor the most seconds."""
         _ = self._version
         parse_location(place.url)  # refuses a URL that holds a password
-        command = [self._program, f"--repo={place.url}", f"--password-file={place.password_file}", *self._cache, verb]
+        command = [self._program, f"--repo={place.url}", f"--password-file={place.password_file}", *self._cache]
+        command += [*(("-o", f"sftp.command={place.ssh}") if place.ssh else ()), verb]
         what = f"run restic {verb} at {place.url}"
         with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as wailed:
             try:
                 with subprocess.Popen(
                     [*command, *arguments],
-                    env=self._environment,
+                    env={**self._environment, **place.environment},
                     stdin=subprocess.DEVNULL,
                     stdout=told,
                     stderr=wailed,

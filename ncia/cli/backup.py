@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ncia.cli.backup_snapshots import show_snapshots
 from ncia.cli.client import Api
 from ncia.core.base.errors import NciaError
 
@@ -45,7 +46,9 @@ def listed(
 
 @app.command()
 def run(dataset: DatasetName = None, wait: Wait = True) -> None:
-    """Back up now into this site's store, restore the copy on scratch and compare it with its source."""
+    """Back up now into this site's store, restore the copy on scratch and compare it with its source.
+
+    Documents are named (SYSTEM/documents): they go into their agency's repository at both sites."""
     _have_done("run", dataset, wait)
 
 
@@ -135,6 +138,7 @@ def _show(answer: dict[str, Any], every: bool) -> None:
         if (each["dataset"], each["store_site"]) not in newest:
             due = f"first run due {each['due_at'][:19]}Z"
             console.print(f"[bold red]{each['dataset']}: no recovery point[/]; {due}", soft_wrap=True)
+    show_snapshots(console, answer)
     for each in answer["missed"]:
         console.print(
             f"[bold red]missed: {each['job']} due {each['due_at'][:19]}Z[/]: {each['reason']}", soft_wrap=True

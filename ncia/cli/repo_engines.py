@@ -16,7 +16,7 @@ def engines(
     restic: Annotated[str, typer.Option(help="Which restic, where it is not the one on PATH.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """What ours and restic's own do and do not, in plain words; the estate says which of them keeps an agency's files."""
+    """What ours and restic's own do and do not, in plain words; the estate says which one keeps an agency's files."""
     told = importlib.import_module("ncia.app.engines").told(restic)
     if as_json:
         print(json.dumps(told, indent=2))
