@@ -262,6 +262,9 @@ class Desk:
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
 
+    def look(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        return {"looked": [] if self._agencies is None else self._agencies.look_now(dataset)}
+
     def copy(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.copy(dataset, by)]}
 

@@ -101,6 +101,29 @@ class AgencyTask:
         agency = estate.agencies.get(estate.systems[found.system].agency) if found and found.documents else None
         return agency is not None and agency.repository is not None
 
+    def look_now(self, dataset: str | None) -> list[dict[str, Any]]:
+        """Look into this site's place of a dataset's agency, or of each; answers what was found. A place that does not
+        answer is told so, also the first time."""
+        estate, site = self.parts.estate, self.parts.site
+        known = {key[0] for key in self.parts.states.snapshot().repositories if key[1] == site}
+        system = estate.systems.get(SystemId((dataset or "").split("/", 1)[0]))
+        owners = known if dataset is None else {system.agency} & known if system else set()
+        wanted = [agency for agency in estate.agencies.values() if agency.id in owners]
+        if not wanted:
+            what, why = (
+                f"look into the repository of {dataset or 'any agency'}",
+                "no repository of it is made at this site",
+            )
+            raise Refusal("agency.not-made", what, why, "ncia backup list")
+        return [self._told(agency, self.look(agency)) for agency in wanted]
+
+    def _told(self, agency: Agency, found: Compared | None) -> dict[str, Any]:
+        fact = self.parts.states.snapshot().repositories[agency.id, self.parts.site]
+        told = {"agency": agency.id, "site": self.parts.site, "expected": len(fact.expected)}
+        if found is None:
+            return {**told, "missing": [], "strangers": 0, "why": "it gave no answer this time"}
+        return {**told, "missing": list(found.missing), "strangers": len(found.strangers), "why": found.why}
+
     def look(self, agency: Agency) -> Compared | None:
         """Compare this site's place with what is expected there, and write down what is new of it. None where nothing
         can be said yet: it gave no answer, this once."""

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ncia.cli.backup_snapshots import show_snapshots
+from ncia.cli.backup_snapshots import show_looks, show_snapshots
 from ncia.cli.client import Api
 from ncia.core.base.errors import NciaError
 
@@ -62,6 +62,16 @@ def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
 def copy(dataset: DatasetName = None, wait: Wait = True) -> None:
     """Bring the newest proven point of the other site's store into this site's store as well."""
     _have_done("copy", dataset, wait)
+
+
+@app.command()
+def look(dataset: DatasetName = None) -> None:
+    """Compare now what this site's agency repositories hold with what the journal expects there."""
+    found = Api.from_environment().post("/v1/backups/look", {"dataset": dataset})["looked"]
+    show_looks(found)
+    bad = [each["agency"] for each in found if each["missing"] or each["why"]]
+    if bad:
+        raise NciaError("backup.snapshots-gone", "look into repositories", f"not as expected: {', '.join(bad)}")
 
 
 @app.command()

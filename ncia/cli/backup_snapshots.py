@@ -42,3 +42,14 @@ def _tell(console: Console, place: dict[str, Any]) -> None:
         console.print(f"{where}: {place['strangers']} snapshots there that nobody wrote down", soft_wrap=True)
     if not place["escrowed_for"]:
         console.print(f"[yellow]{where}: its key is in no escrow[/]: ncia repo key escrow", soft_wrap=True)
+
+
+def show_looks(looked: list[dict[str, Any]]) -> None:
+    for each in looked:
+        where = f"{each['agency']} at {each['site']}"
+        faults = [*([each["why"]] if each["why"] else []), *each["missing"]]
+        for sentence in faults:
+            print(f"{where}: {sentence}")
+        if not faults:
+            strangers = f"; {each['strangers']} that nobody wrote down" if each["strangers"] else ""
+            print(f"{where}: all {each['expected']} expected snapshots are there{strangers}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from ncia.cli.backup_snapshots import show_snapshots
+from ncia.cli.backup_snapshots import show_looks, show_snapshots
 
 PLACE = {
     "agency": "treasury",
@@ -59,3 +60,12 @@ def test_what_is_missing_partial_strange_or_not_escrowed_is_said() -> None:
 
 def test_an_estate_without_them_hears_nothing() -> None:
     assert (shown(), shown(repositories=[], snapshots=[])) == ("", "")
+
+
+def test_a_look_says_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    well = {"agency": "treasury", "site": "west", "expected": 2, "missing": [], "strangers": 1, "why": ""}
+    show_looks([well, {**well, "agency": "customs", "missing": ["snapshot 8e68 is not there"]}])
+    assert capsys.readouterr().out.splitlines() == [
+        "treasury at west: all 2 expected snapshots are there; 1 that nobody wrote down",
+        "customs at west: snapshot 8e68 is not there",
+    ]

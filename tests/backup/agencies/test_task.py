@@ -251,3 +251,17 @@ def test_all_of_it_is_told(world: World) -> None:
     assert [(each["dataset"], each["site"], each["snapshot"]) for each in told["snapshots"]] == [
         (TAX, body.site, body.snapshot) for body in kept
     ]
+
+
+def test_somebody_has_a_place_looked_into_now(world: World) -> None:
+    with pytest.raises(Refusal, match="no repository of it is made"):
+        world.task.look_now(None)
+    world.kept()
+    well = {"agency": TREASURY, "site": EAST, "expected": 1, "missing": [], "strangers": 0, "why": ""}
+    assert world.task.look_now(None) == world.task.look_now(TAX) == [well]
+    with pytest.raises(Refusal, match="no repository of it is made"):
+        world.task.look_now("no/such")
+    (name,) = world.snapshots(EAST)
+    world.stores[EAST].remove(Kind.SNAPSHOTS, name)
+    ((missing,),) = (each["missing"] for each in world.task.look_now(TAX))
+    assert f"snapshot {name[:8]}" in missing
