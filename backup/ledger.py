@@ -23,6 +23,7 @@ from ncia.core.journal.entries import (
     ProofFinished,
     ProofStarted,
 )
+from ncia.core.journal.entries_repositories import RepositoryMade, SnapshotFailed, SnapshotKept
 from ncia.core.state import State, StateStore
 from ncia.core.work.jobs import JobId
 
@@ -36,6 +37,9 @@ KINDS: tuple[type[Body], ...] = (
     PointDeleted,
     PointRehashed,
     PointCopied,
+    RepositoryMade,
+    SnapshotKept,
+    SnapshotFailed,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -133,6 +137,15 @@ def written(state: State, body: Body) -> bool:
             return not state.holds(body.dataset, body.point, body.store_site)
         case PointCopied():
             return state.holds(body.dataset, body.point, body.store_site)
+        case RepositoryMade():
+            made = state.repositories.get((body.agency, body.site))
+            return made is not None and made.made.repository == body.repository
+        case SnapshotKept():
+            there = state.repositories.get((body.agency, body.site))
+            return there is not None and any(each.kept.snapshot == body.snapshot for each in there.expected)
+        case SnapshotFailed():
+            failure = state.snapshot_failures.get((body.dataset, body.site))
+            return failure is not None and failure.last.job == body.job
         case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
             found = state.point(body.dataset, body.point)
             return found is None or (found.reread is not None and found.reread.outcome.job == body.job)

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
 from backup import plan
+from backup.agencies.telling import repositories
 from backup.perform import BY
 from backup.plan import Charge, Due
 from backup.ports import Store
@@ -36,6 +37,9 @@ Verb = Literal["protect", "prove"]
 """``protect``: back up, then prove it. ``prove``: restore and compare the newest point again."""
 
 COPY = "copy"  # bring the other site's newest proven point here, too; a lane of its own: it changes nothing there
+
+if TYPE_CHECKING:
+    from backup.agencies.task import AgencyTask
 
 _log = structlog.get_logger()
 
@@ -148,6 +152,7 @@ class BackupTask:
         """Points, proofs, missed runs and jobs, as the API tells them."""
         state = self._parts.states.snapshot()
         told = listing(self._parts.estate, state, self.charges(), self._since(state, self._parts.site))
+        told |= repositories(self._parts.estate, state)
         return {"site": self._parts.site, **told, "jobs": [job.to_json() for job in self._parts.jobs.list()]}
 
     def _missed(self, state: State, now: datetime) -> list[RunMissed]:
@@ -241,17 +246,24 @@ class BackupTask:
 class Desk:
     """What the API offers of it (``ncia.api.ports.BackupDesk``)."""
 
-    def __init__(self, task: BackupTask) -> None:
+    def __init__(self, task: BackupTask, agencies: AgencyTask | None = None) -> None:
         self._task = task
+        self._agencies = agencies
 
     def list(self) -> Mapping[str, Any]:
         return self._task.to_json()
 
     def run(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        """Rows of one dataset or of all; documents where they are named."""
+        if dataset is not None and self._agencies is not None and self._agencies.keeps(dataset):
+            return {"jobs": [self._agencies.ask(dataset, by).to_json()]}
         return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, by)]}
 
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
+
+    def look(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        return {"looked": [] if self._agencies is None else self._agencies.look_now(dataset)}
 
     def copy(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.copy(dataset, by)]}

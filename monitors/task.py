@@ -251,7 +251,13 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
         if fact.compared is not None and fact.compared.differences and fact.compared_at is not None:
             why = "; ".join(fact.compared.differences)
             found.setdefault(("program", dataset), Lack("program", dataset, fact.compared_at, why))
+    for (dataset, _), failure in state.snapshot_failures.items():
+        found.setdefault(("backup", dataset), Lack("backup", dataset, failure.since, failure.last.error))
     yield from found.values()
+    for (agency, site), repository in state.repositories.items():
+        looked = repository.looked
+        if looked is not None and repository.looked_at is not None and (looked.missing or looked.why):
+            yield Lack("snapshot", f"{agency}@{site}", repository.looked_at, looked.why or "; ".join(looked.missing))
     for (dataset, site), mirror in state.mirrors.items():
         if mirror.body.state == "failing":
             yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)

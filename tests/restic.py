@@ -80,7 +80,7 @@ def newest() -> Restic:
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
-            fetch(home)
+            fetch(home, "restic")
     if version_of(program) < VERSION_MIN:
         raise NotHad(f"restic in {home} is older than 0.19")
     return Restic(program)
@@ -95,14 +95,14 @@ def version_of(program: Path) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def fetch(home: Path) -> None:
-    """Download and unpack the package; a half of it is never taken for it."""
+def fetch(home: Path, package: str) -> None:
+    """Download and unpack a package; a half of it is never taken for it."""
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
-            raise NotHad(f"restic 0.19 is not installed, and without {tool} it cannot be fetched")
+            raise NotHad(f"{package} is not installed, and without {tool} it cannot be fetched")
     mirror = mirror_of(text for path in SOURCES for text in texts(path))
     if mirror is None or not KEYRING.exists():
-        raise NotHad("restic 0.19 is not installed, and this machine's apt knows no Debian mirror")
+        raise NotHad(f"{package} is not installed, and this machine's apt knows no Debian mirror")
     work = home / "work"
     shutil.rmtree(work, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial", "parts", "tmp"):
@@ -113,13 +113,13 @@ def fetch(home: Path) -> None:
         f'Dir::Cache "{work}/cache";\nAPT::Sandbox::User "";\nDebug::NoLocking "true";\n'
     )
     try:
-        for arguments in (("update", "-q"), ("download", "-q", "restic")):
+        for arguments in (("update", "-q"), ("download", "-q", package)):
             asked(work, "apt-get", *arguments)
-        (package,) = work.glob("restic_*.deb")
-        asked(work, "dpkg-deb", "-x", str(package), str(work / "unpacked"))
+        (file,) = work.glob(f"{package}_*.deb")
+        asked(work, "dpkg-deb", "-x", str(file), str(work / "unpacked"))
         (work / "unpacked").rename(home / "unpacked")
     except (subprocess.SubprocessError, ValueError, OSError) as error:
-        raise NotHad(f"restic 0.19 is not installed, and fetching it failed: {str(error)[-500:]}") from error
+        raise NotHad(f"{package} is not installed, and fetching it failed: {str(error)[-500:]}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -79,20 +79,19 @@ def remove_key(store: Store, name: str, opened_by: str) -> None:
 
 
 def find_key(store: Store, password: str) -> tuple[str, Key]:
-    """The first key file that the password opens, and what is in it. A damaged one stops nobody else."""
+    """The first key file that the password opens, and what is in it. A damaged one is passed over."""
     what = "open the repository"
     tried = 0
     damaged: Damaged | None = None
     for stored in sorted(store.names(Kind.KEYS), key=lambda found: found.name)[:KEYS_TRIED_MAX]:
         try:
             text = store.load(Kind.KEYS, stored.name)
-        except Missing:  # removed since it was listed
-            continue
-        tried += 1
-        try:
+            tried += 1
             if (key := open_key(text, password)) is not None:
                 return stored.name, key
-        except Damaged as error:  # another one may be whole
+        except Missing:  # removed since it was listed
+            continue
+        except Damaged as error:  # half of one that was never finished shuts nobody out
             damaged = error
     if damaged is not None:
         raise damaged

@@ -28,6 +28,10 @@ class BackupDesk(Protocol):
 
     def copy(self, dataset: str | None, by: str) -> Json: ...
 
+    def look(self, dataset: str | None, by: str) -> Json:
+        """Compare now what this site's agency repositories hold with what is expected there."""
+        ...
+
 
 class JobsDesk(Protocol):
     """The queue of jobs as people see it, and the journal as those write it who carry jobs out."""

@@ -64,10 +64,11 @@ class DocumentStores:
         with self._lock:
             if copy.endpoint not in self._clients:
                 seen = self._estate.seen(copy.endpoint, copy.site, self._viewer)
-                self._clients[copy.endpoint] = client_of(Access(seen, *self._key(seen)))
+                self._clients[copy.endpoint] = client_of(Access(seen, *self.key(seen)))
             return self._clients[copy.endpoint]
 
-    def _key(self, endpoint: Address) -> tuple[str, str]:
+    def key(self, endpoint: Address) -> tuple[str, str]:
+        """The site's key of an object store, as it is dialled from here."""
         file = self._secrets / "s3_keys"
         what, hint = f"use the object store at {endpoint}", "a line: ADDRESS ACCESS_KEY SECRET, mode 0600"
         try:

@@ -99,12 +99,13 @@ def executor(
     from backup.engines.postgresql import PostgresSources
     from backup.perform import Performer
     from backup.work import Protecting
+    from ncia.app.agencies import agency_works
     from ncia.core.work.durable import DurableEngine
     from ncia.core.work.executor import Executor
 
     name = executor_name(settings.site)
     performer = Performer(ledger, PostgresSources(estate, settings.site, settings.secrets / "pgpass"), store, clock)
-    works = Protecting(estate, performer).works()
+    works = {**Protecting(estate, performer).works(), **agency_works(settings, estate, ledger, clock)}
     return Executor(name, queue.rows, queue.jobs, DurableEngine(queue.rows, name), works, limits(estate))
 
 

@@ -17,6 +17,7 @@ import uvloop
 from ncia import __version__
 from ncia.api.doors import RECEIPTS, TCP, UNIX, WIRE
 from ncia.api.ports import Platform
+from ncia.app.agencies import agency_task
 from ncia.app.events import Broadcast
 from ncia.app.ground import Ground
 from ncia.app.jobs import JobDesk, open_queue
@@ -153,6 +154,7 @@ class Controller:
         ground = Ground(settings, estate, self.journal, self.state, self.clock, self.active, closing)
         self.backups, self.ledger, self.executor = protecting(ground, self.queue, self.durable)
         self.rehash = rehash_task(ground, self.queue)
+        self.agencies = agency_task(ground, self.queue)
         self.loss = loss_desk(ground)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)
@@ -173,6 +175,7 @@ class Controller:
             Round("sync", 1.0, self.sync.tick),
             Round("protect", 5.0, self.backups.tick),
             Round("rehash", 30.0, self.rehash.tick),
+            Round("agencies", 30.0, self.agencies.tick, after_seconds=30.0),
             Round("forget receipts", 60.0, self.loss.tick),
             Round("programs", 10.0, self.programs.tick, after_seconds=10.0),
             Round("mirror", 1.0, self.mirrors.tick),
@@ -210,7 +213,7 @@ class Controller:
             console=console,
             receipts_token=secret(self.settings, "receipts_token"),
             journal=WireReader(self.journal),
-            backups=Desk(self.backups),
+            backups=Desk(self.backups, self.agencies),
             jobs=JobDesk(self.queue, self.ledger),
             recovery=self.recovery,
             loss=self.loss,

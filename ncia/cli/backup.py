@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ncia.cli.backup_snapshots import show_looks, show_snapshots
 from ncia.cli.client import Api
 from ncia.core.base.errors import NciaError
 
@@ -45,7 +46,9 @@ def listed(
 
 @app.command()
 def run(dataset: DatasetName = None, wait: Wait = True) -> None:
-    """Back up now into this site's store, restore the copy on scratch and compare it with its source."""
+    """Back up now into this site's store, restore the copy on scratch and compare it with its source.
+
+    Documents are named (SYSTEM/documents): they go into their agency's repository at both sites."""
     _have_done("run", dataset, wait)
 
 
@@ -59,6 +62,16 @@ def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
 def copy(dataset: DatasetName = None, wait: Wait = True) -> None:
     """Bring the newest proven point of the other site's store into this site's store as well."""
     _have_done("copy", dataset, wait)
+
+
+@app.command()
+def look(dataset: DatasetName = None) -> None:
+    """Compare now what this site's agency repositories hold with what the journal expects there."""
+    found = Api.from_environment().post("/v1/backups/look", {"dataset": dataset})["looked"]
+    show_looks(found)
+    bad = [each["agency"] for each in found if each["missing"] or each["why"]]
+    if bad:
+        raise NciaError("backup.snapshots-gone", "look into repositories", f"not as expected: {', '.join(bad)}")
 
 
 @app.command()
@@ -135,6 +148,7 @@ def _show(answer: dict[str, Any], every: bool) -> None:
         if (each["dataset"], each["store_site"]) not in newest:
             due = f"first run due {each['due_at'][:19]}Z"
             console.print(f"[bold red]{each['dataset']}: no recovery point[/]; {due}", soft_wrap=True)
+    show_snapshots(console, answer)
     for each in answer["missed"]:
         console.print(
             f"[bold red]missed: {each['job']} due {each['due_at'][:19]}Z[/]: {each['reason']}", soft_wrap=True

@@ -346,9 +346,6 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-from ncia.cli import (  # noqa: E402  (commands of the same tree, with words from here)
-    repo_prune,  # noqa: F401
-    repo_restore,  # noqa: F401
-    repo_retention,  # noqa: F401
-    repo_twins,  # noqa: F401
-)
+# commands in modules of their own, which take the options above
+for _more in ("repo_engines", "repo_escrow", "repo_prune", "repo_restore", "repo_retention", "repo_twins"):
+    importlib.import_module(f"ncia.cli.{_more}")

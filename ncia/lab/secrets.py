@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from ncia.core.base.ids import HostId, PersonId, SiteId, SystemId
+from ncia.core.base.ids import AgencyId, HostId, PersonId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, SiteKind
 from ncia.lab.layout import Layout, endpoints_at, linked
@@ -25,6 +25,7 @@ from ncia.lab.relay.tunnel import certificate_name
 
 ROLES = ("app", "replicator", "ncia_watch", "ncia_backup", "ncia_recover")
 CERTIFICATE_DAYS = 30
+REPOSITORIES = "repositories"  # as ncia.app.agencies reads them
 
 
 def password() -> str:
@@ -42,6 +43,7 @@ class Keys:
     hosts: Mapping[HostId, Ed25519PrivateKey]
     journals: Mapping[SiteId, Ed25519PrivateKey]  # the centres' signers, and the witness that cosigns
     people: Mapping[PersonId, Ed25519PrivateKey]
+    repositories: Mapping[AgencyId, str] = field(default_factory=dict)  # the password of each agency's own
     peer_token: str = field(default_factory=password)
     traffic_token: str = field(default_factory=password)
     receipts_token: str = field(default_factory=password)
@@ -57,6 +59,7 @@ class Keys:
             {host: new() for host in estate.hosts},
             {site: new() for site in (*estate.centres, *([estate.cosigner] if estate.cosigner else []))},
             {person: new() for person in estate.people},
+            {agency.id: password() for agency in estate.agencies.values() if agency.repository},
         )
 
 
@@ -77,6 +80,9 @@ def write_site(keys: Keys, estate: Estate, layout: Layout, site: SiteId) -> None
         ("receipts_token", keys.receipts_token),
     ):
         write(folder / name, token)
+    (folder / REPOSITORIES).mkdir(mode=0o700, exist_ok=True)
+    for agency, secret in keys.repositories.items():
+        write(folder / REPOSITORIES / agency, secret)
     write(folder / "pgpass", pgpass(keys, estate, site))
     write(folder / "ssh_key", openssh_private(keys.controllers[site]))
     write(folder / "files_key", openssh_private(keys.files[site]))

@@ -3,7 +3,8 @@
 A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
 ``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
 them at once), ``home:<site>`` (systems away from it), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>``,
-``program:<dataset>``, ``vouch:<voucher>``, ``certificate:<holder>@<site>`` and ``clock:<site>`` (``clock:<a>-<b>``).
+``program:<dataset>``, ``snapshot:<agency>@<site>``,
+``vouch:<voucher>``, ``certificate:<holder>@<site>`` and ``clock:<site>`` (``clock:<a>-<b>``).
 
 The edges follow from the estate; some also need a word of evidence: a system is explained by
 a dependency only where it names it, or hangs.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from ncia.core.base.ids import DatasetId, SiteId, SystemId
+from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Estate, SiteKind, store_of
 
 QUORUM = "quorum:etcd"
@@ -78,6 +79,7 @@ class Graph:
             "backup": self._of_copy,
             "proof": self._of_copy,
             "program": self._of_nothing,  # it was compared when both sides were reached
+            "snapshot": self._of_snapshot,
             "vouch": self._of_vouch,
             "certificate": self._of_certificate,
             "clock": self._of_nothing,
@@ -218,6 +220,14 @@ class Graph:
             yield f"site:{self._estate.systems[SystemId(dependency)].home}"
             if active != site:
                 yield link(active, site)
+
+    def _of_snapshot(self, name: str, site: str) -> Iterator[str]:
+        """A place is looked into by its own site's controller alone."""
+        yield f"site:{site}"
+        agency = self._estate.agencies.get(AgencyId(name))
+        place = agency.repository.places.get(SiteId(site)) if agency and agency.repository else None
+        if place is not None:
+            yield f"store:{store_of(place)}@{site}"
 
     def _of_vouch(self, name: str, site: str) -> Iterator[str]:
         """Only whose log it is tells it: the viewer."""

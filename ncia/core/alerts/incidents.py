@@ -36,7 +36,15 @@ SETTLES_SECONDS = {"agent-silent": SILENCE_SETTLES_SECONDS, "receiver-gone": REC
 LOCAL = ("db", "slots", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # seen from their own site
 OWN_TROUBLES = (  # no cut explains these
     *("db", "slots", "host", "gate", "canary", "store", "mark", "backup", "proof", "program", "certificate"),
+    "snapshot",
 )
+JUDGED = (
+    "missed-run",
+    "proof-failed",
+    "program-drift",
+    "snapshot-gone",
+    "certificate-ending",
+)  # when they were written
 CAUSES: Mapping[str, str] = {
     "app": "system-down",
     "api": "controller-down",
@@ -53,6 +61,7 @@ CAUSES: Mapping[str, str] = {
     "backup": "missed-run",
     "proof": "proof-failed",
     "program": "program-drift",
+    "snapshot": "snapshot-gone",
     "store": "store-down",
     "mark": "mark-stopped",
     "mirror": "mirror-behind",
@@ -117,7 +126,7 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
         return SiteId(name) in speaking
     if kind == "intrusion":
         return not intrusions.of(evidence.findings, root)
-    if kind in ("backup", "proof", "program"):
+    if kind in ("backup", "proof", "program", "snapshot"):
         return True
     if kind == "vouch":
         return name != evidence.site  # whose log it is sees it; the voucher itself does not
@@ -309,7 +318,7 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
 
 
 def _settled(estate: Estate, evidence: Evidence, fault: Fault, behind: frozenset[str], now: datetime) -> bool:
-    if fault.cause in ("missed-run", "proof-failed", "program-drift", "certificate-ending", *intrusions.CAUSES):
+    if fault.cause in JUDGED or fault.cause in intrusions.CAUSES:
         return True
     vouching = fresh(evidence, now)
     hesitant = {site for site in evidence.vantages if site not in vouching}

@@ -202,6 +202,12 @@ def program_drift(scene: Scene) -> Told:
     return f"{told}. A move to the other site is refused until it is the same, or accepted.", ""
 
 
+def snapshot_gone(scene: Scene) -> Told:
+    what = f"the repository of {scene.name} at {scene.place(scene.site)}"
+    told = f"{what} is not what was kept there, seen since {scene.since}: {_why(scene)}"
+    return f"{told}.", "ncia backup list"
+
+
 def log_unvouched(scene: Scene) -> Told:
     whose = scene.place(scene.evidence.site)
     told = f"{scene.place(scene.name)} does not vouch for the log of {whose} since {scene.since} ({_why(scene)})"
@@ -281,6 +287,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "missed-run": missed_run,
     "proof-failed": proof_failed,
     "program-drift": program_drift,
+    "snapshot-gone": snapshot_gone,
     "log-unvouched": log_unvouched,
     "certificate-ending": certificate_ending,
     "clock-wrong": clock_wrong,

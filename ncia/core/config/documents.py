@@ -30,17 +30,20 @@ def read_documents(record: Record, kind: str) -> dict[SiteId, TreeCopy | BucketC
     for site, node in record.pairs("copies", required=False) if kind in DOCUMENTS else ():
         record.reading.references.append(Reference("site", site, node, f"{record.name}, 'copies'"))
         part = record.part(node, f"copy at {site}")
-        if kind == "files":
-            path = part.text("path")
-            if path and (PurePosixPath(path).is_absolute() or {"..", ".", ""} & set(path.split("/"))):
-                part.tell(part.where("path"), f"{path!r} leaves the host's file root", "a relative path")
-            host = HostId(part.reference("host", "host"))
-            found[SiteId(site)] = TreeCopy(SiteId(site), host, path)
-        else:
-            endpoint = _endpoint(part)
-            found[SiteId(site)] = BucketCopy(SiteId(site), endpoint, part.text("bucket", pattern=BUCKET))
+        found[SiteId(site)] = read_place(part, SiteId(site), kind)
         part.finish()
     return found
+
+
+def read_place(part: Record, site: SiteId, kind: str) -> TreeCopy | BucketCopy:
+    """A folder below a host's file root (``kind`` files), or a bucket."""
+    if kind == "files":
+        path = part.text("path")
+        if path and (PurePosixPath(path).is_absolute() or {"..", ".", ""} & set(path.split("/"))):
+            part.tell(part.where("path"), f"{path!r} leaves the host's file root", "a relative path")
+        return TreeCopy(site, HostId(part.reference("host", "host")), path)
+    endpoint = _endpoint(part)
+    return BucketCopy(site, endpoint, part.text("bucket", pattern=BUCKET))
 
 
 def _endpoint(part: Record) -> Address:
@@ -77,12 +80,13 @@ def judge_document_places(
                 record.tell(node, f"host {copy.host} stands at {host.site}, not at {id}", "a host of that site")
             elif "files" not in host.roles:
                 record.tell(node, f"host {copy.host} has no role 'files'", "roles: [files]")
-        elif isinstance(copy, BucketCopy) and site and not _within(copy.endpoint, site[0]):
+        elif isinstance(copy, BucketCopy) and site and not within(copy.endpoint, site[0]):
             what = f"endpoint {copy.endpoint} does not lie in the network of {id} ({site[0].network})"
             record.tell(node, what, "the store of that site")
 
 
-def _within(address: Address, site: Site) -> bool:
+def within(address: Address, site: Site) -> bool:
+    """Whether an address lies in the site's own network."""
     try:
         return ipaddress.IPv4Address(address.host) in ipaddress.IPv4Network(site.network)
     except ValueError:
@@ -101,6 +105,11 @@ def judge_document_folders(systems: Placed[SystemId, System]) -> None:
                         what = f"{dataset.id} and {other} share {path!r} {how}"
                         record.tell(record.where("datasets"), what, "a place of its own")
                 taken.setdefault((key, path), (dataset.id, _where(copy)))
+
+
+def told_place(copy: TreeCopy | BucketCopy) -> tuple[str, str, str]:
+    """The store, the place in it, and how to say where that is."""
+    return (*_place(copy), _where(copy))
 
 
 def _place(copy: TreeCopy | BucketCopy) -> tuple[str, str]:

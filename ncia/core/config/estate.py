@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ncia.core.base.errors import Fault, InputFaults
 from ncia.core.base.ids import HostId, SiteId, SystemId
+from ncia.core.config.agencies import judge_repositories, read_agencies
 from ncia.core.config.documents import judge_document_folders
 from ncia.core.config.folder import Sections, read_folder
 from ncia.core.config.marked import Node
@@ -17,7 +18,6 @@ from ncia.core.config.places import (
     facts,
     judge_hosts,
     judge_sites,
-    read_agencies,
     read_grades,
     read_hosts,
     read_links,
@@ -74,6 +74,7 @@ def _read(folder: Path, today: date | None, shapes: Shapes | None = None) -> tup
     judge_addresses(reading, sections, sites)
     judge_directories(systems, hosts)
     judge_document_folders(systems)
+    judge_repositories(agencies, sites, hosts, systems, people)
     reading.resolve()
     faults = tuple(sorted(set(reading.faults), key=lambda f: (f.file, f.line, f.what)))
     if faults:
@@ -85,7 +86,7 @@ def _read(folder: Path, today: date | None, shapes: Shapes | None = None) -> tup
         sites=facts(sites),
         hosts=facts(hosts),
         links=links,
-        agencies=agencies,
+        agencies=facts(agencies),
         grades=grades,
         systems=facts(systems),
         people=people,

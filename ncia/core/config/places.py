@@ -1,4 +1,4 @@
-"""Sites, hosts, links, agencies, grades and people: read, and judged where they alone can tell."""
+"""Sites, hosts, links, grades and people: read, and judged where they alone can tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ncia.core.config.marked import Node
 from ncia.core.config.reading import Reading, Record, Reference, place
 from ncia.core.estate.keys import key_of_line
 from ncia.core.estate.model import (
-    Agency,
     Etcd,
     Grade,
     Host,
@@ -217,17 +216,7 @@ def read_links(reading: Reading, sections: Sections) -> tuple[Link, ...]:
     return tuple(link for link, _ in found.values())
 
 
-# --- agencies, grades, people ------------------------------------------------------------------------------------
-
-
-def read_agencies(reading: Reading, sections: Sections) -> dict[AgencyId, Agency]:
-    found: dict[AgencyId, Agency] = {}
-    for node in sections.lists["agencies"]:
-        record = Record(reading, node, "an agency")
-        agency = Agency(AgencyId(record.id("agency")), record.text("name"))
-        record.finish()
-        found[agency.id] = agency
-    return found
+# --- grades, people ----------------------------------------------------------------------------------------------
 
 
 def read_grades(reading: Reading, sections: Sections) -> dict[int, Grade]:

@@ -16,6 +16,7 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, SystemId
 from ncia.core.estate.keys import SshKey, key_of_line
 from ncia.core.estate.program import Program
+from ncia.core.estate.repository import AgencyRepository
 
 
 class SiteKind(StrEnum):
@@ -124,8 +125,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Agency:
+    """Who owns systems; ``repository`` is where backups of its documents lie, where it has one."""
+
     id: AgencyId
     name: str
+    repository: AgencyRepository | None = None
 
 
 @dataclass(frozen=True)

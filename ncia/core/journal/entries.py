@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ncia.core.journal import entries_people, entries_recovery
+from ncia.core.journal import entries_people, entries_recovery, entries_repositories
 from ncia.core.journal.body import Body as Body
 
 Verdict = Literal["up", "degraded", "down", "unknown"]
@@ -363,6 +363,7 @@ BODIES: tuple[type[Body], ...] = (
     PointCopied,
     *entries_recovery.BODIES,
     *entries_people.BODIES,
+    *entries_repositories.BODIES,
 )
 
 VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

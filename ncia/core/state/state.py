@@ -45,6 +45,7 @@ from ncia.core.state.facts import (
     SyncChange,
 )
 from ncia.core.state.meaning import MEANING
+from ncia.core.state.repositories import RepositoryFact, SnapshotFailure, Where
 
 Verdicts = Mapping[str, VerdictChange]
 
@@ -73,6 +74,8 @@ class State:
     missed: tuple[Missed, ...] = ()  # oldest first; a later run of the same work takes it off
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
+    repositories: Mapping[Where, RepositoryFact] = field(default_factory=dict)  # by agency and site
+    snapshot_failures: Mapping[Where, SnapshotFailure] = field(default_factory=dict)  # by dataset and site
     runs: Mapping[str, Run] = field(default_factory=dict)
     divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list
     stranded_documents: Mapping[str, DocumentsStranded] = field(default_factory=dict)  # by system: the newest list

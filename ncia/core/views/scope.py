@@ -53,7 +53,10 @@ STATUS: Mapping[str, Cut] = {
     "proofs": by("system"),
 }
 INCIDENTS: Mapping[str, Cut] = {"incidents": incidents}
-BACKUPS: Mapping[str, Cut] = {"site": whole, **dict.fromkeys(("datasets", "points", "missed", "jobs"), by("dataset"))}
+BACKUPS: Mapping[str, Cut] = {
+    "site": whole,
+    **dict.fromkeys(("datasets", "points", "missed", "jobs", "snapshots"), by("dataset")),
+}
 CONTINUITY: Mapping[str, Cut] = {
     **dict.fromkeys(("site", "estate", "estate_hash", "as_of"), whole),
     "systems": by("id"),

@@ -69,6 +69,13 @@ from ncia.core.journal.entries_recovery import (
     SyncDegraded,
     SyncRestored,
 )
+from ncia.core.journal.entries_repositories import (
+    RepositoryLooked,
+    RepositoryMade,
+    SnapshotFailed,
+    SnapshotForgotten,
+    SnapshotKept,
+)
 from ncia.core.journal.entry import make_entry
 from tests.core.journal.sites import EAST, EPOCH
 
@@ -272,6 +279,39 @@ SPECIMENS: tuple[Body, ...] = (
         files=900,
         manifest_sha256="00ff",
         seconds=1.5,
+    ),
+    RepositoryMade(
+        job="repository:treasury:1",
+        agency="treasury",
+        site="west",
+        repository="61b2" * 16,
+        engine="ncia",
+        place="sftp://files@10.0.0.1:22/repositories/treasury",
+        escrowed_for=("kim", "lee"),
+    ),
+    SnapshotKept(
+        job="snapshot:tax/letters:1",
+        agency="treasury",
+        dataset="tax/letters",
+        site="west",
+        repository="61b2" * 16,
+        snapshot="8e68" * 16,
+        tree="ce4e" * 16,
+        files=12,
+        size_bytes=4096,
+        losses=1,
+        lost=("a: it was not read",),
+        reason=f"due at {AT}",
+        seconds=1.5,
+    ),
+    SnapshotFailed(
+        job="snapshot:tax/letters:2", agency="treasury", dataset="tax/letters", site="west", error="it does not answer"
+    ),
+    SnapshotForgotten(
+        agency="treasury", dataset="tax/letters", site="west", snapshot="8e68" * 16, reason="newer ones are kept"
+    ),
+    RepositoryLooked(
+        agency="treasury", site="west", expected=2, missing=("snapshot 8e68 is not there",), strangers=1, why=""
     ),
 )
 

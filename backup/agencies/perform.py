@@ -1,0 +1,233 @@
+"""What jobs of agencies' repositories do: make one at both centres, and keep a dataset's documents in both.
+
+Each step may be done twice. A repository that is there is opened and not made again; a snapshot of this very job, known
+by its tag, is not made again either; what the journal holds is not written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from backup.agencies.plan import KEEP, MAKE
+from backup.agencies.ports import Asked, Engine, Kept, Place
+from backup.agencies.staging import stage
+from backup.ports import Ledger
+from backup.repository.escrow import RECIPIENTS_MIN, Recipient, put
+from backup.repository.keys import Holder, Scrypt
+from backup.repository.ports import Store
+from backup.repository.repository import open_repository
+from ncia.core.base.clock import Clock
+from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import AgencyId, DatasetId, PersonId, SiteId
+from ncia.core.estate.model import Agency, BucketCopy, Dataset, Estate, TreeCopy
+from ncia.core.estate.repository import AgencyRepository
+from ncia.core.journal.body import Body
+from ncia.core.journal.entries_repositories import RepositoryMade, SnapshotFailed, SnapshotKept
+from ncia.core.work.documents import Documents
+from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps, Work
+
+LOST_NAMED_MAX = 5
+PLATFORM = "ncia"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the jobs act with. ``place_of`` answers where an agency's repository is at a site, as this one dials it;
+    ``password_of`` reads the password in a place's file; ``staging`` is a folder of this machine."""
+
+    ledger: Ledger
+    engine_of: Callable[[AgencyRepository], Engine]
+    place_of: Callable[[Agency, SiteId], Place]
+    password_of: Callable[[Place], str]
+    store_of: Callable[[str], Store]
+    documents_of: Callable[[TreeCopy | BucketCopy], Documents]
+    staging: Path
+    clock: Clock
+    cost: Scrypt | None = None  # of guessing the escrow's password; the format's own where it is not told
+
+
+class AgencyWork:
+    """Carries out the jobs, in whichever process they run."""
+
+    def __init__(self, estate: Estate, site: SiteId, tools: Tools) -> None:
+        self._estate = estate
+        self._site = site
+        self._tools = tools
+
+    def works(self) -> Mapping[str, Work]:
+        return {MAKE: self.make, KEEP: self.keep}
+
+    def make(self, job: Job, steps: Steps) -> str:
+        """The repository at both centres; the second is the first one's twin where the engine makes such."""
+        agency, repository = self._agency(job)
+        ids: dict[SiteId, str] = {}
+        first: SiteId | None = None
+        for site in repository.places:
+            twin = first
+            ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, twin))
+            first = first or site
+        sealed_for = tuple(steps.do("escrow", lambda: self._escrow(agency)))
+        for site, id_ in ids.items():
+            body = RepositoryMade(
+                job=job.id,
+                agency=agency.id,
+                site=site,
+                repository=id_,
+                engine=repository.engine,
+                place=self._tools.place_of(agency, site).url,
+                escrowed_for=sealed_for,
+            )
+            steps.clean(f"write down {site}", partial(self._write, steps, body))
+        who = ", ".join(sealed_for) or "nobody: their keys are not handed in yet"
+        return f"the repository of {agency.id} is at {' and '.join(ids)}; its key is sealed for {who}"
+
+    def keep(self, job: Job, steps: Steps) -> str:
+        """The documents as they are now, in both places; a place that fails does not keep the other from its copy."""
+        agency, repository = self._agency(job)
+        dataset = self._dataset(job)
+        try:
+            staged = steps.do("stage", lambda: self._stage(dataset))
+        except (StepFailed, Cancelled) as failure:
+            for site in repository.places:
+                self._failed(steps, agency, dataset, site, str(failure))
+            raise
+        told, failed = [], []
+        for site in repository.places:
+            try:
+                kept = steps.do(f"keep at {site}", partial(self._keep, steps, agency, dataset, site))
+            except StepFailed as failure:
+                self._failed(steps, agency, dataset, site, str(failure))
+                failed.append(f"{site}: {failure}")
+                continue
+            self._kept(steps, agency, dataset, site, kept, staged)
+            losses = [*staged["lost"], *kept["losses"]]
+            if losses:
+                self._failed(steps, agency, dataset, site, f"it is partial: {losses[0]}")
+                failed.append(f"{site}: its snapshot is partial: {losses[0]}")
+            told.append(f"snapshot {kept['snapshot'][:8]} at {site}")
+        if failed:
+            raise StepFailed("; ".join(failed))
+        return f"{staged['documents']} documents of {dataset.id}: {', '.join(told)}"
+
+    def _make(self, agency: Agency, site: SiteId, twin: SiteId | None) -> str:
+        engine, place = self._engine(agency), self._tools.place_of(agency, site)
+        try:
+            return engine.snapshots(place).repository
+        except NciaError as error:
+            if error.code != "repository.none":
+                raise
+        other = self._tools.place_of(agency, twin) if twin and engine.capabilities().makes_twins else None
+        return engine.init(place, other)
+
+    def _escrow(self, agency: Agency) -> list[str]:
+        """One escrow at both where they are twins, else one at each. Nothing where keys are not handed in."""
+        people = recipients(self._estate, agency)
+        if len(people) < RECIPIENTS_MIN or agency.repository is None:
+            return []
+        opened = []
+        try:
+            for site in agency.repository.places:
+                place = self._tools.place_of(agency, site)
+                opened.append(open_repository(self._tools.store_of(place.url), self._tools.password_of(place)))
+            twins = len({each.config.id for each in opened}) == 1
+            for group in [opened] if twins else [[each] for each in opened]:
+                put(group, people, Holder(PLATFORM, self._site), self._tools.clock.now(), self._tools.cost)
+        finally:
+            for each in opened:
+                each.close()
+        return [each.name for each in people]
+
+    def _stage(self, dataset: Dataset) -> dict[str, Any]:
+        """From the store of this site: the system is active here, and nothing is fetched from the other one."""
+        staged = stage(self._tools.documents_of(dataset.documents[self._site]), self._folder(dataset))
+        more = staged.losses - len(staged.lost)
+        lost = [*staged.lost, f"and {more} more"] if more > 0 else staged.lost
+        return {"documents": staged.documents, "losses": staged.losses, "lost": lost}
+
+    def _keep(self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId) -> dict[str, Any]:
+        engine, place = self._engine(agency), self._tools.place_of(agency, site)
+        started = self._tools.clock.now()
+        tag = steps.job.id
+        kept = self._again(engine, place, tag) if steps.job.fence > 1 else None
+        if kept is None:
+            asked = Asked((str(self._folder(dataset)),), dataset.system, (dataset.id, tag))
+            kept = engine.backup(place, asked)
+        return {**asdict(kept), "seconds": (self._tools.clock.now() - started).total_seconds()}
+
+    def _again(self, engine: Engine, place: Place, tag: str) -> Kept | None:
+        """The snapshot that an earlier attempt at this job made, and had no time to write down. What it lacked nobody
+        knows any more, so it counts as partial."""
+        for held in engine.snapshots(place).snapshots:
+            if tag in held.tags:
+                return Kept(
+                    held.snapshot, held.tree, 0, 0, ("an attempt that was ended made it: what it lacks is unknown",)
+                )
+        return None
+
+    def _kept(
+        self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, kept: dict[str, Any], staged: dict[str, Any]
+    ) -> None:
+        """What is in the repository must be in the journal: also a job that was cancelled meanwhile writes it down."""
+        losses = [*staged["lost"], *kept["losses"]]
+        body = SnapshotKept(
+            job=steps.job.id,
+            agency=agency.id,
+            dataset=dataset.id,
+            site=site,
+            repository=str(steps.job.order.details["repositories"][site]),
+            snapshot=kept["snapshot"],
+            tree=kept["tree"],
+            files=kept["files"],
+            size_bytes=kept["size_bytes"],
+            losses=max(len(losses), staged["losses"]),
+            lost=tuple(losses[:LOST_NAMED_MAX]),
+            reason=str(steps.job.order.details["reason"]),
+            seconds=round(kept["seconds"], 3),
+        )
+        steps.clean(f"write down {site}", lambda: self._write(steps, body))
+
+    def _failed(self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, why: str) -> None:
+        body = SnapshotFailed(job=steps.job.id, agency=agency.id, dataset=dataset.id, site=site, error=why)
+        steps.clean(f"give up {site}", lambda: self._write(steps, body))
+
+    def _write(self, steps: Steps, body: Body) -> None:
+        self._tools.ledger.append(steps.job.id, steps.job.fence, body, steps.job.order.by)
+
+    def _folder(self, dataset: Dataset) -> Path:
+        return self._tools.staging / dataset.id.replace("/", "~")
+
+    def _engine(self, agency: Agency) -> Engine:
+        if agency.repository is None:
+            raise NciaError("agency.no-repository", f"keep documents of {agency.id}", "the estate names no repository")
+        return self._tools.engine_of(agency.repository)
+
+    def _agency(self, job: Job) -> tuple[Agency, AgencyRepository]:
+        agency = self._estate.agencies.get(AgencyId(str(job.order.details["agency"])))
+        if agency is None or agency.repository is None:
+            raise StepFailed(f"{job.order.details['agency']} has no repository in the estate any more")
+        return agency, agency.repository
+
+    def _dataset(self, job: Job) -> Dataset:
+        dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
+        if dataset is None or self._site not in dataset.documents:
+            raise StepFailed(f"{job.order.dataset} has no documents at {self._site} in the estate any more")
+        return dataset
+
+
+def recipients(estate: Estate, agency: Agency) -> tuple[Recipient, ...]:
+    """The people whose keys recover an agency's repository, each by their first key that can be sealed for."""
+    found = []
+    for person in agency.repository.escrow if agency.repository else ():
+        key = next((key for key in keys_of(estate, person) if key.startswith("ssh-")), None)
+        if key is not None:
+            found.append(Recipient(person, key))
+    return tuple(found)
+
+
+def keys_of(estate: Estate, person: PersonId) -> Sequence[str]:
+    known = estate.people.get(person)
+    return [] if known is None else [key.line for key in known.keys]

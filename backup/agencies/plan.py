@@ -1,0 +1,154 @@
+"""Which documents go into which repository, when, and what a look at one has found: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from backup.agencies.ports import Holding
+from ncia.core.base.clock import to_text
+from ncia.core.base.ids import AgencyId, SiteId, SystemId
+from ncia.core.estate.model import Agency, Dataset, Estate
+from ncia.core.estate.repository import AgencyRepository
+from ncia.core.journal.entries_repositories import RepositoryLooked
+from ncia.core.state import State
+from ncia.core.state.repositories import ExpectedSnapshot, SnapshotFailure
+from ncia.core.work.jobs import JobId
+
+MAKE, KEEP = "make-repository", "snapshot"  # verbs of jobs
+FIRST_AFTER_SECONDS = 600.0  # a controller that has just started has other things to do
+MAKE_RETRY_SECONDS = 300.0
+RETRY_SECONDS_MIN = 300.0
+LOOK_SECONDS = 900.0  # between two looks at one repository
+SHORT = 8
+NAMED_MAX = 20
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One dataset's documents, active at ``site``, which go into the agency's repository at both centres."""
+
+    agency: Agency
+    repository: AgencyRepository
+    dataset: Dataset
+    site: SiteId
+
+
+@dataclass(frozen=True)
+class Due:
+    charge: Charge
+    due_at: datetime
+    job: JobId
+
+
+def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> tuple[Charge, ...]:
+    """What the controller of ``site`` keeps: the documents of systems that are active there, essential ones first."""
+    systems = sorted(estate.systems.values(), key=lambda system: (system.grade, system.id))
+    return tuple(
+        Charge(agency, agency.repository, dataset, site)
+        for system in systems
+        if active.get(system.id, system.home) == site
+        for dataset in system.documents
+        if (agency := estate.agencies.get(system.agency)) and agency.repository and site in dataset.documents
+    )
+
+
+def unmade(estate: Estate, state: State, site: SiteId) -> tuple[Agency, ...]:
+    """The repositories that ``site`` has to make. One centre makes all of them, for two that make one make two."""
+    if not estate.centres or site != estate.centres[0]:
+        return ()
+    return tuple(agency for agency in estate.agencies.values() if agency.repository and not made(agency, state))
+
+
+def made(agency: Agency, state: State) -> bool:
+    places = agency.repository.places if agency.repository else {}
+    return all((agency.id, site) in state.repositories for site in places)
+
+
+def making_job(agency: Agency, now: datetime) -> JobId:
+    """Its name; another one after a while, where the first has failed."""
+    return f"repository:{agency.id}:{int(now.timestamp() // MAKE_RETRY_SECONDS)}"
+
+
+def due_at(charge: Charge, state: State, since: datetime) -> datetime:
+    """An interval after the older one of the two sites' newest whole snapshots, or soon after ``since``."""
+    found = []
+    for site in charge.repository.places:
+        fact = state.repositories.get((charge.agency.id, site))
+        newest = fact.newest_whole(charge.dataset.id) if fact else None
+        if newest is None:
+            return since + timedelta(seconds=FIRST_AFTER_SECONDS)
+        found.append(newest.at)
+    return min(found) + timedelta(seconds=charge.repository.interval_seconds)
+
+
+def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -> tuple[Due, ...]:
+    """Whose backup is due now; one that has just failed is given a pause that grows up to the interval."""
+    ready = []
+    for charge in found:
+        moment = due_at(charge, state, since)
+        failures = failures_of(charge, state)
+        if made(charge.agency, state) and moment <= now and now >= _not_before(charge, failures):
+            count = max((each.count for each in failures), default=0)
+            passed = int((now - moment).total_seconds() // charge.repository.interval_seconds)
+            named = moment + timedelta(seconds=passed * charge.repository.interval_seconds)
+            job = f"snapshot:{charge.dataset.id}:{to_text(named)}:{count + 1}"
+            ready.append(Due(charge, moment, job))
+    return tuple(sorted(ready, key=lambda each: each.due_at))
+
+
+def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
+    known = (state.snapshot_failures.get((charge.dataset.id, site)) for site in charge.repository.places)
+    return tuple(each for each in known if each is not None)
+
+
+def _not_before(charge: Charge, failures: Collection[SnapshotFailure]) -> datetime:
+    if not failures:
+        return datetime.min.replace(tzinfo=UTC)
+    newest = max(failures, key=lambda each: each.at)
+    pause = min(charge.repository.interval_seconds, RETRY_SECONDS_MIN * 2 ** min(newest.count - 1, 16))
+    return newest.at + timedelta(seconds=pause)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a look came to. ``strangers``: ids of snapshots that nobody wrote down."""
+
+    missing: tuple[str, ...]
+    strangers: frozenset[str]
+    why: str = ""
+
+
+def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Holding) -> Compared:
+    """What should be there against what is. A snapshot's id is the hash of its file, and ``tree`` that of all that is
+    in it: one that is there and reads so is the one that was kept."""
+    if holding.repository != repository:
+        why = f"it is repository {holding.repository[:SHORT]}, and {repository[:SHORT]} was made there"
+        return Compared((), frozenset(), why)
+    trees = {each.snapshot: each.tree for each in holding.snapshots}
+    missing = []
+    for each in expected:
+        kept = each.kept
+        if trees.get(kept.snapshot) != kept.tree:
+            fault = "is not there" if kept.snapshot not in trees else "has another tree than was kept"
+            missing.append(
+                f"snapshot {kept.snapshot[:SHORT]} of {kept.dataset}, kept {to_text(each.at)[:19]}Z, {fault}"
+            )
+    known = {each.kept.snapshot for each in expected}
+    if missing:
+        missing += holding.damaged[:NAMED_MAX]
+    more = len(missing) - NAMED_MAX
+    told = (*missing[:NAMED_MAX], f"and {more} more") if more > 0 else tuple(missing)
+    return Compared(told, frozenset(trees) - known)
+
+
+def looked(agency: AgencyId, site: SiteId, expected: int, found: Compared) -> RepositoryLooked:
+    return RepositoryLooked(
+        agency=agency,
+        site=site,
+        expected=expected,
+        missing=found.missing,
+        strangers=len(found.strangers),
+        why=found.why,
+    )

@@ -1,0 +1,203 @@
+"""Agencies' repositories as the calendar sees them: made, filled when they are due, and looked into.
+
+Documents are kept by the centre where their system is active, into both places. Each centre looks into its own places
+and compares them with what the journal expects there: restic itself cannot notice that a snapshot is gone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from backup.agencies import plan
+from backup.agencies.plan import KEEP, MAKE, Charge, Compared
+from backup.agencies.ports import Engine, Place
+from ncia.core.base.clock import Clock, to_text
+from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
+from ncia.core.estate.model import Agency, Estate, Link, TreeCopy
+from ncia.core.estate.repository import AgencyRepository
+from ncia.core.journal import Journal
+from ncia.core.state import State, StateStore
+from ncia.core.state.repositories import RepositoryFact
+from ncia.core.work.jobs import Job, JobId, Jobs, Order
+
+BY = "calendar"
+AFTER_BACKUPS = 10  # added to the grade: rows come first
+GRAVE = ("repository.none", "repository.wrong-password", "repository.damaged")  # told at once; silence may pass
+
+log = structlog.get_logger("backup.agencies")
+
+
+@dataclass(frozen=True)
+class Parts:
+    estate: Estate
+    site: SiteId
+    journal: Journal
+    states: StateStore
+    jobs: Jobs
+    clock: Clock
+    engine_of: Callable[[AgencyRepository], Engine]
+    place_of: Callable[[Agency, SiteId], Place]
+    active: Callable[[], Mapping[SystemId, SiteId]]
+
+
+@dataclass
+class AgencyTask:
+    """``tick`` may be called at any time; calls must not overlap."""
+
+    parts: Parts
+    _looked: dict[AgencyId, datetime] = field(default_factory=dict)
+    _strange: dict[AgencyId, frozenset[str]] = field(default_factory=dict)  # at the look before
+    _silent: set[AgencyId] = field(default_factory=set)  # gave no answer at the look before
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._made_at = self.parts.clock.now()
+
+    def tick(self, now: datetime) -> None:
+        """Order what is due, and look into the repository that was looked into longest ago."""
+        state = self.parts.states.snapshot()
+        busy = {job.order.holds for job in self.parts.jobs.open()}
+        for agency in plan.unmade(self.parts.estate, state, self.parts.site):
+            order = self._making(agency, now)
+            if order.holds not in busy:
+                self.parts.jobs.enqueue(order)
+        for each in plan.due(self.charges(), state, self._since(state), now):
+            order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
+            if order.holds not in busy:
+                self.parts.jobs.enqueue(order)
+        agency_due = self._to_look_at(state, now)
+        if agency_due is not None:
+            self.look(agency_due)
+
+    def charges(self) -> tuple[Charge, ...]:
+        return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
+
+    def ask(self, dataset: str, by: str) -> Job:
+        """Have the documents of one dataset kept now; answers the job that does."""
+        what = f"keep {dataset} from {self.parts.site}"
+        charge = next((each for each in self.charges() if each.dataset.id == dataset), None)
+        if charge is None:
+            why = "its agency has no repository, or its system is active at the other site"
+            raise Refusal("backup.not-ours", what, why, "ask the other site's controller; ncia backup list")
+        state = self.parts.states.snapshot()
+        if not plan.made(charge.agency, state):
+            why = f"the repository of {charge.agency.id} is not made at both sites yet"
+            raise Refusal("agency.not-made", what, why, f"{self.parts.estate.centres[0]} makes it within minutes")
+        now = self.parts.clock.now()
+        job = new_id(KEEP, now)
+        return self.parts.jobs.enqueue(self._keeping(charge, state, by, job, f"{by} asked for it"))
+
+    def keeps(self, dataset: str) -> bool:
+        """Whether it is documents of an agency that has a repository."""
+        estate = self.parts.estate
+        found = estate.datasets.get(DatasetId(dataset))
+        agency = estate.agencies.get(estate.systems[found.system].agency) if found and found.documents else None
+        return agency is not None and agency.repository is not None
+
+    def look_now(self, dataset: str | None) -> list[dict[str, Any]]:
+        """Look into this site's place of a dataset's agency, or of each; answers what was found. A place that does not
+        answer is told so, also the first time."""
+        estate, site = self.parts.estate, self.parts.site
+        known = {key[0] for key in self.parts.states.snapshot().repositories if key[1] == site}
+        system = estate.systems.get(SystemId((dataset or "").split("/", 1)[0]))
+        owners = known if dataset is None else {system.agency} & known if system else set()
+        wanted = [agency for agency in estate.agencies.values() if agency.id in owners]
+        if not wanted:
+            what, why = (
+                f"look into the repository of {dataset or 'any agency'}",
+                "no repository of it is made at this site",
+            )
+            raise Refusal("agency.not-made", what, why, "ncia backup list")
+        return [self._told(agency, self.look(agency)) for agency in wanted]
+
+    def _told(self, agency: Agency, found: Compared | None) -> dict[str, Any]:
+        fact = self.parts.states.snapshot().repositories[agency.id, self.parts.site]
+        told = {"agency": agency.id, "site": self.parts.site, "expected": len(fact.expected)}
+        if found is None:
+            return {**told, "missing": [], "strangers": 0, "why": "it gave no answer this time"}
+        return {**told, "missing": list(found.missing), "strangers": len(found.strangers), "why": found.why}
+
+    def look(self, agency: Agency) -> Compared | None:
+        """Compare this site's place with what is expected there, and write down what is new of it. None where nothing
+        can be said yet: it gave no answer, this once."""
+        with self._lock:
+            key = (agency.id, self.parts.site)
+            self._looked[agency.id] = self.parts.clock.now()
+            before = self.parts.states.snapshot().repositories.get(key)
+            if before is None or agency.repository is None:
+                return None
+            found = self._compared(agency, agency.repository, before)
+            after = self.parts.states.snapshot().repositories[key]
+            if found is not None:
+                told = plan.looked(agency.id, self.parts.site, len(before.expected), found)
+                known = after.looked
+                if known is None or (told.missing, told.strangers, told.why) != (
+                    known.missing,
+                    known.strangers,
+                    known.why,
+                ):
+                    self.parts.journal.append(told, by=BY)
+                    log.info("repository.looked", **told.model_dump())
+            return found
+
+    def _compared(self, agency: Agency, repository: AgencyRepository, before: RepositoryFact) -> Compared | None:
+        try:
+            holding = self.parts.engine_of(repository).snapshots(self.parts.place_of(agency, self.parts.site))
+        except NciaError as error:
+            passing = error.code not in GRAVE and agency.id not in self._silent
+            self._silent.add(agency.id)
+            log.warning("repository.not-looked-into", agency=agency.id, why=str(error))
+            return None if passing else Compared((), frozenset(), error.why)
+        self._silent.discard(agency.id)
+        after = self.parts.states.snapshot().repositories[agency.id, self.parts.site]
+        still = {each.kept.snapshot for each in after.expected}
+        both = [each for each in before.expected if each.kept.snapshot in still]  # none was forgotten meanwhile
+        found = plan.compared(before.made.repository, both, holding)
+        strange = found.strangers - still  # one that is written down a moment later is none
+        lasting, self._strange[agency.id] = strange & self._strange.get(agency.id, frozenset()), strange
+        return Compared(found.missing, lasting, found.why)
+
+    def _to_look_at(self, state: State, now: datetime) -> Agency | None:
+        waiting = [
+            (self._looked.get(agency.id, self._made_at), agency.id, agency)
+            for agency in self.parts.estate.agencies.values()
+            if (agency.id, self.parts.site) in state.repositories and agency.repository is not None
+        ]
+        moment, _, agency = min(waiting, default=(now, "", None), key=lambda each: each[:2])
+        return agency if agency and now - moment >= timedelta(seconds=plan.LOOK_SECONDS) else None
+
+    def _since(self, state: State) -> datetime:
+        return state.started.get(self.parts.site, self._made_at)
+
+    def _making(self, agency: Agency, now: datetime) -> Order:
+        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, AFTER_BACKUPS, BY, {})
+
+    def _keeping(self, charge: Charge, state: State, by: str, job: JobId, reason: str) -> Order:
+        grade = self.parts.estate.systems[charge.dataset.system].grade
+        ids = {site: state.repositories[charge.agency.id, site].made.repository for site in charge.repository.places}
+        told = {"repositories": ids, "reason": reason}
+        return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
+
+    def _order(
+        self, job: JobId, verb: str, agency: Agency, dataset: str, priority: int, by: str, details: dict[str, Any]
+    ) -> Order:
+        places = agency.repository.places.values() if agency.repository else ()
+        return Order(
+            id=job,
+            verb=verb,
+            dataset=dataset,
+            priority=priority,
+            by=by,
+            due_at=to_text(self.parts.clock.now()),
+            link=Link(*sorted(self.parts.estate.centres)).id,
+            hosts=tuple(sorted(place.host for place in places if isinstance(place, TreeCopy))),
+            details={"agency": agency.id, **details},
+            lane=KEEP,
+        )

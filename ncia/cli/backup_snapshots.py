@@ -1,0 +1,55 @@
+"""Part of ``ncia backup list``: agencies' repositories, and the newest snapshot of each dataset in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+SHORT = 8
+
+
+def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
+    """A line for each dataset and place; in words what a person must know."""
+    if not answer.get("repositories"):
+        return
+    table = Table(title="Documents in agencies' repositories", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("dataset", "kept (UTC)", "at", "snapshot", "files", "size"):
+        table.add_column(column, justify="right" if column in ("files", "size") else "left", no_wrap=True)
+    for each in sorted(answer["snapshots"], key=lambda each: (each["dataset"], each["site"])):
+        when, size = each["at"][:19].replace("T", " "), f"{each['size_bytes'] / 1e6:.1f} MB"
+        short = each["snapshot"][:SHORT]
+        table.add_row(each["dataset"], when, each["site"], short, str(each["files"]), size)
+    console.print(table)
+    for each in answer["snapshots"]:
+        if each["losses"]:
+            lost = "; ".join(each["lost"])
+            console.print(f"[red]{each['dataset']} at {each['site']}: partial[/]: {lost}", soft_wrap=True)
+    for each in answer["repositories"]:
+        _tell(console, each)
+
+
+def _tell(console: Console, place: dict[str, Any]) -> None:
+    where = f"{place['agency']} at {place['site']}"
+    if not place["made"]:
+        console.print(f"[yellow]{where}: its repository is not made yet[/]", soft_wrap=True)
+        return
+    for sentence in (*([place["why"]] if place["why"] else []), *place["missing"]):
+        console.print(f"[bold red]{where}: {sentence}[/]", soft_wrap=True, highlight=False)
+    if place["strangers"]:
+        console.print(f"{where}: {place['strangers']} snapshots there that nobody wrote down", soft_wrap=True)
+    if not place["escrowed_for"]:
+        console.print(f"[yellow]{where}: its key is in no escrow[/]: ncia repo key escrow", soft_wrap=True)
+
+
+def show_looks(looked: list[dict[str, Any]]) -> None:
+    for each in looked:
+        where = f"{each['agency']} at {each['site']}"
+        faults = [*([each["why"]] if each["why"] else []), *each["missing"]]
+        for sentence in faults:
+            print(f"{where}: {sentence}")
+        if not faults:
+            strangers = f"; {each['strangers']} that nobody wrote down" if each["strangers"] else ""
+            print(f"{where}: all {each['expected']} expected snapshots are there{strangers}")

@@ -1,0 +1,42 @@
+"""An agency's own repository: where it lies at both centres, which program keeps it, when, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ncia.core.base.ids import PersonId, SiteId
+
+if TYPE_CHECKING:
+    from ncia.core.estate.model import BucketCopy, TreeCopy
+
+
+class EngineName(StrEnum):
+    """The program that keeps the files; both write the same format."""
+
+    NCIA = "ncia"
+    RESTIC = "restic"
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How many snapshots stay: the newest ``last``, and the newest of each of so many days, weeks, months and years."""
+
+    last: int
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+
+
+@dataclass(frozen=True)
+class AgencyRepository:
+    """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone."""
+
+    engine: EngineName
+    interval_seconds: float
+    keep: Keep
+    places: Mapping[SiteId, TreeCopy | BucketCopy]
+    escrow: tuple[PersonId, ...]

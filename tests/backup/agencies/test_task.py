@@ -1,0 +1,267 @@
+"""Agencies' repositories over time: made once, filled when due, and what is gone from them is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS, MAKE_RETRY_SECONDS, RETRY_SECONDS_MIN
+from backup.agencies.ports import Asked
+from backup.agencies.telling import repositories
+from backup.repository.escrow import open_escrow, recover, stored
+from backup.repository.ports import Kind
+from backup.repository.repository import create
+from backup.repository.restoring import Restoring
+from backup.repository.walk import Way
+from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import SystemId
+from ncia.core.journal.entries_repositories import RepositoryLooked, RepositoryMade, SnapshotFailed, SnapshotKept
+from ncia.lab.secrets import openssh_private
+from tests.backup.agencies.world import EAST, INTERVAL, KIM, TAX, TREASURY, WEST, World
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
+from tests.fakes.jobs import MemorySteps
+from tests.fakes.repository import FakeStore
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    found = World(tmp_path)
+    yield found
+    found.close()
+
+
+def test_one_centre_makes_the_repository_at_both_and_the_two_are_twins_in_escrow(world: World) -> None:
+    world.made()
+    east, west = world.opened(EAST), world.opened(WEST)
+    assert (east.config, east.key) == (west.config, west.key)
+    made = [body for body in world.told() if isinstance(body, RepositoryMade)]
+    assert [(body.site, body.repository, body.escrowed_for) for body in made] == [
+        (site, east.config.id, ("kim", "lee")) for site in (EAST, WEST)
+    ]
+    for site in (EAST, WEST):
+        ((_, escrow),) = stored(world.stores[site])
+        assert recover(world.stores[site], open_escrow(escrow, openssh_private(KIM))).key == east.key
+    assert world.tick() == []
+
+
+def test_the_other_centre_makes_none(tmp_path: Path) -> None:
+    world = World(tmp_path, WEST)
+    assert (world.tick(), world.tick(MAKE_RETRY_SECONDS)) == ([], [])
+    world.close()
+
+
+def test_one_that_is_there_is_taken_and_not_made_anew(world: World) -> None:
+    before = create(world.stores[EAST], PASSWORD, HOLDER, NOW, CHEAP)
+    world.made()
+    assert world.fact(EAST).made.repository == world.fact(WEST).made.repository == before.config.id
+
+
+def test_one_that_could_not_be_made_is_tried_again(world: World) -> None:
+    hidden = world.stores.pop(WEST)
+    (failed,) = world.tick()
+    assert (failed.state, world.told()) == ("failed", [])
+    world.stores[WEST] = hidden
+    assert world.tick(1) == []
+    (job,) = world.tick(MAKE_RETRY_SECONDS)
+    assert (job.state, world.fact(EAST).made.repository) == ("succeeded", world.fact(WEST).made.repository)
+
+
+def test_documents_are_kept_at_both_sites_and_each_snapshot_is_expected(world: World) -> None:
+    world.kept()
+    for site in (EAST, WEST):
+        (expected,) = world.fact(site).expected
+        (snapshot,) = world.opened(site).snapshots()
+        kept = expected.kept
+        assert (kept.snapshot, kept.tree, kept.files) == (snapshot.id, snapshot.tree.hex(), 1)
+        assert (kept.losses, kept.reason[:7], snapshot.hostname) == (0, "due at ", "tax")
+        target = world.folder / site
+        with Restoring(world.opened(site)) as restoring:
+            restoring.run(snapshot, target, Way(whole=True))
+        (document,) = (path for path in target.rglob("*") if path.is_file())
+        assert document.read_bytes() == b"a citizen's return"
+
+
+def test_the_next_one_is_due_an_interval_later_and_fetches_only_what_is_new(world: World) -> None:
+    world.kept()
+    world.documents[EAST].put("2026/b", b"another", 2000.0)
+    world.documents[EAST].calls.clear()
+    assert world.tick(INTERVAL - 60) == []
+    (job,) = world.tick(61)
+    assert (job.state, [name for verb, name in world.documents[EAST].calls if verb == "get"]) == (
+        "succeeded",
+        ["2026/b"],
+    )
+    assert [len(world.fact(site).expected) for site in (EAST, WEST)] == [2, 2]
+
+
+def test_the_centre_where_a_system_is_not_active_keeps_nothing(world: World) -> None:
+    world.made()
+    world.active = {SystemId("tax"): WEST}
+    assert world.tick(FIRST_AFTER_SECONDS) == []
+    with pytest.raises(Refusal, match="active at the other site"):
+        world.task.ask(TAX, "kim")
+
+
+def test_somebody_asks_for_it_now_and_is_named_in_the_reason(world: World) -> None:
+    with pytest.raises(Refusal, match="not made at both sites yet"):
+        world.task.ask(TAX, "kim")
+    world.made()
+    job = world.task.ask(TAX, "kim")
+    assert world.jobs.wait(job.id, 60).state == "succeeded"
+    assert [each.kept.reason for each in world.fact(EAST).expected] == ["kim asked for it"]
+    assert (world.task.keeps(TAX), world.task.keeps("tax/rows"), world.task.keeps("no/such")) == (True, False, False)
+
+
+def test_a_place_that_fails_does_not_keep_the_other_from_its_copy_and_is_tried_again_later(world: World) -> None:
+    world.made()
+    hidden, world.stores[WEST] = world.stores[WEST], FakeStore()
+    (job,) = world.tick(FIRST_AFTER_SECONDS)
+    assert (job.state, "west" in job.sentence) == ("failed", True)
+    assert (len(world.fact(EAST).expected), len(world.fact(WEST).expected)) == (1, 0)
+    (failed,) = (body for body in world.told() if isinstance(body, SnapshotFailed))
+    assert (failed.site, "there is none at this place" in failed.error) == (WEST, True)
+    world.stores[WEST] = hidden
+    assert world.tick(RETRY_SECONDS_MIN - 60) == []
+    (job,) = world.tick(61)
+    assert (job.state, world.states.snapshot().snapshot_failures) == ("succeeded", {})
+
+
+def test_a_silent_source_is_a_failure_at_both(world: World) -> None:
+    world.made()
+    world.documents[EAST].silent = True
+    (job,) = world.tick(FIRST_AFTER_SECONDS)
+    assert (job.state, "does not answer" in job.sentence) == ("failed", True)
+    assert set(world.states.snapshot().snapshot_failures) == {(TAX, EAST), (TAX, WEST)}
+
+
+def test_what_cannot_be_kept_makes_a_partial_snapshot_that_is_expected_and_does_not_count(world: World) -> None:
+    world.made()
+    world.documents[EAST].held["good"] = (b"kept", 1.0)
+    world.documents[EAST].held["bad\\name"] = (b"not", 1.0)
+    (job,) = world.tick(FIRST_AFTER_SECONDS)
+    assert (job.state, "partial" in job.sentence) == ("failed", True)
+    (expected,) = world.fact(EAST).expected
+    assert (expected.whole, expected.kept.files, "bad\\name" in expected.kept.lost[0]) == (False, 1, True)
+    assert world.fact(EAST).newest_whole(TAX) is None
+
+
+def test_an_attempt_that_was_killed_before_it_was_written_down_leaves_no_second_snapshot(world: World) -> None:
+    """The next attempt finds the first one's snapshot by its tag; what it lacks nobody knows, so it is partial."""
+    world.made()
+    world.documents[EAST].put("a", b"a", 1.0)
+    job = world.task.ask(TAX, "kim")
+    world.jobs.wait(job.id, 60)
+    before = world.snapshots(EAST)
+    again = replace(world.jobs.get(job.id), state="running", fence=2)
+    world.jobs._known[job.id] = again
+    with pytest.raises(NciaError, match="what it lacks is unknown"):
+        world.works["snapshot"](again, MemorySteps(again, {}))
+    assert world.snapshots(EAST) == before
+    assert len(world.fact(EAST).expected) == 1
+
+
+def test_a_look_that_finds_all_is_written_once(world: World) -> None:
+    world.kept()
+    looked = world.look().looked
+    assert looked == RepositoryLooked(agency=TREASURY, site=EAST, expected=1, missing=(), strangers=0, why="")
+    world.look()
+    assert sum(isinstance(body, RepositoryLooked) for body in world.told()) == 1
+
+
+def test_a_vanished_snapshot_is_named_and_seen_well_when_it_is_back(world: World) -> None:
+    """A hostile `forget` with the agency's own key: restic itself would find nothing wrong."""
+    world.kept()
+    store = world.stores[EAST]
+    (name,) = world.snapshots(EAST)
+    content = store.load(Kind.SNAPSHOTS, name)
+    store.remove(Kind.SNAPSHOTS, name)
+    looked = world.look().looked
+    assert looked is not None
+    assert (len(looked.missing), f"snapshot {name[:8]} of {TAX}" in looked.missing[0]) == (1, True)
+    store.save(Kind.SNAPSHOTS, name, content)
+    assert world.look().looked == RepositoryLooked(
+        agency=TREASURY, site=EAST, expected=1, missing=(), strangers=0, why=""
+    )
+
+
+def test_a_damaged_snapshot_is_missing(world: World) -> None:
+    world.kept()
+    (name,) = world.snapshots(EAST)
+    key = (Kind.SNAPSHOTS, name)
+    world.stores[EAST].held[key] = world.stores[EAST].held[key][:-1] + b"?"
+    looked = world.look().looked
+    assert looked is not None
+    assert ("is not there" in looked.missing[0], "hash that is its name" in looked.missing[1]) == (True, True)
+
+
+def test_an_emptied_place_or_another_repository_is_told_and_never_made_anew(world: World) -> None:
+    world.kept()
+    world.stores[EAST] = FakeStore()
+    assert world.look().looked.why == "there is none at this place"
+    assert world.tick(MAKE_RETRY_SECONDS) == []
+    other = create(world.stores[EAST], PASSWORD, HOLDER, NOW, CHEAP)
+    assert f"it is repository {other.config.id[:8]}" in world.look().looked.why
+
+
+def test_snapshots_that_nobody_wrote_down_are_counted_when_they_stay(world: World) -> None:
+    world.kept()
+    place = world.place(world.agency, EAST)
+    world.engine.backup(place, Asked((str(world.folder / "password"),), "somebody"))
+    assert world.look().looked.strangers == 0  # it may be a job's that is being written down
+    assert world.look().looked.strangers == 1
+
+
+def test_a_place_that_does_not_answer_is_told_when_it_happens_twice(world: World) -> None:
+    world.kept()
+    hidden = world.stores.pop(EAST)
+
+    class Silent(FakeStore):
+        def load(self, *_: object, **__: object) -> bytes:
+            raise NciaError("repository.failed", "load config", "the host does not answer")
+
+    world.stores[EAST] = Silent()
+    assert world.look().looked is None
+    assert world.look().looked.why == "the host does not answer"
+    world.stores[EAST] = hidden
+    assert world.look().looked.why == ""
+
+
+def test_each_place_is_looked_into_in_its_turn(world: World) -> None:
+    world.kept()
+    assert world.fact(EAST).looked is None
+    world.tick(LOOK_SECONDS)
+    assert world.fact(EAST).looked is not None
+    assert world.fact(WEST).looked is None  # that is the other centre's to do
+
+
+def test_all_of_it_is_told(world: World) -> None:
+    told = repositories(world.estate, world.states.snapshot())
+    assert [(each["site"], each["made"]) for each in told["repositories"]] == [(EAST, False), (WEST, False)]
+    world.kept()
+    world.look()
+    told = repositories(world.estate, world.states.snapshot())
+    assert [(each["site"], each["looked"], each["expected"]) for each in told["repositories"]] == [
+        (EAST, True, 1),
+        (WEST, False, 1),
+    ]
+    kept = [body for body in world.told() if isinstance(body, SnapshotKept)]
+    assert [(each["dataset"], each["site"], each["snapshot"]) for each in told["snapshots"]] == [
+        (TAX, body.site, body.snapshot) for body in kept
+    ]
+
+
+def test_somebody_has_a_place_looked_into_now(world: World) -> None:
+    with pytest.raises(Refusal, match="no repository of it is made"):
+        world.task.look_now(None)
+    world.kept()
+    well = {"agency": TREASURY, "site": EAST, "expected": 1, "missing": [], "strangers": 0, "why": ""}
+    assert world.task.look_now(None) == world.task.look_now(TAX) == [well]
+    with pytest.raises(Refusal, match="no repository of it is made"):
+        world.task.look_now("no/such")
+    (name,) = world.snapshots(EAST)
+    world.stores[EAST].remove(Kind.SNAPSHOTS, name)
+    ((missing,),) = (each["missing"] for each in world.task.look_now(TAX))
+    assert f"snapshot {name[:8]}" in missing

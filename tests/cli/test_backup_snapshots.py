@@ -1,0 +1,71 @@
+"""Part of `ncia backup list`: documents in agencies' repositories, and in words what a person must know."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from ncia.cli.backup_snapshots import show_looks, show_snapshots
+
+PLACE = {
+    "agency": "treasury",
+    "site": "west",
+    "made": True,
+    "escrowed_for": ["kim", "lee"],
+    "missing": [],
+    "strangers": 0,
+    "why": "",
+}
+SNAPSHOT = {
+    "dataset": "tax/letters",
+    "site": "west",
+    "snapshot": "8e68c22bfe25",
+    "at": "2026-01-01T00:00:00.000000Z",
+    "files": 12,
+    "size_bytes": 4_200_000,
+    "losses": 0,
+    "lost": [],
+}
+
+
+def shown(**answer: object) -> str:
+    out = StringIO()
+    show_snapshots(Console(file=out, width=120), answer)
+    return out.getvalue()
+
+
+def test_each_dataset_and_place_is_a_line_and_nothing_else_is_said_where_all_is_well() -> None:
+    told = shown(repositories=[PLACE], snapshots=[SNAPSHOT])
+    for word in ("tax/letters", "2026-01-01 00:00:00", "west", "8e68c22b", "12", "4.2 MB"):
+        assert word in told
+    assert "treasury at west" not in told
+
+
+def test_what_is_missing_partial_strange_or_not_escrowed_is_said() -> None:
+    partial = {**SNAPSHOT, "losses": 1, "lost": ["a: it is not there"]}
+    bad = {**PLACE, "missing": ["snapshot 8e68 is not there"], "strangers": 2, "escrowed_for": [], "why": "another one"}
+    told = shown(repositories=[bad, {**PLACE, "made": False, "site": "east"}], snapshots=[partial])
+    for sentence in (
+        "tax/letters at west: partial: a: it is not there",
+        "treasury at west: snapshot 8e68 is not there",
+        "treasury at west: another one",
+        "2 snapshots there that nobody wrote down",
+        "its key is in no escrow",
+        "treasury at east: its repository is not made yet",
+    ):
+        assert sentence in told
+
+
+def test_an_estate_without_them_hears_nothing() -> None:
+    assert (shown(), shown(repositories=[], snapshots=[])) == ("", "")
+
+
+def test_a_look_says_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    well = {"agency": "treasury", "site": "west", "expected": 2, "missing": [], "strangers": 1, "why": ""}
+    show_looks([well, {**well, "agency": "customs", "missing": ["snapshot 8e68 is not there"]}])
+    assert capsys.readouterr().out.splitlines() == [
+        "treasury at west: all 2 expected snapshots are there; 1 that nobody wrote down",
+        "customs at west: snapshot 8e68 is not there",
+    ]

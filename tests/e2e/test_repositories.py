@@ -1,0 +1,73 @@
+"""An agency's documents in its own repository at both sites, restored from either, and a vanished snapshot told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from backup.agencies.ports import Place
+from backup.engines.own import OwnEngine
+from backup.repository.stores.folder import FolderStore
+from ncia.core.base.clock import SystemClock
+from ncia.core.base.ids import SiteId
+from tests.e2e.scene import CENTRES, DAEJEON, GWANGJU, PROVEN_SECONDS_MAX, SOON, Scene, wait_until
+
+AGENCY, DATASET = "public-administration", "egov/documents"
+ROOT = f"snapshot:{AGENCY}@{GWANGJU}"
+
+
+def test_documents_are_kept_at_both_sites_and_a_snapshot_that_vanishes_is_an_incident_until_it_is_back(
+    scene: Scene, tmp_path: Path
+) -> None:
+    wait_until("every repository is made", lambda: all_made(scene), PROVEN_SECONDS_MAX)
+    before = scene.mark()
+    (job,) = scene.api(DAEJEON).post("/v1/backups/run", {"dataset": DATASET, "by": "kim"})["jobs"]
+    ended = wait_until("the documents are kept", lambda: job_of(scene, job["job"]), SOON)
+    assert ended["state"] == "succeeded", ended["sentence"]
+    kept = {entry["body"]["site"]: entry["body"] for entry in scene.entries(DAEJEON, before, "snapshot.kept")}
+    assert {site: (body["losses"], body["reason"]) for site, body in kept.items()} == dict.fromkeys(
+        CENTRES, (0, "kim asked for it")
+    )
+    for site in CENTRES:
+        restored_is_what_lies_there(scene, site, kept[site], tmp_path)
+    wait_until("the other site knows of it", lambda: scene.entries(GWANGJU, before, "snapshot.kept")[1:], SOON)
+    file = folder(scene, GWANGJU) / "snapshots" / kept[GWANGJU]["snapshot"]
+    aside = file.rename(tmp_path / "aside")
+    try:
+        (looked,) = scene.api(GWANGJU).post("/v1/backups/look", {"dataset": DATASET})["looked"]
+        assert f"snapshot {file.name[:8]} of {DATASET}" in looked["missing"][0]
+        for site in CENTRES:
+            assert file.name[:8] in scene.wait_for_incident(site, ROOT, "snapshot-gone")["sentence"]
+    finally:
+        aside.rename(file)
+    (looked,) = scene.api(GWANGJU).post("/v1/backups/look", {"dataset": DATASET})["looked"]
+    assert (looked["missing"], looked["why"]) == ([], "")
+    for site in CENTRES:
+        scene.wait_until_over(site, ROOT)
+
+
+def all_made(scene: Scene) -> bool:
+    places = scene.api(GWANGJU).get("/v1/backups")["repositories"]
+    return len(places) > 2 and all(place["made"] and place["escrowed_for"] for place in places)
+
+
+def job_of(scene: Scene, name: str) -> Mapping[str, Any] | None:
+    known = {job["job"]: job for job in scene.api(DAEJEON).get("/v1/backups")["jobs"]}
+    return known[name] if known[name]["state"] not in ("queued", "running") else None
+
+
+def folder(scene: Scene, site: SiteId) -> Path:
+    return scene.lab.layout.files(site) / "repositories" / AGENCY
+
+
+def restored_is_what_lies_there(scene: Scene, site: SiteId, kept: Mapping[str, Any], target: Path) -> None:
+    """By hand, as on a day without controllers: the repository's folder and its password are enough."""
+    engine = OwnEngine(lambda url: FolderStore(Path(url)), SystemClock(), "a test")
+    place = Place(str(folder(scene, site)), scene.lab.settings(site).secrets / "repositories" / AGENCY)
+    assert engine.restore(place, kept["snapshot"], target / site).losses == ()
+    (top,) = (target / site).rglob("egov~documents")
+    documents = {path.relative_to(top): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+    source = scene.lab.layout.files(DAEJEON) / "egov" / "documents"
+    assert len(documents) == kept["files"] > 0
+    assert [name for name, content in documents.items() if (source / name).read_bytes() != content] == []

@@ -1,0 +1,114 @@
+"""What is gone from an agency's repository is an incident, until it is back or the journal has it forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ncia.core.alerts.evidence import Lack
+from ncia.core.alerts.incidents import diagnose
+from ncia.core.base.ids import AgencyId, HostId
+from ncia.core.estate.model import Agency, TreeCopy
+from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
+from ncia.core.journal.entries_repositories import (
+    RepositoryLooked,
+    RepositoryMade,
+    SnapshotFailed,
+    SnapshotForgotten,
+    SnapshotKept,
+)
+from tests.core.alerts.test_incidents import CHAIN
+from tests.core.alerts.world import BROKE, NOW, SOUTH, World, active_of, estate_of
+from tests.monitors.centres import Centre, centre
+from tests.monitors.test_task import see
+
+AGENCY = AgencyId("agency")
+PLACES = {SOUTH: TreeCopy(SOUTH, HostId("south-files0"), "backups")}
+REPOSITORY = AgencyRepository(EngineName.NCIA, 3600, Keep(1), PLACES, ())
+ESTATE = replace(estate_of(CHAIN), agencies={AGENCY: Agency(AGENCY, "Agency", REPOSITORY)})
+ROOT = "snapshot:agency@south"
+MADE = RepositoryMade(
+    job="repository:agency:1", agency=AGENCY, site=SOUTH, repository="ab", engine="ncia", place="", escrowed_for=()
+)
+KEPT = SnapshotKept(
+    job="snapshot:1",
+    agency=AGENCY,
+    dataset="s0/papers",
+    site=SOUTH,
+    repository="ab",
+    snapshot="8e68",
+    tree="ce4e",
+    files=1,
+    size_bytes=1,
+    losses=0,
+    lost=(),
+    reason="due",
+    seconds=1,
+)
+
+
+def looked(*missing: str, why: str = "") -> RepositoryLooked:
+    return RepositoryLooked(agency=AGENCY, site=SOUTH, expected=1, missing=missing, strangers=0, why=why)
+
+
+def world(*broken: str) -> World:
+    return World(ESTATE, active_of(CHAIN), frozenset(broken))
+
+
+@pytest.fixture
+def south(tmp_path: Path) -> Iterator[Centre]:
+    found = centre(tmp_path, SOUTH, ESTATE)
+    see(found, world())
+    found.journal.append_all((MADE, KEPT), by="x")
+    yield found
+    found.journal.close()
+
+
+def test_a_vanished_snapshot_is_an_incident_until_it_is_back(south: Centre) -> None:
+    south.journal.append(looked("snapshot 8e68 of s0/papers is not there"), by="x")
+    see(south, world(), 1)
+    now = south.open()[ROOT].now
+    assert (now.cause, now.severity, now.run_next) == ("snapshot-gone", "major", "ncia backup list")
+    assert "The repository of agency at South is not what was kept there" in now.sentence
+    assert "snapshot 8e68 of s0/papers is not there" in now.sentence
+    south.journal.append(looked(), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def test_it_is_over_when_the_journal_has_the_snapshot_forgotten_and_a_look_agrees(south: Centre) -> None:
+    south.journal.append(looked("snapshot 8e68 of s0/papers is not there"), by="x")
+    see(south, world(), 1)
+    forgotten = SnapshotForgotten(
+        agency=AGENCY, dataset="s0/papers", site=SOUTH, snapshot="8e68", reason="han: taken back by the agency"
+    )
+    south.journal.append_all((forgotten, looked()), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def test_a_repository_that_is_another_one_is_the_same_incident(south: Centre) -> None:
+    south.journal.append(looked(why="it is repository cdcd, and abab was made there"), by="x")
+    see(south, world(), 1)
+    assert "it is repository cdcd" in south.open()[ROOT].now.sentence
+
+
+def test_documents_that_were_not_kept_are_a_missed_run_until_they_are(south: Centre) -> None:
+    failed = SnapshotFailed(job="snapshot:2", agency=AGENCY, dataset="s0/papers", site=SOUTH, error="no room there")
+    south.journal.append(failed, by="x")
+    see(south, world(), 1)
+    now = south.open()["backup:s0/papers"].now
+    assert ("no room there" in now.sentence, now.run_next) == (True, "ncia backup run s0/papers")
+    south.journal.append(KEPT.model_copy(update={"job": "snapshot:3", "snapshot": "9f79"}), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def test_a_store_that_is_down_explains_it() -> None:
+    lack = Lack("snapshot", "agency@south", BROKE, "the host does not answer")
+    seen = world("store:south-files0@south").evidence(SOUTH)
+    found = {each.root: each.members for each in diagnose(ESTATE, replace(seen, lacks=(lack,)), NOW)}
+    assert (ROOT in found, any(ROOT in members for members in found.values())) == (False, True)
