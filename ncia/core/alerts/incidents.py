@@ -27,9 +27,7 @@ Severity = Literal["critical", "major", "minor"]
 RANK: Mapping[str, int] = {"critical": 0, "major": 1, "minor": 2}
 
 SETTLE_SECONDS = 2.5  # a fault's first bad look lies at least so far back: what falls with it has had time to fall
-RECEIVER_SETTLES_SECONDS = (
-    5.0  # a site's receivers end one after the other, each after its turn; none is urgent
-)
+RECEIVER_SETTLES_SECONDS = 5.0  # a site's receivers end one after the other, each after its turn; none is urgent
 SILENCE_SETTLES_SECONDS = 8.0  # an agent is silent within 5 s of its site's loss, which others need time to see
 PEERLESS = ("app", "api", "etcd", "lease")  # looked at from several sites: one that still sees it up clears it
 SETTLES_SECONDS = {"agent-silent": SILENCE_SETTLES_SECONDS, "receiver-gone": RECEIVER_SETTLES_SECONDS}
