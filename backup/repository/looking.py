@@ -41,22 +41,22 @@ class Looking:
     def ahead(self, way: Way, over: Callable[[], bool]) -> None:
         """Look at folders in the order in which they will be asked for, until it is ``over``. A folder in which
         anything is amiss is left for then: it is told once."""
-        count = 0
+        room = AHEAD_MAX
         left: list[tuple[bytes, Way]] = [(b"/", way)]
-        while left and count < AHEAD_MAX and not over():
+        while left and not over():
             path, way = left.pop()
             amiss = Losses()
             try:
-                found: list[Entry] = []
-                for name, below, _ in _listed(path, way):
-                    found.append((name, below, self.look(joined(path, name), below, amiss)))
+                listed = _listed(path, way)
+                room -= len(listed)
+                if room < 0:
+                    return
+                found = [(name, below, self.look(joined(path, name), below, amiss)) for name, below, _ in listed]
             except OSError:
                 continue
             if not amiss:
-                self._ahead[path] = found
-            count += len(found)
-            deeper = [(joined(path, name), below) for name, below, seen in found if seen and seen[0].type == DIR]
-            left += reversed(deeper)
+                self._ahead[path] = list(found)
+            left += [(joined(path, name), below) for name, below, seen in reversed(found) if seen[0].type == DIR]
 
 
 def joined(path: bytes, name: bytes) -> bytes:

@@ -43,6 +43,7 @@ TREES_MAX = 64
 TWINS_MAX = 20
 DONE_MAX = 1000  # entries that were read and are not written down yet
 TYPE = '","type":"'
+ONE_BLOB = len('["' + 64 * "0" + '"]}')  # what follows the content's name, of a file of one blob
 
 
 @dataclass
@@ -196,7 +197,11 @@ class Reading:
             self.figures.files += 1
             self.figures.unchanged += 1
             self.figures.bytes += node.size
-            self._add(Ending(folder, f"{head}{HEAD_END}{rest}"))
+            text = f"{head}{HEAD_END}{rest}"
+            if self._done:
+                self._add(Ending(folder, text))
+            else:  # nothing is waited for, so that it is its turn
+                folder.texts.append(text)
             return
         known = bool(before.files) and _name_of(head) in before.files
         if node.size > CHUNK_MIN:
@@ -305,9 +310,11 @@ class Reading:
 
     def _all_kept(self, rest: str) -> bool:
         """Are all blobs of a parent's file still there?"""
+        has = self._repository.index.has
+        if len(rest) == ONE_BLOB:
+            return has(bytes.fromhex(rest[2:-3]), False)
         if not rest.startswith("["):
             return False
-        has = self._repository.index.has
         return all(has(bytes.fromhex(id_), False) for id_ in rest.split('"')[1::2])
 
 

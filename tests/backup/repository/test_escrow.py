@@ -142,6 +142,7 @@ def test_an_escrow_of_another_repository_is_found_out_before_anything_is_written
         (f"{PEOPLE[0].public}\n", "has no public key"),
         ("kim ssh-ed25519 AAAA\n", "has no public key"),
     ],
+    ids=["one", "one key twice", "one name twice", "nonsense", "no name", "another kind"],  # keys are new each time
 )
 def test_recipients_are_two_people_with_keys_of_their_own(text: str, why: str) -> None:
     with pytest.raises(NciaError, match=why):
