@@ -134,8 +134,11 @@ class World:
     def _write(self, ttl_seconds: float, isolated: str) -> None:
         estate = self.folder / "estate"
         estate.mkdir(parents=True)
-        for name in ("agencies.yaml", "people.yaml"):
-            (estate / name).write_text((REFERENCE / name).read_text())
+        (estate / "people.yaml").write_text((REFERENCE / "people.yaml").read_text())
+        agencies = yaml.safe_load((REFERENCE / "agencies.yaml").read_text())
+        for agency in agencies["agencies"]:
+            agency.pop("repository", None)  # they lie at sites that are not here
+        self._dump(estate, "agencies", agencies)
         grades = yaml.safe_load((REFERENCE / "grades.yaml").read_text())
         for grade in grades["grades"]:
             grade["isolated"] = isolated
