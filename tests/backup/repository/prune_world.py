@@ -34,7 +34,9 @@ from tests.fakes.repository import FakeStore
 GRACE = timedelta(days=7)
 WRITER_HOURS_MAX = 24 * 5  # so long may one be away that had no lock
 SKEW_HOURS_MAX = 24
-CONTENTS = tuple(random.Random(1).randbytes(size) for size in (1, 60, 300, 300, 900, 2000, 2000, 2000, 5000, 9000))
+_NOISE = random.Random(1)
+_DIFFERENT = tuple(_NOISE.randbytes(size) for size in (1, 60, 300, 300, 900, 2000, 2000, 5000, 9000))
+CONTENTS = (*_DIFFERENT, _DIFFERENT[5])  # the last is one of them: a pack may hold a blob twice
 FAULTS = tuple(fault for fault in Fault if fault not in (Fault.NONE, Fault.HALF))
 ELSEWHERE = Holder("officer", "elsewhere")
 
