@@ -10,15 +10,22 @@ from backup.repository.keys import Holder
 from backup.repository.locks import Lock, clear_locks
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository
+from backup.repository.retaining import capabilities_of
 from backup.repository.snapshots import Snapshot
 from ncia.core.base.clock import Clock
+from ncia.core.base.errors import Refusal
 
 HOLLOW = "its tree is nowhere"
 
 
 @contextmanager
 def alone(repository: Repository, holder: Holder, clock: Clock) -> Iterator[Lock]:
-    """The lock of whoever removes. What others left behind is cleared."""
+    """The lock of whoever removes. What others left behind is cleared. Refuses an account that may only add."""
+    if capabilities_of(repository.store).adds_only:
+        why = "this account may add files there, and neither remove nor replace any"
+        raise Refusal(
+            "repository.adds-only", "remove from the repository", why, "whoever may remove has another account"
+        )
     with Lock(repository, holder, clock, exclusive=True) as lock:
         clear_locks(repository, holder, clock.now())
         yield lock

@@ -33,7 +33,8 @@ def forget_by(
     with access.opened() as repository:
         repository.load_index()
         if dry:
-            return _told(_judged(repository, policy, words, proven), repository, ())
+            judged = _judged(repository, policy, words, proven)
+            return _told(judged, repository, ()) | {"refusal": "" if words else _refusal(judged, removed_max)}
         with alone(repository, holder(), CLOCK) as lock:
             judged = _judged(repository, policy, words, proven)
             if not words:
@@ -71,6 +72,14 @@ def prune(access: Access, grace: str, unused_percent: float, dry: bool) -> Answe
             return {"engine": "ncia"} | asdict(rehearse(repository, now, wish))
         with alone(repository, holder(), CLOCK) as lock:
             return {"engine": "ncia"} | asdict(pruned(repository, lock, CLOCK.now(), wish))
+
+
+def _refusal(judged: Sequence[Judged], removed_max: int | None) -> str:
+    try:
+        demand_modest(judged, removed_max)
+    except Refusal as refusal:
+        return f"{refusal.why} (try: {refusal.hint})"
+    return ""
 
 
 def _judged(repository: Repository, policy: Policy, words: Sequence[str], proven: Sequence[str]) -> tuple[Judged, ...]:

@@ -39,7 +39,7 @@ def store_of(url: str, by: Account | None = None, retention: Retention | None = 
 
         return FolderStore(Path(location.path))
     from backup.repository.stores.entering import Account
-    from backup.repository.stores.retry import Retrying, RetryingRetained
+    from backup.repository.stores.retry import RetryingHost, RetryingRetained
 
     by = by or Account(user(), Path.home(), os.environ)
     if isinstance(location, OverSftp):
@@ -47,7 +47,7 @@ def store_of(url: str, by: Account | None = None, retention: Retention | None = 
         from backup.repository.stores.entering import login_of
         from backup.repository.stores.sftp import LIMITS, SftpStore
 
-        return Retrying(SftpStore(SftpHost(login_of(location, by), LIMITS), location.path))
+        return RetryingHost(SftpStore(SftpHost(login_of(location, by), LIMITS), location.path))
     from backup.clients.s3 import s3_client
     from backup.repository.stores.entering import key_of, region_of
     from backup.repository.stores.ruled import RuledS3Store

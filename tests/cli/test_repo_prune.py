@@ -89,6 +89,8 @@ def test_what_would_remove_much_at_once_is_refused_until_somebody_says_how_much_
     refused = desk.run("forget", "--keep-last", 1)
     assert isinstance(refused.exception, Refusal)
     assert "9 of 10 of somewhere (/srv) would go at once" in str(refused.exception)
+    shown = desk.run("forget", "--keep-last", 1, "--dry-run").stdout
+    assert "Note: it would be refused: 9 of 10 of somewhere (/srv) would go at once" in shown
     assert desk.left() == set(desk.nights)
     desk.told("forget", "--keep-last", 1, "--remove-max", 9)
     assert desk.left() == {desk.nights[0]}

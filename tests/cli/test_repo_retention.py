@@ -26,13 +26,21 @@ from ncia.core.base.errors import NciaError
 from tests.backup.replicate.stores.stands import s3_stand
 from tests.backup.repository.files import differences, noise
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW
-from tests.backup.repository.stores.ceph import ceph_stand
+from tests.backup.repository.stores.ceph import BACKUP, BACKUP_USER, OWNER, ceph_stand
 from tests.backup.repository.stores.places import client, pack
 from tests.restic import demand_restic
 
 TREE = build((("repo", "ncia.cli.repo"),))
 PASSWORD = "open sesame"
 NUMBERS = itertools.count()
+MAY = (
+    "ListBucket",
+    "GetObject",
+    "PutObject",
+    "GetObjectRetention",
+    "PutObjectRetention",
+    "GetBucketObjectLockConfiguration",
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +62,10 @@ class Desk:
         return {"AWS_ACCESS_KEY_ID": self.gateway.key, "AWS_SECRET_ACCESS_KEY": self.gateway.secret}
 
     @property
+    def at(self) -> dict[str, str]:
+        return {"NCIA_REPOSITORY": self.url, "NCIA_PASSWORD_FILE": str(self.folder / "password"), **self.keys}
+
+    @property
     def url(self) -> str:
         return f"s3:http://{self.gateway.endpoint}/{self.bucket}/agency"
 
@@ -61,8 +73,7 @@ class Desk:
         return RuledS3Store(client(self.gateway.endpoint), self.bucket, "agency", "the store", asked)
 
     def run(self, *arguments: object) -> Result:
-        at = {"NCIA_REPOSITORY": self.url, "NCIA_PASSWORD_FILE": str(self.folder / "password"), **self.keys}
-        return CliRunner().invoke(TREE, ["repo", *map(str, arguments)], env=at)
+        return CliRunner().invoke(TREE, ["repo", *map(str, arguments)], env=self.at)
 
     def make(self, days: int) -> None:
         """As `init` does, with a key that is cheap to derive: each command derives it anew."""
@@ -211,3 +222,32 @@ def test_a_place_that_cannot_retain_is_refused_where_retention_is_asked_for(plac
 def test_moments_are_told_by_the_clock_or_by_how_long_ago_they_were(desk: Desk) -> None:
     wrong = desk.run("undelete", "--since", "yesterday")
     assert "'yesterday' is none" in str(wrong.exception)
+
+
+def test_an_account_that_may_not_remove_in_the_bucket_backs_up_and_leaves_its_locks_to_the_officer(desk: Desk) -> None:
+    desk.make(days=1)
+    where = [f"arn:aws:s3:::{desk.bucket}", f"arn:aws:s3:::{desk.bucket}/*"]
+    told = [
+        {
+            "Effect": effect,
+            "Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]},
+            "Action": [f"s3:{each}" for each in actions],
+            "Resource": where,
+        }
+        for effect, who, actions in (
+            ("Allow", BACKUP_USER, MAY),
+            ("Deny", BACKUP_USER, ("DeleteObject", "DeleteObjectVersion", "BypassGovernanceRetention")),
+            ("Allow", OWNER, ("*",)),  # what another account saved is not the bucket owner's to read unless it says so
+        )
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": told})
+    client(desk.gateway.endpoint).put_bucket_policy(Bucket=desk.bucket, Policy=policy)
+    keys = {"AWS_ACCESS_KEY_ID": BACKUP.id, "AWS_SECRET_ACCESS_KEY": BACKUP.secret}
+    for _ in range(2):
+        words = ["repo", "backup", str(desk.folder / "source"), "--json"]
+        saved = CliRunner().invoke(TREE, words, env=desk.at | keys)
+        assert (saved.exit_code, saved.exception) == (0, None), saved.stderr
+        assert json.loads(saved.stdout)["retained"] == {"mode": "compliance", "days": 1}
+    assert len(list(desk.store().names(Kind.LOCKS))) == 2
+    assert desk.told("unlock", "--remove-all")["removed"] == 2
+    assert desk.told("check", "--read-data")["holds"]

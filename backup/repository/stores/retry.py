@@ -10,10 +10,18 @@ import secrets as entropy
 import threading
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from backup.repository.ports import Kind, Store, Stored, StoreFault
-from backup.repository.retaining import Capabilities, File, RetainedStore, Retention, Undeleted, Verdict
+from backup.repository.retaining import (
+    Capabilities,
+    File,
+    RetainedStore,
+    Retention,
+    Undeleted,
+    Verdict,
+    capabilities_of,
+)
 from ncia.core.base.errors import Unreachable
 
 PAUSE_SECONDS = 0.25  # the first; each is twice the one before
@@ -71,6 +79,9 @@ class Retrying:
     def create(self) -> None:
         self._asked(self._store.create)
 
+    def capabilities(self) -> Capabilities:
+        return self._asked(lambda: capabilities_of(self._store))
+
     def close(self) -> None:
         """Whoever waits for another attempt gets the last fault."""
         self._closed.set()
@@ -98,6 +109,23 @@ class Retrying:
         self._closed.wait(seconds)
 
 
+class Attackable(Store, Protocol):
+    """What is attacked, and not believed."""
+
+    def prove(self) -> Verdict: ...
+
+
+class RetryingHost(Retrying):
+    """The same of a host whose account may be one that only adds."""
+
+    def __init__(self, store: Attackable, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        super().__init__(store, patience_seconds)
+        self._host = store
+
+    def prove(self) -> Verdict:
+        return self._asked(self._host.prove)
+
+
 class RetryingRetained(Retrying):
     """The same of a store that retains. An undeletion that is repeated finds back what the first one brought, so what
     this one tells may be less than was done: whether all is there is seen by a listing."""
@@ -114,9 +142,6 @@ class RetryingRetained(Retrying):
 
     def retention(self) -> Retention | None:
         return self._asked(self.below.retention)
-
-    def capabilities(self) -> Capabilities:
-        return self._asked(self.below.capabilities)
 
     def saved_before(self, kind: Kind, moment: datetime) -> Iterator[str]:
         return iter(self._asked(lambda: tuple(self.below.saved_before(kind, moment))))

@@ -20,7 +20,6 @@ from backup.repository.index import Pack, index_text
 from backup.repository.keys import Holder
 from backup.repository.layout import path_of
 from backup.repository.packs import Blob, seal_header
-from backup.repository.pipeline import Packing
 from backup.repository.ports import Kind, Store, StoreFault
 from backup.repository.pruning import Pruned, Wish, prune
 from backup.repository.removal import alone
@@ -35,7 +34,9 @@ from tests.fakes.repository import FakeStore
 GRACE = timedelta(days=7)
 WRITER_HOURS_MAX = 24 * 5  # so long may one be away that had no lock
 SKEW_HOURS_MAX = 24
-CONTENTS = tuple(random.Random(1).randbytes(size) for size in (1, 60, 300, 300, 900, 2000, 2000, 2000, 5000, 9000))
+_NOISE = random.Random(1)
+_DIFFERENT = tuple(_NOISE.randbytes(size) for size in (1, 60, 300, 300, 900, 2000, 2000, 5000, 9000))
+CONTENTS = (*_DIFFERENT, _DIFFERENT[5])  # the last is one of them: a pack may hold a blob twice
 FAULTS = tuple(fault for fault in Fault if fault not in (Fault.NONE, Fault.HALF))
 ELSEWHERE = Holder("officer", "elsewhere")
 
@@ -118,21 +119,35 @@ class World:
 
     def put(self, writer: Writer, name: str, contents: tuple[int, ...]) -> None:
         """A file; its blobs are durable and named when this returns, as those of each minute of a backup are."""
-        packing = Packing(writer.repository, True, lambda: None)
-        for number in contents:
-            packing.keep(CONTENTS[number])
-        packing.finish()
-        writer.files[name] = contents
+        self.lay(writer, name, contents)
+        self._name(writer)
 
     def lay(self, writer: Writer, name: str, contents: tuple[int, ...]) -> None:
         """A file; its blobs are in a pack that is durable, and that no index names yet."""
+        self._pack(writer, [CONTENTS[number] for number in dict.fromkeys(contents)], tree=False)
+        writer.files[name] = contents
+
+    def end(self, writer: Writer) -> None:
+        """The snapshot: half of the files lie in a folder."""
+        self.writers.remove(writer)
+        below = [(name, writer.files[name]) for name in sorted(writer.files) if name > "c"]
+        above = [(name, writer.files[name]) for name in sorted(writer.files) if name <= "c"]
+        folder = tree_text([node_text(self._file(*each)) for each in below])
+        last = Node(b"z", DIR, 0, 0, 0, 0, 0, 0, subtree=hashlib.sha256(folder).digest())
+        root = tree_text([node_text(each) for each in (*(self._file(*each) for each in above), last)])
+        self._pack(writer, [folder, root], tree=True)
+        self._name(writer)
+        made = Snapshot(self.clock.now(), hashlib.sha256(root).digest(), ("/srv",), "host", "somebody")
+        self.kept[writer.repository.save_file(Kind.SNAPSHOTS, made.as_json())] = dict(writer.files)
+
+    def _pack(self, writer: Writer, plains: list[bytes], tree: bool) -> None:
+        """What is new of them in a pack, without the threads of a real backup."""
         repository, pack, blobs = writer.repository, bytearray(), []
-        for number in dict.fromkeys(contents):
-            plain = CONTENTS[number]
+        for plain in plains:
             id_ = hashlib.sha256(plain).digest()
-            if not repository.index.has(id_, tree=False):
+            if not repository.index.has(id_, tree):
                 sealed = repository.sealer.seal(plain)
-                blobs.append(Blob(id_, False, len(pack), len(sealed), 0))
+                blobs.append(Blob(id_, tree, len(pack), len(sealed), 0))
                 pack += sealed
         if blobs:
             whole = bytes(pack) + seal_header(blobs, repository.sealer)
@@ -140,24 +155,11 @@ class World:
             repository.keep(Kind.DATA, found.hex(), whole)
             repository.index.add(found, blobs)
             writer.unnamed.append((found, blobs))
-        writer.files[name] = contents
 
-    def end(self, writer: Writer) -> None:
-        """The snapshot: half of the files lie in a folder."""
-        self.writers.remove(writer)
+    def _name(self, writer: Writer) -> None:
         if writer.unnamed:
             writer.repository.save_file(Kind.INDEX, index_text(writer.unnamed))
-        packing = Packing(writer.repository, True, lambda: None)
-        below = [(name, writer.files[name]) for name in sorted(writer.files) if name > "c"]
-        above = [(name, writer.files[name]) for name in sorted(writer.files) if name <= "c"]
-        folder = packing.keep(tree_text([node_text(self._file(*each)) for each in below]), tree=True)
-        last = Node(b"z", DIR, 0, 0, 0, 0, 0, 0, subtree=folder)
-        tree = packing.keep(
-            tree_text([node_text(each) for each in (*(self._file(*a) for a in above), last)]), tree=True
-        )
-        packing.finish()
-        made = Snapshot(self.clock.now(), tree, ("/srv",), "host", "somebody")
-        self.kept[writer.repository.save_file(Kind.SNAPSHOTS, made.as_json())] = dict(writer.files)
+            writer.unnamed = []
 
     def kill(self, writer: Writer) -> None:
         self.writers.remove(writer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,15 +13,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from backup.repository.faults import Damaged
 from backup.repository.index import index_marks
 from backup.repository.ports import Kind
 from backup.repository.pruning import Wish, prune, rehearse
 from backup.repository.removal import alone
+from backup.repository.retaining import Capabilities
 from backup.repository.snapshots import Snapshot
+from backup.repository.stores.retry import Retrying
 from ncia.core.base.errors import Refusal
 from tests.backup.repository.faults import Fault
 from tests.backup.repository.prune_world import CONTENTS, ELSEWHERE, FAULTS, GRACE, Files, World, live
 from tests.backup.repository.sample import NOW, PASSWORD
+from tests.fakes.repository import FakeStore
 from tests.restic import demand_restic
 
 HOUR = 1.0
@@ -185,6 +190,30 @@ def test_whoever_removes_refuses_where_something_cannot_be_read(change: Callable
         prune(world.opened(), lock, NOW, Wish())
     assert refused.value.code == "repository.unsure"
     assert world.store.held.items() >= held.items()
+
+
+def test_a_blob_that_is_damaged_is_not_copied_and_its_pack_stays_counted_on() -> None:
+    world = two_nights()
+    repository = world.opened()
+    repository.load_index()
+    where = repository.where(hashlib.sha256(CONTENTS[1]).digest(), tree=False)
+    assert where is not None
+    at = (Kind.DATA, where.pack.hex())
+    whole = world.store.held[at]
+    world.store.held[at] = whole[: where.blob.offset + 20] + b"!" + whole[where.blob.offset + 21 :]
+    with alone(world.opened(), ELSEWHERE, world.officers) as lock, pytest.raises(Damaged):
+        prune(world.opened(), lock, NOW, Wish(timedelta(0), 0.0))
+    world.store.held[at] = whole
+    world.judge(pruned=True)
+
+
+def test_an_account_that_may_only_add_is_told_so_before_anything_is_done() -> None:
+    class AddsOnly(FakeStore):
+        def capabilities(self) -> Capabilities:
+            return Capabilities(adds_only=True)
+
+    with pytest.raises(Refusal, match="may add files there, and neither remove"):
+        alone(World().opened(Retrying(AddsOnly())), ELSEWHERE, World().clock).__enter__()
 
 
 def test_a_pruner_that_was_frozen_and_wakes_removes_nothing_any_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,9 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
+from typer.testing import CliRunner
 
 from backup.clients.session import HARDLINK
 from backup.clients.sftp import Login, SftpHost
@@ -27,7 +30,9 @@ from backup.repository.saving import Request, save
 from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.sftp import LIMITS, SftpStore
 from backup.repository.walk import Way
+from ncia.cli import build
 from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import Refusal
 from tests.backup.repository.files import differences
 from tests.backup.repository.sample import CHEAP
 from tests.backup.repository.stores.places import Place, openssh, pack
@@ -237,3 +242,39 @@ def test_backups_listings_and_restores_work_where_the_account_may_only_add_and_i
     assert clear_locks(officers, mine, clock.now() + timedelta(minutes=31)).removed == 3
     checked = Checking(officers, Share()).run()
     assert (checked.faults, checked.share_read, checked.snapshots) == ([], 1.0, 2)
+
+
+def test_the_command_line_works_there_to_the_end_and_refuses_what_removes(host: Host, tmp_path: Path) -> None:
+    login, source = host.login, tmp_path / "source"
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text(
+        f"Host adding\n  HostName {login.host}\n  Port {login.port}\n  User {login.user}\n"
+        f"  IdentityFile {login.keys[0]}\n  UserKnownHostsFile {login.known_hosts[0]}\n"
+    )
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(50_000))
+    (tmp_path / "password").write_text(PASSWORD)
+    at = {
+        "HOME": str(tmp_path),
+        "NCIA_REPOSITORY": f"sftp:adding:{host.disk('commanded')}",
+        "NCIA_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    tree = build((("repo", "ncia.cli.repo"),))
+
+    def told(*arguments: object) -> Any:
+        result = CliRunner().invoke(tree, ["repo", *map(str, arguments), "--json"], env=at)
+        assert (result.exit_code, result.exception) == (0, None), result.stderr
+        return json.loads(result.stdout)
+
+    create(host.open("commanded"), PASSWORD, Holder("somebody", "somewhere"), SystemClock().now(), CHEAP)
+    assert told("retention", "prove")["holds"]
+    made = [told("backup", source)["snapshot"] for _ in range(2)]
+    assert [each["id"] for each in told("snapshots")["snapshots"]] == made
+    told("restore", "latest", "--target", tmp_path / "target")
+    assert differences(source, tmp_path / "target" / source.relative_to("/")) == []
+    assert told("check", "--read-data")["holds"]
+    for words in (["prune"], ["forget", "--keep-last", "1"]):
+        refused = CliRunner().invoke(tree, ["repo", *words], env=at).exception
+        assert isinstance(refused, Refusal)
+        assert refused.code == "repository.adds-only"
+    assert len(told("snapshots")["snapshots"]) == 2
