@@ -127,7 +127,7 @@ class Comparing:
     def _all_held(self, file: int, content: Sequence[bytes]) -> bool:
         at = 0
         for id_ in content:
-            where = self._repository.index.where(id_, tree=False)
+            where = self._repository.where(id_, tree=False)
             if where is None or not holds(file, at, where.blob.plain_bytes, id_):
                 return False
             at += where.blob.plain_bytes
