@@ -196,7 +196,7 @@ class Copying:
     def _settled(self, id_: bytes, tree: bool) -> bool:
         """Nothing more will come of waiting: it is there, or lost here as well. A snapshot that lacks something is
         worth more at two places than at one."""
-        where = self._one.index.where(id_, tree)
+        where = self._one.where(id_, tree)
         return where is None or where.pack in self._here or where.pack in self._lost
 
     def _held_back(self, lacks: Lacks, snapshot: Snapshot) -> str:

@@ -19,7 +19,7 @@ from backup.repository.checking import Share
 from backup.repository.copying import Copying
 from backup.repository.examining import Examined, examine
 from backup.repository.faults import Damaged
-from backup.repository.index import Pack, index_text
+from backup.repository.index import Mark, Pack, index_text
 from backup.repository.packs import Blob, pack_bytes
 from backup.repository.pipeline import INDEX_BLOBS_MAX, Packing
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -84,6 +84,7 @@ class Repairing:
         self._tell = tell
         self._sizes: dict[bytes, int] = {}  # of the packs that are there
         self._named: set[bytes] = set()  # by an index that can be read
+        self._marked: dict[bytes, Mark] = {}  # for removal, and named by none: it stays so
         self._bad: list[_Bad] = []
         self._right: dict[bytes, Sequence[Blob]] = {}  # what a pack tells of itself, where no index tells just that
         self._dropped: set[bytes] = set()  # packs that no index is to name
@@ -117,7 +118,7 @@ class Repairing:
                 if pack not in self._sizes:
                     self._bad.append(_Bad(pack, blobs, None))
                 elif named and not self._share.holds(pack) and self._sizes[pack] == pack_bytes(blobs):
-                    self._repository.index.add(pack, blobs)
+                    self._count_on(pack, blobs)
                 else:
                     running.append(((pack, blobs), named, pool.submit(self._look, pack, blobs if named else None)))
                 if len(running) > READING_MAX:
@@ -126,18 +127,27 @@ class Repairing:
                 self._judge(*each)
 
     def _told(self) -> Iterator[tuple[bytes, Sequence[Blob], bool]]:
-        """Each pack once: first those that an index names, then those that none does."""
-        for _, packs in self._readable():
+        """Each pack once: those that an index names, those that one marks, then those that none speaks of."""
+        marks: list[Mark] = []
+        for _, packs, marked in self._readable():
+            marks += marked
             for pack, blobs in packs:
                 if pack not in self._named:
                     self._named.add(pack)
                     yield pack, blobs, True
-        yield from ((pack, (), False) for pack in sorted(self._sizes.keys() - self._named))
+        self._marked = {mark.pack: mark for mark in marks if mark.pack in self._sizes and mark.pack not in self._named}
+        yield from ((mark.pack, mark.blobs, True) for mark in self._marked.values())
+        left = self._sizes.keys() - self._named - self._marked.keys()
+        yield from ((pack, (), False) for pack in sorted(left))
 
-    def _readable(self) -> Iterator[tuple[str, list[Pack]]]:
+    def _count_on(self, pack: bytes, blobs: Sequence[Blob]) -> None:
+        """On what a pack holds; where it is marked, only to be read."""
+        (self._repository.marked if pack in self._marked else self._repository.index).add(pack, blobs)
+
+    def _readable(self) -> Iterator[tuple[str, list[Pack], list[Mark]]]:
         for stored in list(self._store.names(Kind.INDEX)):
             try:
-                yield stored.name, self._repository.index_file(stored.name)
+                yield stored.name, *self._repository.index_whole(stored.name)
             except Damaged:  # mended, or removed once others name what it named
                 continue
 
@@ -159,8 +169,8 @@ class Repairing:
         if alone is None or not alone.sound:
             self._bad.append(_Bad(pack, blobs if named else None, examined))
             return
-        self._repository.index.add(pack, alone.told)
-        if not named or sorted(alone.told) != sorted(blobs):
+        self._count_on(pack, alone.told)
+        if pack not in self._marked and (not named or sorted(alone.told) != sorted(blobs)):
             self._right[pack] = alone.told
 
     def _without_index(self, pack: bytes, examined: Examined) -> Examined | None:
@@ -179,8 +189,8 @@ class Repairing:
             self._store.remove(Kind.DATA, name)
         self._repository.keep(Kind.DATA, name, content)
         self._sizes[bad.pack] = len(content)
-        self._repository.index.add(bad.pack, examined.told)
-        if bad.indexed is None or sorted(bad.indexed) != sorted(examined.told):
+        self._count_on(bad.pack, examined.told)
+        if bad.pack not in self._marked and (bad.indexed is None or sorted(bad.indexed) != sorted(examined.told)):
             self._right[bad.pack] = examined.told
         self.repaired.mended.append(f"pack {name[:SHORT]}: brought whole from the other place ({len(content)} bytes)")
         return True
@@ -257,10 +267,11 @@ class Repairing:
         """Indexes that are damaged or wrong are written anew, and what no index names is named."""
         old: list[str] = []
         anew: list[Pack] = []
+        marks: list[Mark] = []
         named: set[bytes] = set()
         for stored in list(self._store.names(Kind.INDEX)):
             try:
-                packs = self._repository.index_file(stored.name)
+                packs, marked = self._repository.index_whole(stored.name)
             except Missing:
                 continue
             except Damaged as error:
@@ -271,11 +282,12 @@ class Repairing:
                 named.update(pack for pack, _ in packs)
                 continue
             old.append(stored.name)
+            marks += (mark for mark in marked if mark.pack in self._marked and self._there(mark.pack))
             anew += [(pack, self._right.get(pack, blobs)) for pack, blobs in packs if self._there(pack)]
             self.repaired.mended.append(f"index {stored.name[:SHORT]}: written anew, for it told what is not so")
         anew += [(pack, blobs) for pack, blobs in self._right.items() if self._there(pack)]
         fresh = {pack: blobs for pack, blobs in anew if pack not in named}
-        self._write(fresh)
+        self._write(fresh, marks)
         added = sum(pack not in self._named for pack in fresh)
         if added:
             self.repaired.mended.append(f"{added} packs that no index named: named by a new one")
@@ -290,7 +302,7 @@ class Repairing:
         right = self._right.get(pack)
         return self._there(pack) and (right is None or sorted(right) == sorted(blobs))
 
-    def _write(self, packs: dict[bytes, Sequence[Blob]]) -> None:
+    def _write(self, packs: dict[bytes, Sequence[Blob]], marks: Sequence[Mark]) -> None:
         part: list[Pack] = []
         for pack, blobs in packs.items():
             part.append((pack, blobs))
@@ -298,9 +310,9 @@ class Repairing:
                 self._guard()
                 self._repository.save_file(Kind.INDEX, index_text(part))
                 part = []
-        if part:
+        if part or marks:
             self._guard()
-            self._repository.save_file(Kind.INDEX, index_text(part))
+            self._repository.save_file(Kind.INDEX, index_text(part, marks))
 
     def _remove_dropped(self) -> None:
         """Packs of which everything is somewhere else by now."""
@@ -312,13 +324,13 @@ class Repairing:
         """What is lost for good, by the files of the snapshots that need it."""
         fresh = Repository(self._store, self._repository.key, self._repository.config)
         fresh.load_index()
-        lacks = Lacks(fresh, fresh.index.has)
+        lacks = Lacks(fresh, lambda id_, tree: fresh.where(id_, tree) is not None)
         for snapshot in fresh.snapshots():
             for lack in lacks.below(snapshot.tree):
                 kind = "the folder's tree" if lack.tree else "blob"
                 whose = f"{shown(lack.path or b'/')} of snapshot {snapshot.id[:SHORT]}"
                 # one that an index names lies in a pack that was not read, and may be whole at the other place
-                known = fresh.index.has(lack.id, lack.tree)
+                known = fresh.where(lack.id, lack.tree) is not None
                 fate = "is damaged, in a pack that was not read" if known else "is lost for good"
                 self.repaired.lose(f"{whose}: {kind} {lack.id.hex()[:SHORT]} {fate}: {lack.why}")
         for sentence in fresh.damaged:

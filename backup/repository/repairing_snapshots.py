@@ -39,7 +39,7 @@ class Rewriting:
         self.rewritten = Rewritten()
         self._repository = repository
         self._guard = guard
-        self._lacks = Lacks(repository, repository.index.has)
+        self._lacks = Lacks(repository, lambda id_, tree: repository.where(id_, tree) is not None)
         self._anew: dict[bytes, bytes] = {}  # trees that were written anew
         self._packing = Packing(repository, verify=True, guard=guard)
 
@@ -87,7 +87,7 @@ class Rewriting:
             return node._replace(subtree=self._packing.keep(tree_text(()), tree=True) if subtree is None else subtree)
         if node.type != FILE:
             return node
-        found = [(id_, self._repository.index.where(id_, tree=False)) for id_ in node.content or ()]
+        found = [(id_, self._repository.where(id_, tree=False)) for id_ in node.content or ()]
         if all(where is not None for _, where in found):
             return node
         size = sum(where.blob.plain_bytes for _, where in found if where is not None)

@@ -126,7 +126,7 @@ def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
     return {
         "snapshot": saved.snapshot.id,
         "retained": retained_as(repository.store),
-        "extended": _extended(repository),
+        "extended": extended(repository),
         "parent": saved.snapshot.parent,
         "tree": saved.snapshot.tree.hex(),
         "partial": saved.partial,
@@ -269,7 +269,7 @@ def retained_as(store: Store) -> Answer | None:
     return None if retention is None else {"mode": retention.mode.lower(), "days": retention.days}
 
 
-def _extended(repository: Repository) -> int:
+def extended(repository: Repository) -> int:
     """After a backup: what it reuses, and whatever else an index names, is kept from losing its retention."""
     store = repository.store
     if not isinstance(store, Retaining):

@@ -7,10 +7,11 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 from backup.repository.locks import Lock
-from backup.repository.ports import Kind
+from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository, open_repository
+from backup.repository.retaining import Retaining
 from backup.repository.snapshots import chosen
-from ncia.app.repository import CLOCK, Access, Answer, holder, program, saved_told
+from ncia.app.repository import CLOCK, Access, Answer, extended, holder, program, retained_as, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
 
@@ -125,7 +126,13 @@ def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
         )
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
         places = [
-            {"url": each.where, "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id), "why": each.fault}
+            {
+                "url": each.where,
+                "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id),
+                "why": each.fault,
+                "retained": None if each.fault else retained_as(each.store),
+                "extended": 0 if each.fault else _extended(each.store, opened),
+            }
             for each in sides
         ]
         told = saved_told(repository, saved, wanted.verify)
@@ -133,3 +140,12 @@ def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
         return {**told, "partial": saved.partial or not whole, "places": places, "apart": apart}
     finally:
         both.close()
+
+
+def _extended(store: Store, opened: Repository) -> int:
+    """At one of the places: what its own indexes name is kept from losing its retention."""
+    if not isinstance(store, Retaining):
+        return 0
+    there = Repository(store, opened.key, opened.config)
+    there.load_index()
+    return extended(there)

@@ -347,5 +347,6 @@ def _size(count: float) -> str:
 
 
 # commands in modules of their own, which take the options above
-for _more in ("repo_engines", "repo_escrow", "repo_prune", "repo_restore", "repo_retention", "repo_twins"):
+MORE = ("repo_engines", "repo_escrow", "repo_mount", "repo_prune", "repo_restore", "repo_retention", "repo_twins")
+for _more in MORE:
     importlib.import_module(f"ncia.cli.{_more}")

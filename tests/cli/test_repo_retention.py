@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import json
 import os
@@ -18,8 +20,9 @@ from typer.testing import CliRunner, Result
 from backup.replicate.stores.s3 import Access
 from backup.repository.extending import Extended, extend_due, survey
 from backup.repository.ports import Kind, StoreFault
-from backup.repository.repository import create
+from backup.repository.repository import create, open_repository
 from backup.repository.retaining import Mode, Retention
+from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.ruled import RuledS3Store
 from ncia.cli import build
 from ncia.core.base.errors import NciaError
@@ -251,3 +254,27 @@ def test_an_account_that_may_not_remove_in_the_bucket_backs_up_and_leaves_its_lo
     assert len(list(desk.store().names(Kind.LOCKS))) == 2
     assert desk.told("unlock", "--remove-all")["removed"] == 2
     assert desk.told("check", "--read-data")["holds"]
+
+
+def test_a_bucket_and_a_folder_are_twins_and_a_pack_that_was_overwritten_there_is_healed_from_here(desk: Desk) -> None:
+    desk.make(days=4)
+    twin = desk.folder / "twin"
+    create(FolderStore(twin), PASSWORD, HOLDER, NOW, CHEAP, twin=open_repository(desk.store(), PASSWORD))
+    saved = desk.told("backup", desk.folder / "source", "--also", twin)
+    bucket, folder = saved["places"]
+    assert (bucket["whole"], bucket["retained"]) == (True, {"mode": "compliance", "days": 4})
+    assert (folder["whole"], folder["retained"]) == (True, None)
+    packs = [each.name for each in FolderStore(twin).names(Kind.DATA)]
+    for name in packs:
+        client(desk.gateway.endpoint).put_object(
+            Bucket=desk.bucket, Key=f"agency/data/{name[:2]}/{name}", Body=b"evil", ContentMD5=md5_of(b"evil")
+        )
+    assert desk.run("check").exit_code == 1
+    mended = desk.told("repair", "--from", twin)["mended"]
+    assert len(mended) == len(packs)
+    assert all("brought whole from the other place" in sentence for sentence in mended)
+    assert desk.run("check", "--read-data").exit_code == 0
+
+
+def md5_of(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
