@@ -17,7 +17,8 @@ from ncia.core.state.repositories import ExpectedSnapshot, SnapshotFailure
 from ncia.core.work.jobs import JobId
 
 MAKE, KEEP = "make-repository", "snapshot"  # verbs of jobs
-FIRST_AFTER_SECONDS = 600.0  # a controller that has just started has other things to do
+MAKE_AFTER_SECONDS = 480.0  # a controller that has just started has rows to protect first
+FIRST_AFTER_SECONDS = 600.0
 MAKE_RETRY_SECONDS = 300.0
 RETRY_SECONDS_MIN = 300.0
 LOOK_SECONDS = 900.0  # between two looks at one repository
@@ -54,9 +55,14 @@ def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> 
     )
 
 
-def unmade(estate: Estate, state: State, site: SiteId) -> tuple[Agency, ...]:
-    """The repositories that ``site`` has to make. One centre makes all of them, for two that make one make two."""
-    if not estate.centres or site != estate.centres[0]:
+def maker(estate: Estate) -> SiteId:
+    """The centre that makes all repositories, for two that make one make two."""
+    return estate.centres[0]
+
+
+def unmade(estate: Estate, state: State, site: SiteId, since: datetime, now: datetime) -> tuple[Agency, ...]:
+    """The repositories that ``site`` has to make, a while after ``since``, its start."""
+    if site not in estate.centres or site != maker(estate) or now < since + timedelta(seconds=MAKE_AFTER_SECONDS):
         return ()
     return tuple(agency for agency in estate.agencies.values() if agency.repository and not made(agency, state))
 

@@ -64,10 +64,12 @@ class AgencyTask:
         """Order what is due, and look into the repository that was looked into longest ago."""
         state = self.parts.states.snapshot()
         busy = {job.order.holds for job in self.parts.jobs.open()}
-        for agency in plan.unmade(self.parts.estate, state, self.parts.site):
+        making = any(job.order.verb == MAKE for job in self.parts.jobs.open())
+        for agency in plan.unmade(self.parts.estate, state, self.parts.site, self._since(state), now):
             order = self._making(agency, now)
-            if order.holds not in busy:
+            if not making and self.parts.jobs.get(order.id) is None:  # one at a time: rows need the executors too
                 self.parts.jobs.enqueue(order)
+                break
         for each in plan.due(self.charges(), state, self._since(state), now):
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
@@ -80,17 +82,20 @@ class AgencyTask:
         return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
 
     def ask(self, dataset: str, by: str) -> Job:
-        """Have the documents of one dataset kept now; answers the job that does."""
+        """Have the documents of one dataset kept now; answers the job that does, or the one that makes the agency's
+        repository first, where that is not made yet: then it is asked again."""
         what = f"keep {dataset} from {self.parts.site}"
         charge = next((each for each in self.charges() if each.dataset.id == dataset), None)
         if charge is None:
             why = "its agency has no repository, or its system is active at the other site"
             raise Refusal("backup.not-ours", what, why, "ask the other site's controller; ncia backup list")
         state = self.parts.states.snapshot()
+        now, maker = self.parts.clock.now(), plan.maker(self.parts.estate)
         if not plan.made(charge.agency, state):
+            if self.parts.site == maker:
+                return self.parts.jobs.enqueue(self._making(charge.agency, now))
             why = f"the repository of {charge.agency.id} is not made at both sites yet"
-            raise Refusal("agency.not-made", what, why, f"{self.parts.estate.centres[0]} makes it within minutes")
-        now = self.parts.clock.now()
+            raise Refusal("agency.not-made", what, why, f"{maker} makes it within minutes of its start")
         job = new_id(KEEP, now)
         return self.parts.jobs.enqueue(self._keeping(charge, state, by, job, f"{by} asked for it"))
 

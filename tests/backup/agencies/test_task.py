@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS, MAKE_RETRY_SECONDS, RETRY_SECONDS_MIN
+from backup.agencies.plan import (
+    FIRST_AFTER_SECONDS,
+    LOOK_SECONDS,
+    MAKE_AFTER_SECONDS,
+    MAKE_RETRY_SECONDS,
+    RETRY_SECONDS_MIN,
+)
 from backup.agencies.ports import Asked
 from backup.agencies.telling import repositories
 from backup.repository.escrow import open_escrow, recover, stored
@@ -33,6 +39,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     found.close()
 
 
+def test_rows_come_first_after_a_start(world: World) -> None:
+    assert world.tick(MAKE_AFTER_SECONDS - 60) == []
+    (job,) = world.tick(61)
+    assert (job.order.verb, job.state) == ("make-repository", "succeeded")
+
+
 def test_one_centre_makes_the_repository_at_both_and_the_two_are_twins_in_escrow(world: World) -> None:
     world.made()
     east, west = world.opened(EAST), world.opened(WEST)
@@ -49,7 +61,10 @@ def test_one_centre_makes_the_repository_at_both_and_the_two_are_twins_in_escrow
 
 def test_the_other_centre_makes_none(tmp_path: Path) -> None:
     world = World(tmp_path, WEST)
-    assert (world.tick(), world.tick(MAKE_RETRY_SECONDS)) == ([], [])
+    assert (world.tick(MAKE_AFTER_SECONDS), world.tick(MAKE_RETRY_SECONDS)) == ([], [])
+    world.active = {SystemId("tax"): WEST}
+    with pytest.raises(Refusal, match="not made at both sites yet"):
+        world.task.ask(TAX, "kim")
     world.close()
 
 
@@ -61,7 +76,7 @@ def test_one_that_is_there_is_taken_and_not_made_anew(world: World) -> None:
 
 def test_one_that_could_not_be_made_is_tried_again(world: World) -> None:
     hidden = world.stores.pop(WEST)
-    (failed,) = world.tick()
+    (failed,) = world.tick(MAKE_AFTER_SECONDS)
     assert (failed.state, world.told()) == ("failed", [])
     world.stores[WEST] = hidden
     assert world.tick(1) == []
@@ -106,9 +121,8 @@ def test_the_centre_where_a_system_is_not_active_keeps_nothing(world: World) -> 
 
 
 def test_somebody_asks_for_it_now_and_is_named_in_the_reason(world: World) -> None:
-    with pytest.raises(Refusal, match="not made at both sites yet"):
-        world.task.ask(TAX, "kim")
-    world.made()
+    making = world.jobs.wait(world.task.ask(TAX, "kim").id, 60)
+    assert (making.order.verb, making.state) == ("make-repository", "succeeded")
     job = world.task.ask(TAX, "kim")
     assert world.jobs.wait(job.id, 60).state == "succeeded"
     assert [each.kept.reason for each in world.fact(EAST).expected] == ["kim asked for it"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.agencies.perform import AgencyWork, Tools
-from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS
+from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS, MAKE_AFTER_SECONDS
 from backup.agencies.ports import Engine, Place
 from backup.agencies.task import AgencyTask, Parts
 from backup.engines.own import OwnEngine, password_in
@@ -129,7 +129,7 @@ class World:
 
     def made(self) -> World:
         """With repositories at both sites."""
-        (job,) = self.tick()
+        (job,) = self.tick(MAKE_AFTER_SECONDS)
         assert job.state == "succeeded", job.sentence
         return self
 
@@ -137,7 +137,7 @@ class World:
         """With one document in one snapshot at each."""
         self.made()
         self.documents[EAST].put("2026/a", b"a citizen's return", 1000.0)
-        (job,) = self.tick(FIRST_AFTER_SECONDS)
+        (job,) = self.tick(FIRST_AFTER_SECONDS - MAKE_AFTER_SECONDS + 1)
         assert job.state == "succeeded", job.sentence
         return self
 
