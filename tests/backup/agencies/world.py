@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +18,12 @@ from backup.ledger import JournalLedger
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository, open_repository
 from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, Agency, Dataset, Host, Person, Promise, Replication, Role, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
+from ncia.core.journal import Entry
 from ncia.core.journal.body import Body
 from ncia.core.journal.entries_repositories import BODIES
 from ncia.core.state import StateStore
@@ -78,6 +81,7 @@ class World:
     site: SiteId = EAST
     estate: Estate = field(default_factory=estate_of)
     clock: SetClock = field(default_factory=SetClock)
+    alone: bool = False
     stores: dict[str, FakeStore] = field(default_factory=lambda: {site: FakeStore() for site in (EAST, WEST)})
 
     def __post_init__(self) -> None:
@@ -100,6 +104,7 @@ class World:
                 engine_of=lambda repository: self.engine,
                 place_of=self.place,
                 active=lambda: self.active,
+                permit=self.permit,
             )
         )
         ledger = JournalLedger(self.journal, self.states, self.jobs.check)
@@ -116,6 +121,11 @@ class World:
         )
         self.works = AgencyWork(self.estate, self.site, tools).works()
         self.jobs.start(self.works, Limits())
+
+    def permit(self, entries: Sequence[Entry]) -> None:
+        """A second place that knows of all, unless ``alone``."""
+        if self.alone and entries:
+            raise Refusal("journal.alone", "forget snapshots", "nobody else knows of it")
 
     def place(self, agency: Agency, site: SiteId) -> Place:
         return Place(site, self.folder / "password")
