@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,7 +69,7 @@ class AgencyTask:
         busy = {job.order.holds for job in self.parts.jobs.open()}
         making = any(job.order.verb == MAKE for job in self.parts.jobs.open())
         for agency in plan.unmade(self.parts.estate, state, self.parts.site, self._since(state), now):
-            order = self._making(agency, now)
+            order = self._making(agency, now, BY, AFTER_BACKUPS)
             if not making and self.parts.jobs.get(order.id) is None:  # one at a time: rows need the executors too
                 self.parts.jobs.enqueue(order)
                 break
@@ -96,13 +96,15 @@ class AgencyTask:
             raise Refusal("backup.not-ours", what, why, "ask the other site's controller; ncia backup list")
         state = self.parts.states.snapshot()
         now, maker = self.parts.clock.now(), plan.maker(self.parts.estate)
+        grade = self.parts.estate.systems[charge.dataset.system].grade  # somebody waits for it: rows do not come first
         if not plan.made(charge.agency, state):
             if self.parts.site == maker:
-                return self.parts.jobs.enqueue(self._making(charge.agency, now))
+                return self.parts.jobs.enqueue(self._making(charge.agency, now, by, grade))
             why = f"the repository of {charge.agency.id} is not made at both sites yet"
             raise Refusal("agency.not-made", what, why, f"{maker} makes it within minutes of its start")
         job = new_id(KEEP, now)
-        return self.parts.jobs.enqueue(self._keeping(charge, state, by, job, f"{by} asked for it"))
+        order = self._keeping(charge, state, by, job, f"{by} asked for it")
+        return self.parts.jobs.enqueue(replace(order, priority=grade))
 
     def mend(self, dataset: str, by: str) -> Job:
         """Have this site's place of a dataset's agency mended from its twin; answers the job that does."""
@@ -226,8 +228,8 @@ class AgencyTask:
     def _since(self, state: State) -> datetime:
         return state.started.get(self.parts.site, self._made_at)
 
-    def _making(self, agency: Agency, now: datetime) -> Order:
-        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, AFTER_BACKUPS, BY, {})
+    def _making(self, agency: Agency, now: datetime, by: str, priority: int) -> Order:
+        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, priority, by, {})
 
     def _keeping(self, charge: Charge, state: State, by: str, job: JobId, reason: str) -> Order:
         grade = self.parts.estate.systems[charge.dataset.system].grade

@@ -131,10 +131,13 @@ class World:
         return Place(site, self.folder / "password")
 
     def tick(self, seconds: float = 0.0) -> list[Job]:
-        """The calendar's call so much later; what it ordered has ended when this returns."""
+        """The calendar's call so much later; what it ordered begins after it, and has ended when this returns."""
         self.clock.moment += timedelta(seconds=seconds)
         before = {job.id for job in self.jobs.list()}
+        self.jobs.close()
+        self.jobs.freeze()
         self.task.tick(self.clock.now())
+        self.jobs.start(self.works, Limits())
         return [self.jobs.wait(job.id, 60) for job in self.jobs.list() if job.id not in before]
 
     def made(self) -> World:
