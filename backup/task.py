@@ -262,6 +262,12 @@ class Desk:
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
 
+    def mend(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        if dataset is None or self._agencies is None:
+            what, why = "mend a repository", "of no dataset: which agency's is meant?"
+            raise Refusal("agency.which", what, why, "ncia backup mend SYSTEM/documents")
+        return {"jobs": [self._agencies.mend(dataset, by).to_json()]}
+
     def look(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"looked": [] if self._agencies is None else self._agencies.look_now(dataset)}
 

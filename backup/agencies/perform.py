@@ -1,4 +1,4 @@
-"""What jobs of agencies' repositories do: make one at both centres, and keep a dataset's documents in both.
+"""What jobs of agencies' repositories do: make one at both centres, keep a dataset's documents in both, mend one.
 
 Each step may be done twice. A repository that is there is opened and not made again; a snapshot of this very job, known
 by its tag, is not made again either; what the journal holds is not written again.
@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backup.agencies.plan import KEEP, MAKE
-from backup.agencies.ports import Asked, Engine, Kept, Place
+from backup.agencies.plan import KEEP, MAKE, MEND
+from backup.agencies.ports import Asked, Engine, Healed, Kept, Place
 from backup.agencies.staging import stage
 from backup.ports import Ledger
 from backup.repository.escrow import RECIPIENTS_MIN, Recipient, put
@@ -59,7 +59,7 @@ class AgencyWork:
         self._tools = tools
 
     def works(self) -> Mapping[str, Work]:
-        return {MAKE: self.make, KEEP: self.keep}
+        return {MAKE: self.make, KEEP: self.keep, MEND: self.mend}
 
     def make(self, job: Job, steps: Steps) -> str:
         """The repository at both centres; the second is the first one's twin where the engine makes such."""
@@ -95,23 +95,74 @@ class AgencyWork:
             for site in repository.places:
                 self._failed(steps, agency, dataset, site, str(failure))
             raise
-        told, failed = [], []
-        for site in repository.places:
-            try:
-                kept = steps.do(f"keep at {site}", partial(self._keep, steps, agency, dataset, site))
-            except StepFailed as failure:
-                self._failed(steps, agency, dataset, site, str(failure))
-                failed.append(f"{site}: {failure}")
-                continue
-            self._kept(steps, agency, dataset, site, kept, staged)
-            losses = [*staged["lost"], *kept["losses"]]
-            if losses:
-                self._failed(steps, agency, dataset, site, f"it is partial: {losses[0]}")
-                failed.append(f"{site}: its snapshot is partial: {losses[0]}")
-            told.append(f"snapshot {kept['snapshot'][:8]} at {site}")
+        kept, failed = self._places(steps, agency, dataset)
+        for site, why in failed.items():
+            self._failed(steps, agency, dataset, site, why)
+        for site, found in kept.items():
+            self._kept(steps, agency, dataset, site, found, staged)
+            if losses := [*staged["lost"], *found["losses"]]:
+                failed[site] = f"its snapshot is partial: {losses[0]}"
+                self._failed(steps, agency, dataset, site, failed[site])
         if failed:
-            raise StepFailed("; ".join(failed))
-        return f"{staged['documents']} documents of {dataset.id}: {', '.join(told)}"
+            raise StepFailed("; ".join(f"{site}: {why}" for site, why in failed.items()))
+        told = ", ".join(f"snapshot {found['snapshot'][:8]} at {site}" for site, found in kept.items())
+        return f"{staged['documents']} documents of {dataset.id}: {told}"
+
+    def mend(self, job: Job, steps: Steps) -> str:
+        """This site's place, from its twin at the other one."""
+        agency, repository = self._agency(job)
+        other = next(site for site in repository.places if site != self._site)
+        healed = steps.do("mend", lambda: asdict(self._mend(agency, other)))
+        if healed["lost"]:
+            raise StepFailed(f"lost for good: {'; '.join(healed['lost'][:LOST_NAMED_MAX])}")
+        return (
+            f"{agency.id} at {self._site}: {'; '.join(healed['mended'][:LOST_NAMED_MAX]) or 'nothing was to be mended'}"
+        )
+
+    def _places(
+        self, steps: Steps, agency: Agency, dataset: Dataset
+    ) -> tuple[dict[SiteId, dict[str, Any]], dict[SiteId, str]]:
+        """What was kept at which place, and where nothing was and why: at twins as one snapshot, where the engine can
+        do that and both can be entered; else one after the other."""
+        sites = tuple(agency.repository.places) if agency.repository else ()
+        try:
+            both = steps.do("keep at both", partial(self._keep_both, steps, agency, dataset, sites))
+        except StepFailed:  # each place will say for itself what is wrong
+            both = None
+        if both is not None:
+            failed = {SiteId(site): str(why) for site, why in both["missing"].items()}
+            return {site: both["kept"] for site in sites if site not in failed}, failed
+        kept, failed = {}, {}
+        for site in sites:
+            try:
+                kept[site] = steps.do(f"keep at {site}", partial(self._keep, steps, agency, dataset, site))
+            except StepFailed as failure:
+                failed[site] = str(failure)
+        return kept, failed
+
+    def _keep_both(
+        self, steps: Steps, agency: Agency, dataset: Dataset, sites: Sequence[SiteId]
+    ) -> dict[str, Any] | None:
+        """None where it is to be done one after the other."""
+        engine = self._engine(agency)
+        places = {site: self._tools.place_of(agency, site) for site in sites}
+        if len(sites) != 2 or not engine.capabilities().writes_both:
+            return None
+        one, other = places.values()
+        if steps.job.fence > 1 and any(self._again(engine, place, steps.job.id) for place in (one, other)):
+            return None
+        started = self._tools.clock.now()
+        twice = engine.backup_both(one, other, self._asked(steps, dataset))
+        told = {**asdict(twice.kept), "seconds": (self._tools.clock.now() - started).total_seconds()}
+        missing = {site: twice.missing[place.url] for site, place in places.items() if place.url in twice.missing}
+        return {"kept": told, "missing": missing}
+
+    def _asked(self, steps: Steps, dataset: Dataset) -> Asked:
+        return Asked((str(self._folder(dataset)),), dataset.system, (dataset.id, steps.job.id))
+
+    def _mend(self, agency: Agency, other: SiteId) -> Healed:
+        here, there = (self._tools.place_of(agency, site) for site in (self._site, other))
+        return self._engine(agency).heal(here, there)
 
     def _make(self, agency: Agency, site: SiteId, twin: SiteId | None) -> str:
         engine, place = self._engine(agency), self._tools.place_of(agency, site)
@@ -151,11 +202,9 @@ class AgencyWork:
     def _keep(self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId) -> dict[str, Any]:
         engine, place = self._engine(agency), self._tools.place_of(agency, site)
         started = self._tools.clock.now()
-        tag = steps.job.id
-        kept = self._again(engine, place, tag) if steps.job.fence > 1 else None
+        kept = self._again(engine, place, steps.job.id) if steps.job.fence > 1 else None
         if kept is None:
-            asked = Asked((str(self._folder(dataset)),), dataset.system, (dataset.id, tag))
-            kept = engine.backup(place, asked)
+            kept = engine.backup(place, self._asked(steps, dataset))
         return {**asdict(kept), "seconds": (self._tools.clock.now() - started).total_seconds()}
 
     def _again(self, engine: Engine, place: Place, tag: str) -> Kept | None:

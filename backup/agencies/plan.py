@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from backup.agencies.ports import Holding
+from backup.repository.forgetting import Policy, demand_modest, judge
+from backup.repository.snapshots import Snapshot
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import AgencyId, SiteId, SystemId
 from ncia.core.estate.model import Agency, Dataset, Estate
-from ncia.core.estate.repository import AgencyRepository
+from ncia.core.estate.repository import AgencyRepository, Keep
 from ncia.core.journal.entries_repositories import RepositoryLooked
 from ncia.core.state import State
 from ncia.core.state.repositories import ExpectedSnapshot, SnapshotFailure
 from ncia.core.work.jobs import JobId
 
-MAKE, KEEP = "make-repository", "snapshot"  # verbs of jobs
-FIRST_AFTER_SECONDS = 600.0  # a controller that has just started has other things to do
+MAKE, KEEP, MEND = "make-repository", "snapshot", "mend-repository"  # verbs of jobs
+MAKE_AFTER_SECONDS = 480.0  # a controller that has just started has rows to protect first
+FIRST_AFTER_SECONDS = 600.0
 MAKE_RETRY_SECONDS = 300.0
 RETRY_SECONDS_MIN = 300.0
 LOOK_SECONDS = 900.0  # between two looks at one repository
+LOOK_AGAIN_SECONDS = 60.0  # where something is missing: it may have been mended
 SHORT = 8
 NAMED_MAX = 20
 
@@ -54,9 +58,14 @@ def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> 
     )
 
 
-def unmade(estate: Estate, state: State, site: SiteId) -> tuple[Agency, ...]:
-    """The repositories that ``site`` has to make. One centre makes all of them, for two that make one make two."""
-    if not estate.centres or site != estate.centres[0]:
+def maker(estate: Estate) -> SiteId:
+    """The centre that makes all repositories, for two that make one make two."""
+    return estate.centres[0]
+
+
+def unmade(estate: Estate, state: State, site: SiteId, since: datetime, now: datetime) -> tuple[Agency, ...]:
+    """The repositories that ``site`` has to make, a while after ``since``, its start."""
+    if site not in estate.centres or site != maker(estate) or now < since + timedelta(seconds=MAKE_AFTER_SECONDS):
         return ()
     return tuple(agency for agency in estate.agencies.values() if agency.repository and not made(agency, state))
 
@@ -141,6 +150,30 @@ def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Hol
     more = len(missing) - NAMED_MAX
     told = (*missing[:NAMED_MAX], f"and {more} more") if more > 0 else tuple(missing)
     return Compared(told, frozenset(trees) - known)
+
+
+def over(expected: Sequence[ExpectedSnapshot], keep: Keep, now: datetime) -> tuple[tuple[ExpectedSnapshot, str], ...]:
+    """Which snapshots of one place need not be kept any more, and why. Those of a dataset are judged together, by when
+    the journal has them: nobody else's clock counts. The newest whole one of each stays, and so do all partial ones
+    after it. Raises :class:`Refusal` where much would go at once: somebody is to look at that first."""
+    whole = [each for each in expected if each.whole]
+    newest = {each.kept.dataset: each for each in whole}
+    policy = Policy(keep.last, daily=keep.daily, weekly=keep.weekly, monthly=keep.monthly, yearly=keep.yearly)
+    judged = judge(map(_judgeable, whole), policy, now, [each.kept.snapshot for each in newest.values()])
+    demand_modest(judged)
+    gone = {each.snapshot.id for each in judged if not each.kept}
+    counts = ", ".join(f"{word} {count}" for word, count in vars(keep).items() if count)
+    found = [(each, f"newer ones take its places: {counts}") for each in whole if each.kept.snapshot in gone]
+    for each in expected:
+        later = newest.get(each.kept.dataset)
+        if not each.whole and later is not None and later.at > each.at:
+            found.append((each, f"it is partial, and {later.kept.snapshot[:SHORT]} after it is whole"))
+    return tuple(found)
+
+
+def _judgeable(each: ExpectedSnapshot) -> Snapshot:
+    kept = each.kept
+    return Snapshot(each.at, bytes.fromhex(kept.tree), (kept.dataset,), kept.agency, "", id=kept.snapshot)
 
 
 def looked(agency: AgencyId, site: SiteId, expected: int, found: Compared) -> RepositoryLooked:

@@ -19,7 +19,8 @@ class EngineFault(NciaError):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine does, as it is, and not as one would wish. Each field's sentence is in :data:`SENTENCES`."""
+    """What an engine does behind this port, as it is, and not as one would wish. Each field's sentence is in
+    :data:`SENTENCES`."""
 
     engine: str
     version: str
@@ -104,6 +105,22 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class KeptTwice:
+    """One snapshot at two places. ``missing``: the URL of a place that has it not whole, and why."""
+
+    kept: Kept
+    missing: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Healed:
+    """What was mended, a sentence each, and what is lost for good."""
+
+    mended: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Held:
     """A snapshot that a repository holds; ``tree`` is the hash over everything in it."""
 
@@ -169,6 +186,10 @@ class Engine(Protocol):
         """Keep files as one snapshot. What is missing in it is told, never passed over."""
         ...
 
+    def backup_both(self, one: Place, other: Place, asked: Asked) -> KeptTwice:
+        """The same as one snapshot at two places that are twins, read once. One place at least has it."""
+        ...
+
     def snapshots(self, place: Place) -> Holding: ...
 
     def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
@@ -180,5 +201,9 @@ class Engine(Protocol):
         ...
 
     def forget(self, place: Place, snapshots: Sequence[str]) -> None:
-        """Remove these snapshots; what only they needed stays until it is pruned."""
+        """Remove these snapshots; what only they needed stays until it is pruned. Well where one is gone already."""
+        ...
+
+    def heal(self, place: Place, twin: Place) -> Healed:
+        """Bring what ``place`` lacks, or has damaged, from its twin, also its configuration and a key."""
         ...

@@ -7,24 +7,25 @@ and compares them with what the journal expects there: restic itself cannot noti
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from backup.agencies import plan
-from backup.agencies.plan import KEEP, MAKE, Charge, Compared
+from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
 from ncia.core.estate.model import Agency, Estate, Link, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
-from ncia.core.journal import Journal
+from ncia.core.journal import Entry, Journal
+from ncia.core.journal.entries_repositories import SnapshotForgotten
 from ncia.core.state import State, StateStore
-from ncia.core.state.repositories import RepositoryFact
+from ncia.core.state.repositories import ExpectedSnapshot, RepositoryFact
 from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
@@ -45,6 +46,8 @@ class Parts:
     engine_of: Callable[[AgencyRepository], Engine]
     place_of: Callable[[Agency, SiteId], Place]
     active: Callable[[], Mapping[SystemId, SiteId]]
+    permit: Callable[[Sequence[Entry]], object] = lambda entries: None
+    """Returns once these entries are known at a second place, and raises where they are not."""
 
 
 @dataclass
@@ -64,42 +67,65 @@ class AgencyTask:
         """Order what is due, and look into the repository that was looked into longest ago."""
         state = self.parts.states.snapshot()
         busy = {job.order.holds for job in self.parts.jobs.open()}
-        for agency in plan.unmade(self.parts.estate, state, self.parts.site):
-            order = self._making(agency, now)
-            if order.holds not in busy:
+        making = any(job.order.verb == MAKE for job in self.parts.jobs.open())
+        for agency in plan.unmade(self.parts.estate, state, self.parts.site, self._since(state), now):
+            order = self._making(agency, now, BY, AFTER_BACKUPS)
+            if not making and self.parts.jobs.get(order.id) is None:  # one at a time: rows need the executors too
                 self.parts.jobs.enqueue(order)
+                break
         for each in plan.due(self.charges(), state, self._since(state), now):
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
                 self.parts.jobs.enqueue(order)
         agency_due = self._to_look_at(state, now)
         if agency_due is not None:
-            self.look(agency_due)
+            found = self.look(agency_due)
+            if found is not None and not (found.missing or found.why):
+                self.retain(agency_due, found.strangers, now)
 
     def charges(self) -> tuple[Charge, ...]:
         return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
 
     def ask(self, dataset: str, by: str) -> Job:
-        """Have the documents of one dataset kept now; answers the job that does."""
+        """Have the documents of one dataset kept now; answers the job that does, or the one that makes the agency's
+        repository first, where that is not made yet: then it is asked again."""
         what = f"keep {dataset} from {self.parts.site}"
         charge = next((each for each in self.charges() if each.dataset.id == dataset), None)
         if charge is None:
             why = "its agency has no repository, or its system is active at the other site"
             raise Refusal("backup.not-ours", what, why, "ask the other site's controller; ncia backup list")
         state = self.parts.states.snapshot()
+        now, maker = self.parts.clock.now(), plan.maker(self.parts.estate)
+        grade = self.parts.estate.systems[charge.dataset.system].grade  # somebody waits for it: rows do not come first
         if not plan.made(charge.agency, state):
+            if self.parts.site == maker:
+                return self.parts.jobs.enqueue(self._making(charge.agency, now, by, grade))
             why = f"the repository of {charge.agency.id} is not made at both sites yet"
-            raise Refusal("agency.not-made", what, why, f"{self.parts.estate.centres[0]} makes it within minutes")
-        now = self.parts.clock.now()
+            raise Refusal("agency.not-made", what, why, f"{maker} makes it within minutes of its start")
         job = new_id(KEEP, now)
-        return self.parts.jobs.enqueue(self._keeping(charge, state, by, job, f"{by} asked for it"))
+        order = self._keeping(charge, state, by, job, f"{by} asked for it")
+        return self.parts.jobs.enqueue(replace(order, priority=grade))
+
+    def mend(self, dataset: str, by: str) -> Job:
+        """Have this site's place of a dataset's agency mended from its twin; answers the job that does."""
+        agency = self._owner(dataset)
+        if agency is None or (agency.id, self.parts.site) not in self.parts.states.snapshot().repositories:
+            why = "no repository of it is made at this site"
+            raise Refusal("agency.not-made", f"mend the repository of {dataset}", why, "ncia backup list")
+        grade = self.parts.estate.systems[SystemId(dataset.split("/", 1)[0])].grade
+        return self.parts.jobs.enqueue(
+            self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, {})
+        )
 
     def keeps(self, dataset: str) -> bool:
         """Whether it is documents of an agency that has a repository."""
+        return self._owner(dataset) is not None
+
+    def _owner(self, dataset: str) -> Agency | None:
         estate = self.parts.estate
         found = estate.datasets.get(DatasetId(dataset))
         agency = estate.agencies.get(estate.systems[found.system].agency) if found and found.documents else None
-        return agency is not None and agency.repository is not None
+        return agency if agency is not None and agency.repository is not None else None
 
     def look_now(self, dataset: str | None) -> list[dict[str, Any]]:
         """Look into this site's place of a dataset's agency, or of each; answers what was found. A place that does not
@@ -147,6 +173,29 @@ class AgencyTask:
                     log.info("repository.looked", **told.model_dump())
             return found
 
+    def retain(self, agency: Agency, strangers: frozenset[str], now: datetime) -> None:
+        """Forget what need not be kept any more in this site's place: written down first, known at a second place, and
+        then removed. What was forgotten and is still there (a lock, a crash, a mending) is removed as well."""
+        parts, repository = self.parts, agency.repository
+        fact = parts.states.snapshot().repositories.get((agency.id, parts.site))
+        if fact is None or repository is None:
+            return
+        engine = parts.engine_of(repository)
+        try:
+            engine.capabilities().demand("forgets", f"forget snapshots of {agency.id}")
+            over = plan.over(fact.expected, repository.keep, now)
+            names = {each.kept.snapshot for each, _ in over} | strangers
+            parts.journal.append_all([_forgotten(each, why) for each, why in over], by=BY)
+            known = parts.journal.of_kind(SnapshotForgotten.KIND) if names else ()
+            entries = [each for each in known if _snapshot_of(each) in names]
+            if entries:
+                parts.permit(entries)
+                gone = sorted({_snapshot_of(each) for each in entries})
+                engine.forget(parts.place_of(agency, parts.site), gone)
+                log.info("repository.forgot", agency=agency.id, snapshots=gone)
+        except NciaError as error:
+            log.warning("repository.not-forgotten", agency=agency.id, why=str(error))
+
     def _compared(self, agency: Agency, repository: AgencyRepository, before: RepositoryFact) -> Compared | None:
         try:
             holding = self.parts.engine_of(repository).snapshots(self.parts.place_of(agency, self.parts.site))
@@ -165,19 +214,22 @@ class AgencyTask:
         return Compared(found.missing, lasting, found.why)
 
     def _to_look_at(self, state: State, now: datetime) -> Agency | None:
-        waiting = [
-            (self._looked.get(agency.id, self._made_at), agency.id, agency)
-            for agency in self.parts.estate.agencies.values()
-            if (agency.id, self.parts.site) in state.repositories and agency.repository is not None
-        ]
-        moment, _, agency = min(waiting, default=(now, "", None), key=lambda each: each[:2])
-        return agency if agency and now - moment >= timedelta(seconds=plan.LOOK_SECONDS) else None
+        waiting = []
+        for agency in self.parts.estate.agencies.values():
+            fact = state.repositories.get((agency.id, self.parts.site))
+            if fact is not None and agency.repository is not None:
+                bad = fact.looked is not None and bool(fact.looked.missing or fact.looked.why)
+                seconds = plan.LOOK_AGAIN_SECONDS if bad else plan.LOOK_SECONDS
+                due = self._looked.get(agency.id, self._made_at) + timedelta(seconds=seconds)
+                waiting.append((due, agency.id, agency))
+        moment, _, found = min(waiting, default=(now, "", None), key=lambda each: each[:2])
+        return found if moment <= now else None
 
     def _since(self, state: State) -> datetime:
         return state.started.get(self.parts.site, self._made_at)
 
-    def _making(self, agency: Agency, now: datetime) -> Order:
-        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, AFTER_BACKUPS, BY, {})
+    def _making(self, agency: Agency, now: datetime, by: str, priority: int) -> Order:
+        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, priority, by, {})
 
     def _keeping(self, charge: Charge, state: State, by: str, job: JobId, reason: str) -> Order:
         grade = self.parts.estate.systems[charge.dataset.system].grade
@@ -201,3 +253,14 @@ class AgencyTask:
             details={"agency": agency.id, **details},
             lane=KEEP,
         )
+
+
+def _forgotten(each: ExpectedSnapshot, reason: str) -> SnapshotForgotten:
+    kept = each.kept
+    return SnapshotForgotten(
+        agency=kept.agency, dataset=kept.dataset, site=kept.site, snapshot=kept.snapshot, reason=reason
+    )
+
+
+def _snapshot_of(entry: Entry) -> str:
+    return entry.body.snapshot if isinstance(entry.body, SnapshotForgotten) else ""

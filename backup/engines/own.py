@@ -7,19 +7,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from backup.agencies.ports import METADATA, Asked, Brought, Capabilities, Found, Held, Holding, Kept, Place, Share
+from backup.agencies.ports import (
+    METADATA,
+    Asked,
+    Brought,
+    Capabilities,
+    Found,
+    Healed,
+    Held,
+    Holding,
+    Kept,
+    KeptTwice,
+    Place,
+    Share,
+)
 from backup.repository import checking
 from backup.repository.checking import STRUCTURE_ONLY, Checking
+from backup.repository.copying import twins
 from backup.repository.keys import Holder, Scrypt
 from backup.repository.locks import Lock
-from backup.repository.ports import Store
+from backup.repository.ports import Kind, Store
+from backup.repository.removal import alone
+from backup.repository.repairing import Repairing
+from backup.repository.repairing_access import Opening
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, save
+from backup.repository.saving import Request, Saved, save
 from backup.repository.scan import Losses
+from backup.repository.stores.both import Both, Side
 from backup.repository.walk import Way
 from ncia.core.base.clock import Clock
-from ncia.core.base.errors import NciaError
+from ncia.core.base.errors import NciaError, Refusal
 
 NAME = "ncia"
 
@@ -50,9 +68,9 @@ class OwnEngine:
             reads_all=True,
             reads_parts=True,
             makes_twins=True,
-            writes_both=False,
-            heals=False,
-            forgets=False,
+            writes_both=True,
+            heals=True,
+            forgets=True,
             prunes=False,
             retains=False,
             resumes_backups=True,
@@ -71,12 +89,25 @@ class OwnEngine:
             store.close()
 
     def backup(self, place: Place, asked: Asked) -> Kept:
-        holder = Holder(self._user, asked.host)
         with self._opened(place) as repository:
-            request = Request(asked.paths, holder, asked.tags, program=f"{NAME} {self._version}")
-            saved = save(repository, request, self._clock)
-        figures, snapshot = saved.figures, saved.snapshot
-        return Kept(snapshot.id, snapshot.tree.hex(), figures.files, figures.bytes, told(saved.losses))
+            return _kept(save(repository, self._request(asked), self._clock))
+
+    def backup_both(self, one: Place, other: Place, asked: Asked) -> KeptTwice:
+        sides = tuple(Side(self._store_of(place.url), place.url) for place in (one, other))
+        both = Both(sides)
+        try:
+            opened = open_repository(sides[0].store, password_in(one))
+            both.demand_twins(opened)
+            repository = Repository(both, opened.key, opened.config, opened.key_name)
+            saved = save(repository, self._request(asked), self._clock)
+            missing = {
+                side.where: side.fault or "it does not have the snapshot"
+                for side in sides
+                if not both.has(side, Kind.SNAPSHOTS, saved.snapshot.id)
+            }
+        finally:
+            both.close()
+        return KeptTwice(_kept(saved), missing)
 
     def snapshots(self, place: Place) -> Holding:
         with self._opened(place) as repository:
@@ -100,7 +131,31 @@ class OwnEngine:
         return Found(tuple(checked.faults), share is not None)
 
     def forget(self, place: Place, snapshots: Sequence[str]) -> None:
-        self.capabilities().demand("forgets", f"forget {len(snapshots)} snapshots at {place.url}")
+        """Whoever is reading or writing there is waited for by whoever asks: it is refused meanwhile."""
+        with self._opened(place) as repository, alone(repository, self._holder(), self._clock) as lock:
+            for name in snapshots:
+                lock.demand()
+                repository.store.remove(Kind.SNAPSHOTS, name)
+
+    def heal(self, place: Place, twin: Place) -> Healed:
+        """What is damaged is found by its length and by what the indexes tell; content is read where packs are odd."""
+        store, password = self._store_of(place.url), password_in(place)
+        try:
+            with self._opened(twin) as other:
+                opening = Opening(store, password, other)
+                repository = opening.run(self._holder(), self._clock.now(), self._cost)
+                if not twins(repository, other):
+                    what, why = f"mend {place.url} from {twin.url}", "it has another key"
+                    raise Refusal("repository.no-twin", what, why, "ncia repo init --twin makes one")
+                with Lock(repository, self._holder(), self._clock, exclusive=True) as lock:
+                    repaired = Repairing(repository, other, lock.demand, STRUCTURE_ONLY).run()
+        finally:
+            store.close()
+        return Healed((*opening.mended, *repaired.mended), (*opening.lost, *repaired.lost))
+
+    def _request(self, asked: Asked) -> Request:
+        holder = Holder(self._user, asked.host)
+        return Request(asked.paths, holder, asked.tags, program=f"{NAME} {self._version}")
 
     def _holder(self) -> Holder:
         return Holder(self._user, socket.gethostname())
@@ -125,6 +180,11 @@ def password_in(place: Place) -> str:
     if not text:
         raise NciaError("repository.no-password", what, "it is empty")
     return text
+
+
+def _kept(saved: Saved) -> Kept:
+    figures, snapshot = saved.figures, saved.snapshot
+    return Kept(snapshot.id, snapshot.tree.hex(), figures.files, figures.bytes, told(saved.losses))
 
 
 def told(losses: Losses) -> tuple[str, ...]:

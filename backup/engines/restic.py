@@ -25,9 +25,11 @@ from backup.agencies.ports import (
     Capabilities,
     EngineFault,
     Found,
+    Healed,
     Held,
     Holding,
     Kept,
+    KeptTwice,
     Place,
     Share,
 )
@@ -142,15 +144,29 @@ class ResticEngine:
         count, size = int(summary["total_files_processed"]), int(summary["total_bytes_processed"])
         return Kept(made.snapshot, made.tree, count, size, losses)
 
+    def backup_both(self, one: Place, other: Place, asked: Asked) -> KeptTwice:
+        what = f"back up to {one.url} and {other.url} at once"
+        self.capabilities().demand("writes_both", what)
+        raise EngineFault("engine.cannot", what, "one after the other")
+
+    def heal(self, place: Place, twin: Place) -> Healed:
+        what = f"mend {place.url} from {twin.url}"
+        self.capabilities().demand("heals", what)
+        raise EngineFault("engine.cannot", what, "it has no twins")
+
     def snapshots(self, place: Place) -> Holding:
         what = f"list the snapshots at {place.url}"
+        found, damaged = self._listed(place, what)
+        return Holding(self._id(place, what), found, damaged)
+
+    def _listed(self, place: Place, what: str) -> tuple[tuple[Held, ...], tuple[str, ...]]:
+        """Oldest first, and what else it says of them."""
         said = self._done(self._run(place, "snapshots", "--json"), what)
         try:
             found = [_held(each) for each in said.answer or ()]
         except (KeyError, TypeError, ValueError) as error:
             raise EngineFault("engine.odd-answer", what, f"its list is not of the expected form ({error})") from error
-        id_ = self._id(place, what)
-        return Holding(id_, tuple(sorted(found, key=lambda each: (each.at, each.snapshot))), tuple(said.lines))
+        return tuple(sorted(found, key=lambda each: (each.at, each.snapshot))), tuple(said.lines)
 
     def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
         what = f"restore snapshot {snapshot[:8]} below {target}"
@@ -206,7 +222,7 @@ class ResticEngine:
 
     def _of(self, place: Place, id_: str, what: str) -> Held:
         """A snapshot by its id, of which older versions tell the beginning only."""
-        found = [each for each in self.snapshots(place).snapshots if each.snapshot.startswith(id_)]
+        found = [each for each in self._listed(place, what)[0] if each.snapshot.startswith(id_)]
         if len(found) != 1:
             raise EngineFault("engine.not-kept", what, f"it says that it made {id_}, and {len(found)} are there")
         return found[0]

@@ -28,6 +28,10 @@ class BackupDesk(Protocol):
 
     def copy(self, dataset: str | None, by: str) -> Json: ...
 
+    def mend(self, dataset: str | None, by: str) -> Json:
+        """Bring what this site's place of a dataset's agency lacks from its twin at the other site."""
+        ...
+
     def look(self, dataset: str | None, by: str) -> Json:
         """Compare now what this site's agency repositories hold with what is expected there."""
         ...

@@ -234,6 +234,11 @@ def protecting(platform: Platform) -> APIRouter:
         demand_dataset(request, platform, ask.dataset)
         return platform.backups.look(ask.dataset, caller_of(request).name_or(ask.by))
 
+    @router.post("/mend")
+    def mend(request: Request, ask: DatasetAsk) -> Any:
+        demand_dataset(request, platform, ask.dataset)
+        return platform.backups.mend(ask.dataset, caller_of(request).name_or(ask.by))
+
     @router.post("/rehash")
     def rehash(request: Request, ask: DatasetAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)

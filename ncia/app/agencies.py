@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from backup.agencies.plan import KEEP, MAKE
+from backup.agencies.plan import KEEP, MAKE, MEND
 from backup.agencies.ports import Engine, Place
 from backup.repository.location import SSH_PORT, InFolder, OverS3, OverSftp, parse_location
 from ncia.app.documents import DocumentStores
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backup.repository.ports import Store
     from ncia.app.ground import Ground
     from ncia.app.jobs import Queue
+    from ncia.core.journal.durable import TwoOfThree
     from ncia.core.work.jobs import Job, Steps, Work
 
 PASSWORDS = "repositories"  # in the site's secrets: a file an agency
@@ -109,7 +110,7 @@ class Engines:
         return OwnEngine(self._places.store, self._clock, version("ncia"))
 
 
-def agency_task(ground: Ground, queue: Queue) -> AgencyTask:
+def agency_task(ground: Ground, queue: Queue, durable: TwoOfThree) -> AgencyTask:
     from backup.agencies.task import AgencyTask, Parts
 
     places = Places(ground.estate, ground.settings)
@@ -124,6 +125,7 @@ def agency_task(ground: Ground, queue: Queue) -> AgencyTask:
             engine_of=Engines(ground.settings, places, ground.clock).of,
             place_of=places.of,
             active=ground.active_at,
+            permit=lambda entries: durable.demand(entries, "forget snapshots", "") if entries else None,
         )
     )
 
@@ -144,7 +146,7 @@ def agency_works(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: 
 
         return work
 
-    return {verb: carrying(verb) for verb in (MAKE, KEEP)}
+    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND)}
 
 
 def _agency_work(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: Clock) -> AgencyWork:

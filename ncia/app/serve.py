@@ -154,7 +154,7 @@ class Controller:
         ground = Ground(settings, estate, self.journal, self.state, self.clock, self.active, closing)
         self.backups, self.ledger, self.executor = protecting(ground, self.queue, self.durable)
         self.rehash = rehash_task(ground, self.queue)
-        self.agencies = agency_task(ground, self.queue)
+        self.agencies = agency_task(ground, self.queue, self.durable)
         self.loss = loss_desk(ground)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)

@@ -27,6 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers
 Every = Annotated[bool, typer.Option("--all", help="Older points too.")]
 NOTHING = {
     **dict.fromkeys(("run", "prove"), "This site protects nothing: no dataset is active at the other site."),
+    "mend": "Nothing to mend.",
     "copy": "Nothing to copy: every proven point of the other site's store is here too.",
 }
 Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail where a job failed.")]
@@ -62,6 +63,14 @@ def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
 def copy(dataset: DatasetName = None, wait: Wait = True) -> None:
     """Bring the newest proven point of the other site's store into this site's store as well."""
     _have_done("copy", dataset, wait)
+
+
+@app.command()
+def mend(
+    dataset: Annotated[str, typer.Argument(help="Documents, such as SYSTEM/documents.")], wait: Wait = True
+) -> None:
+    """Bring what this site's place of the agency's repository lacks, or has damaged, from its twin at the other one."""
+    _have_done("mend", dataset, wait)
 
 
 @app.command()

@@ -84,6 +84,9 @@ class Desk:
         self.asked.append(("prove", dataset, by))
         return {"jobs": []}
 
+    def mend(self, dataset: str | None, by: str) -> Json:
+        return {"jobs": []}
+
     def look(self, dataset: str | None, by: str) -> Json:
         return {"looked": []}
 

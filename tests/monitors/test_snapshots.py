@@ -71,7 +71,11 @@ def test_a_vanished_snapshot_is_an_incident_until_it_is_back(south: Centre) -> N
     south.journal.append(looked("snapshot 8e68 of s0/papers is not there"), by="x")
     see(south, world(), 1)
     now = south.open()[ROOT].now
-    assert (now.cause, now.severity, now.run_next) == ("snapshot-gone", "major", "ncia backup list")
+    assert (now.cause, now.severity, now.run_next) == (
+        "snapshot-gone",
+        "major",
+        "ncia backup mend s0/papers (at that site)",
+    )
     assert "The repository of agency at South is not what was kept there" in now.sentence
     assert "snapshot 8e68 of s0/papers is not there" in now.sentence
     south.journal.append(looked(), by="x")

@@ -205,7 +205,9 @@ def program_drift(scene: Scene) -> Told:
 def snapshot_gone(scene: Scene) -> Told:
     what = f"the repository of {scene.name} at {scene.place(scene.site)}"
     told = f"{what} is not what was kept there, seen since {scene.since}: {_why(scene)}"
-    return f"{told}.", "ncia backup list"
+    owned = (d.id for s in scene.estate.systems.values() if s.agency == scene.name for d in s.documents)
+    dataset = next(owned, "")
+    return f"{told}.", f"ncia backup mend {dataset} (at that site)" if dataset else "ncia backup list"
 
 
 def log_unvouched(scene: Scene) -> Told:

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS, MAKE_RETRY_SECONDS, RETRY_SECONDS_MIN
-from backup.agencies.ports import Asked
+from backup.agencies.plan import (
+    FIRST_AFTER_SECONDS,
+    LOOK_AGAIN_SECONDS,
+    LOOK_SECONDS,
+    MAKE_AFTER_SECONDS,
+    MAKE_RETRY_SECONDS,
+    RETRY_SECONDS_MIN,
+    over,
+)
+from backup.agencies.ports import Asked, Capabilities, Engine
 from backup.agencies.telling import repositories
 from backup.repository.escrow import open_escrow, recover, stored
 from backup.repository.ports import Kind
@@ -18,7 +26,13 @@ from backup.repository.restoring import Restoring
 from backup.repository.walk import Way
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SystemId
-from ncia.core.journal.entries_repositories import RepositoryLooked, RepositoryMade, SnapshotFailed, SnapshotKept
+from ncia.core.journal.entries_repositories import (
+    RepositoryLooked,
+    RepositoryMade,
+    SnapshotFailed,
+    SnapshotForgotten,
+    SnapshotKept,
+)
 from ncia.lab.secrets import openssh_private
 from tests.backup.agencies.world import EAST, INTERVAL, KIM, TAX, TREASURY, WEST, World
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
@@ -31,6 +45,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     found = World(tmp_path)
     yield found
     found.close()
+
+
+def test_rows_come_first_after_a_start(world: World) -> None:
+    assert world.tick(MAKE_AFTER_SECONDS - 60) == []
+    (job,) = world.tick(61)
+    assert (job.order.verb, job.state) == ("make-repository", "succeeded")
 
 
 def test_one_centre_makes_the_repository_at_both_and_the_two_are_twins_in_escrow(world: World) -> None:
@@ -49,7 +69,10 @@ def test_one_centre_makes_the_repository_at_both_and_the_two_are_twins_in_escrow
 
 def test_the_other_centre_makes_none(tmp_path: Path) -> None:
     world = World(tmp_path, WEST)
-    assert (world.tick(), world.tick(MAKE_RETRY_SECONDS)) == ([], [])
+    assert (world.tick(MAKE_AFTER_SECONDS), world.tick(MAKE_RETRY_SECONDS)) == ([], [])
+    world.active = {SystemId("tax"): WEST}
+    with pytest.raises(Refusal, match="not made at both sites yet"):
+        world.task.ask(TAX, "kim")
     world.close()
 
 
@@ -61,7 +84,7 @@ def test_one_that_is_there_is_taken_and_not_made_anew(world: World) -> None:
 
 def test_one_that_could_not_be_made_is_tried_again(world: World) -> None:
     hidden = world.stores.pop(WEST)
-    (failed,) = world.tick()
+    (failed,) = world.tick(MAKE_AFTER_SECONDS)
     assert (failed.state, world.told()) == ("failed", [])
     world.stores[WEST] = hidden
     assert world.tick(1) == []
@@ -71,6 +94,7 @@ def test_one_that_could_not_be_made_is_tried_again(world: World) -> None:
 
 def test_documents_are_kept_at_both_sites_and_each_snapshot_is_expected(world: World) -> None:
     world.kept()
+    assert world.snapshots(EAST) == world.snapshots(WEST)  # read once, written to both
     for site in (EAST, WEST):
         (expected,) = world.fact(site).expected
         (snapshot,) = world.opened(site).snapshots()
@@ -106,9 +130,8 @@ def test_the_centre_where_a_system_is_not_active_keeps_nothing(world: World) -> 
 
 
 def test_somebody_asks_for_it_now_and_is_named_in_the_reason(world: World) -> None:
-    with pytest.raises(Refusal, match="not made at both sites yet"):
-        world.task.ask(TAX, "kim")
-    world.made()
+    making = world.jobs.wait(world.task.ask(TAX, "kim").id, 60)
+    assert (making.order.verb, making.state) == ("make-repository", "succeeded")
     job = world.task.ask(TAX, "kim")
     assert world.jobs.wait(job.id, 60).state == "succeeded"
     assert [each.kept.reason for each in world.fact(EAST).expected] == ["kim asked for it"]
@@ -265,3 +288,102 @@ def test_somebody_has_a_place_looked_into_now(world: World) -> None:
     world.stores[EAST].remove(Kind.SNAPSHOTS, name)
     ((missing,),) = (each["missing"] for each in world.task.look_now(TAX))
     assert f"snapshot {name[:8]}" in missing
+
+
+def test_a_vanished_snapshot_comes_back_from_the_twin_and_is_seen_well_within_a_minute(world: World) -> None:
+    world.kept()
+    (name,) = world.snapshots(EAST)
+    world.stores[EAST].remove(Kind.SNAPSHOTS, name)
+    assert world.look().looked.missing
+    mended = world.jobs.wait(world.task.mend(TAX, "kim").id, 60)
+    assert (mended.state, "snapshot" in mended.sentence, world.snapshots(EAST)) == ("succeeded", True, [name])
+    world.tick(LOOK_AGAIN_SECONDS + 1)
+    assert world.fact(EAST).looked.missing == ()
+    with pytest.raises(Refusal, match="no repository of it is made"):
+        world.task.mend("tax/rows", "kim")
+
+
+def test_what_neither_site_has_is_lost_and_the_mending_says_so(world: World) -> None:
+    world.kept()
+    for site in (EAST, WEST):
+        for each in list(world.stores[site].names(Kind.DATA)):
+            world.stores[site].remove(Kind.DATA, each.name)
+    mended = world.jobs.wait(world.task.mend(TAX, "kim").id, 60)
+    assert (mended.state, "lost for good" in mended.sentence) == ("failed", True)
+
+
+def five(world: World) -> list[str]:
+    """Five snapshots an hour apart, oldest first, and a look at the first four of them. Of one day the newest two are
+    kept, and the oldest, for there are no three days yet."""
+    world.kept()
+    for number in range(1, 5):
+        world.documents[EAST].put(f"2026/{number}", b"%d" % number, 1000.0 + number)
+        (job,) = world.tick(INTERVAL)
+        assert job.state == "succeeded", job.sentence
+    return [body.snapshot for body in world.told() if isinstance(body, SnapshotKept) and body.site == EAST]
+
+
+def test_what_need_not_be_kept_is_forgotten_with_a_reason_at_the_own_site_alone(world: World) -> None:
+    names = five(world)
+    (gone,) = (body for body in world.told() if isinstance(body, SnapshotForgotten))
+    assert (gone.snapshot, gone.site, gone.dataset) == (names[1], EAST, TAX)
+    assert gone.reason == "newer ones take its places: last 2, daily 3"
+    assert world.look().looked.missing == ()
+    assert (world.snapshots(EAST), world.snapshots(WEST)) == (sorted({*names} - {names[1]}), sorted(names))
+
+
+def test_nothing_is_removed_that_no_second_place_knows_to_be_forgotten(world: World) -> None:
+    world.alone = True
+    names = five(world)
+    assert [body.snapshot for body in world.told() if isinstance(body, SnapshotForgotten)] == [names[1]]
+    assert world.snapshots(EAST) == sorted(names)
+    world.alone = False
+    for _ in range(3):  # what is there, and forgotten, is a stranger, and told after two looks
+        world.tick(LOOK_SECONDS)
+    assert names[1] not in world.snapshots(EAST)
+
+
+def test_partial_snapshots_go_when_a_whole_one_follows_and_the_newest_whole_one_never(world: World) -> None:
+    world.made()
+    world.documents[EAST].held["bad\\name"] = (b"not", 1.0)
+    (partial,) = world.tick(FIRST_AFTER_SECONDS - MAKE_AFTER_SECONDS + 1)
+    first = world.fact(EAST).expected[0]
+    keep = world.agency.repository.keep
+    assert (partial.state, over((first,), keep, world.clock.now())) == ("failed", ())
+    del world.documents[EAST].held["bad\\name"]
+    world.tick(RETRY_SECONDS_MIN)
+    found = over(world.fact(EAST).expected, keep, world.clock.now())
+    assert [(each, why[:18]) for each, why in found] == [(first, "it is partial, and")]
+
+
+def test_an_engine_that_does_not_forget_keeps_all(world: World) -> None:
+    class Keeping:
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.engine, name)
+
+        def capabilities(self) -> Capabilities:
+            return replace(self.engine.capabilities(), forgets=False)
+
+    world.engine = Keeping(world.engine)
+    assert sorted(five(world)) == world.snapshots(EAST)
+    assert not any(isinstance(body, SnapshotForgotten) for body in world.told())
+
+
+def test_an_engine_that_writes_to_one_place_alone_keeps_one_snapshot_at_each(world: World) -> None:
+    class Single:
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.engine, name)
+
+        def capabilities(self) -> Capabilities:
+            return replace(self.engine.capabilities(), writes_both=False)
+
+    world.engine = Single(world.engine)
+    world.kept()
+    assert world.snapshots(EAST) != world.snapshots(WEST)
+    assert [len(world.fact(site).expected) for site in (EAST, WEST)] == [1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.agencies.perform import AgencyWork, Tools
-from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS
+from backup.agencies.plan import FIRST_AFTER_SECONDS, LOOK_SECONDS, MAKE_AFTER_SECONDS
 from backup.agencies.ports import Engine, Place
 from backup.agencies.task import AgencyTask, Parts
 from backup.engines.own import OwnEngine, password_in
@@ -17,10 +18,12 @@ from backup.ledger import JournalLedger
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository, open_repository
 from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, HostId, PersonId, SiteId, SystemId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, Agency, Dataset, Host, Person, Promise, Replication, Role, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
+from ncia.core.journal import Entry
 from ncia.core.journal.body import Body
 from ncia.core.journal.entries_repositories import BODIES
 from ncia.core.state import StateStore
@@ -78,6 +81,7 @@ class World:
     site: SiteId = EAST
     estate: Estate = field(default_factory=estate_of)
     clock: SetClock = field(default_factory=SetClock)
+    alone: bool = False
     stores: dict[str, FakeStore] = field(default_factory=lambda: {site: FakeStore() for site in (EAST, WEST)})
 
     def __post_init__(self) -> None:
@@ -100,6 +104,7 @@ class World:
                 engine_of=lambda repository: self.engine,
                 place_of=self.place,
                 active=lambda: self.active,
+                permit=self.permit,
             )
         )
         ledger = JournalLedger(self.journal, self.states, self.jobs.check)
@@ -117,19 +122,27 @@ class World:
         self.works = AgencyWork(self.estate, self.site, tools).works()
         self.jobs.start(self.works, Limits())
 
+    def permit(self, entries: Sequence[Entry]) -> None:
+        """A second place that knows of all, unless ``alone``."""
+        if self.alone and entries:
+            raise Refusal("journal.alone", "forget snapshots", "nobody else knows of it")
+
     def place(self, agency: Agency, site: SiteId) -> Place:
         return Place(site, self.folder / "password")
 
     def tick(self, seconds: float = 0.0) -> list[Job]:
-        """The calendar's call so much later; what it ordered has ended when this returns."""
+        """The calendar's call so much later; what it ordered begins after it, and has ended when this returns."""
         self.clock.moment += timedelta(seconds=seconds)
         before = {job.id for job in self.jobs.list()}
+        self.jobs.close()
+        self.jobs.freeze()
         self.task.tick(self.clock.now())
+        self.jobs.start(self.works, Limits())
         return [self.jobs.wait(job.id, 60) for job in self.jobs.list() if job.id not in before]
 
     def made(self) -> World:
         """With repositories at both sites."""
-        (job,) = self.tick()
+        (job,) = self.tick(MAKE_AFTER_SECONDS)
         assert job.state == "succeeded", job.sentence
         return self
 
@@ -137,7 +150,7 @@ class World:
         """With one document in one snapshot at each."""
         self.made()
         self.documents[EAST].put("2026/a", b"a citizen's return", 1000.0)
-        (job,) = self.tick(FIRST_AFTER_SECONDS)
+        (job,) = self.tick(FIRST_AFTER_SECONDS - MAKE_AFTER_SECONDS + 1)
         assert job.state == "succeeded", job.sentence
         return self
 

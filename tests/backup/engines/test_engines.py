@@ -150,8 +150,9 @@ def test_what_an_engine_cannot_do_is_refused_in_one_sentence(desk: Desk) -> None
     kept = desk.engine.backup(desk.place, desk.asked())
     second = Place(str(desk.folder / "second"), desk.folder / "password")
     for field, act in (
-        ("forgets", lambda: desk.engine.forget(desk.place, [kept.snapshot])),
         ("makes_twins", lambda: desk.engine.init(second, desk.place)),
+        ("writes_both", lambda: desk.engine.backup_both(desk.place, second, desk.asked())),
+        ("heals", lambda: desk.engine.heal(second, desk.place)),
     ):
         if getattr(can, field):
             act()
@@ -159,8 +160,80 @@ def test_what_an_engine_cannot_do_is_refused_in_one_sentence(desk: Desk) -> None
         with pytest.raises(Refusal, match=SENTENCES[field]) as told:
             act()
         assert told.value.code == "engine.cannot"
-    assert (desk.engine.snapshots(desk.place).snapshots == ()) == can.forgets
+    assert len(desk.engine.snapshots(desk.place).snapshots) == 1 + can.writes_both
+    assert kept.snapshot in [each.snapshot for each in desk.engine.snapshots(desk.place).snapshots]
     assert (desk.folder / "second" / "config").exists() == can.makes_twins
+
+
+def test_what_is_forgotten_is_gone_and_nothing_else(desk: Desk) -> None:
+    desk.make()
+    first, second = (desk.engine.backup(desk.place, desk.asked()) for _ in range(2))
+    desk.engine.forget(desk.place, [first.snapshot])
+    assert [each.snapshot for each in desk.engine.snapshots(desk.place).snapshots] == [second.snapshot]
+    assert desk.engine.check(desk.place, Share()).holds
+    desk.engine.forget(desk.place, [])
+
+
+class Twins(Desk):
+    """Ours, at two places."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, own(folder))
+        self.other = Place(str(folder / "other"), folder / "password")
+        self.make()
+        self.engine.init(self.other, self.place)
+
+    def held(self, place: Place) -> list[str]:
+        return [each.snapshot for each in self.engine.snapshots(place).snapshots]
+
+
+def test_one_backup_at_two_places_is_one_snapshot(tmp_path: Path) -> None:
+    desk = Twins(tmp_path)
+    twice = desk.engine.backup_both(desk.place, desk.other, desk.asked())
+    assert (twice.missing, desk.held(desk.place), desk.held(desk.other)) == (
+        {},
+        [twice.kept.snapshot],
+        [twice.kept.snapshot],
+    )
+    for place in (desk.place, desk.other):
+        assert desk.engine.check(place, Share()).holds
+
+
+def test_a_place_that_fails_meanwhile_is_told_and_healed_from_the_other_one(tmp_path: Path) -> None:
+    desk = Twins(tmp_path)
+    desk.engine.backup_both(desk.place, desk.other, desk.asked())
+    snapshots = tmp_path / "other" / "snapshots"
+    snapshots.rename(tmp_path / "aside")
+    snapshots.write_text("not a folder any more")
+    twice = desk.engine.backup_both(desk.place, desk.other, desk.asked())
+    assert list(twice.missing) == [desk.other.url]
+    snapshots.unlink()
+    snapshots.mkdir()
+    healed = desk.engine.heal(desk.other, desk.place)
+    assert (desk.held(desk.other), healed.lost) == (desk.held(desk.place), ())
+    assert desk.engine.check(desk.other, Share()).holds
+
+
+def test_a_pack_and_a_configuration_that_are_gone_come_back_from_the_twin(tmp_path: Path) -> None:
+    desk = Twins(tmp_path)
+    desk.engine.backup_both(desk.place, desk.other, desk.asked())
+    pack = desk.pack()
+    pack.unlink()
+    (tmp_path / "repository" / "config").unlink()
+    healed = desk.engine.heal(desk.place, desk.other)
+    assert (len(healed.mended) >= 2, healed.lost, pack.exists()) == (True, (), True)
+    assert desk.engine.check(desk.place, Share()).holds
+
+
+def test_places_that_are_no_twins_are_neither_written_at_once_nor_healed(tmp_path: Path) -> None:
+    desk = Twins(tmp_path)
+    stranger = Place(str(tmp_path / "stranger"), tmp_path / "password")
+    create(FolderStore(tmp_path / "stranger"), PASSWORD, HOLDER, NOW, CHEAP)
+    with pytest.raises(NciaError) as both:
+        desk.engine.backup_both(desk.place, stranger, desk.asked())
+    with pytest.raises(NciaError) as heal:
+        desk.engine.heal(stranger, desk.place)
+    assert (both.value.code, heal.value.code) == ("repository.no-twin", "repository.no-twin")
 
 
 def test_each_capability_has_its_sentence(desk: Desk) -> None:
@@ -189,6 +262,7 @@ def acting(folder: Path, *lines: str) -> ResticEngine:
     """A program that says it is restic, and does what these lines of shell say."""
     program = folder / "restic"
     head = '#!/bin/sh\nif [ "$1" = version ]; then echo "restic ${VERSION:-0.19.1} compiled"; exit 0; fi\n'
+    head += 'case " $* " in *" cat config "*) echo "{\\"id\\": \\"ab\\"}"; exit 0;; esac\n'
     program.write_text(head + "\n".join(lines) + "\n")
     program.chmod(0o700)
     return ResticEngine(str(program), ENVIRONMENT, seconds_max=5)
