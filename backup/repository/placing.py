@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ class Place:
     node: Node | None  # None: the target itself, which keeps its own metadata
     above: Place | None
     descriptor: int
+    made: set[bytes] = field(default_factory=set)  # folders in it that were made ahead
     left: int = 1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,12 +88,22 @@ class Placing:
         with self._noting:
             self.losses.note(kind, path, (why.strerror or str(why)) if isinstance(why, OSError) else why)
 
+    def make_folders(self, place: Place, names: Iterable[bytes]) -> None:
+        """Make folders before any file beside them: file systems place what comes then in half the time. One that
+        cannot be made is told when it is its turn."""
+        if self._overwrite is not None:
+            return
+        for name in names:
+            with suppress(OSError):
+                os.mkdir(name, PRIVATE_FOLDER, dir_fd=place.descriptor)
+                place.made.add(name)
+
     def folder(self, above: Place, node: Node) -> Place | None:
         """Make a folder, or take the one that is there, and hold it open."""
         path = above.within(node.name)
         try:
             verdict, _ = self.met(above, node)
-            if verdict is Verdict.NEW:
+            if verdict is Verdict.NEW and node.name not in above.made:
                 os.mkdir(node.name, PRIVATE_FOLDER, dir_fd=above.descriptor)
             descriptor = os.open(node.name, FOLDER_OPEN, dir_fd=above.descriptor)
         except OSError as error:

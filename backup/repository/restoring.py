@@ -131,7 +131,7 @@ class Restoring:
         """Bring back what ``way`` names. Raises :class:`Hostile` at a tree that no honest backup holds; by then
         nothing but earlier entries has been written, and all of it below the target."""
         place = self._placing.open(target)
-        walks = [(place, self._nodes(snapshot.tree, place), way)]
+        walks = [(place, self._nodes(snapshot.tree, place, way), way)]
         while walks:
             place, nodes, way = walks[-1]
             node = next(nodes, None)
@@ -145,20 +145,23 @@ class Restoring:
                 continue
             deeper = self._entry(place, node)
             if deeper is not None:
-                walks.append((deeper, self._nodes(node.subtree, deeper), below))
+                walks.append((deeper, self._nodes(node.subtree, deeper, below), below))
         self._send()
         while self._running:
             self._running.popleft().result()
         return self.restored
 
-    def _nodes(self, tree: bytes, place: Place) -> Iterator[Node]:
+    def _nodes(self, tree: bytes, place: Place, way: Way) -> Iterator[Node]:
         what = f"read the tree of {os.fsdecode(place.path)}"
         try:
             text = self._repository.load_blob(tree, tree=True)
         except (Damaged, Missing) as error:
             self._placing.note("everything in the folder", place.path, error.why)
             return iter(())
-        return iter(tree_nodes(text, what))
+        nodes = tree_nodes(text, what)
+        folders = [node.name for node in nodes if node.type == DIR and (way.whole or node.name in way.parts)]
+        self._placing.make_folders(place, folders)
+        return iter(nodes)
 
     def _entry(self, place: Place, node: Node) -> Place | None:
         if node.type == DIR:
