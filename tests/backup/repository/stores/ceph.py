@@ -43,7 +43,7 @@ paxos_propose_interval = 0.05
 paxos_min_wait = 0.01
 osd_crush_chooseleaf_type = 0
 osd_objectstore = memstore
-memstore_device_bytes = 1073741824
+memstore_device_bytes = {room}
 mon_data_avail_crit = 1
 mon_data_avail_warn = 1
 mon_data = {folder}/mon
@@ -62,7 +62,7 @@ rgw_override_bucket_index_max_shards = 1
 
 
 @contextmanager
-def ceph_stand(folder: Path) -> Iterator[Access]:
+def ceph_stand(folder: Path, room: int = 1 << 30) -> Iterator[Access]:
     """A gateway and the key of the account that makes buckets; :data:`BACKUP` is another's, which owns none. Skipped,
     or failed, where Ceph is not installed."""
     for program in ("monmaptool", "ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin"):
@@ -71,7 +71,7 @@ def ceph_stand(folder: Path) -> Iterator[Access]:
     fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
     for each in ("mon", "osd", "rgw"):
         (folder / each).mkdir(parents=True)
-    told = CONFIGURATION.format(fsid=fsid, host=HOST, monitor=monitor, gateway=gateway, folder=folder)
+    told = CONFIGURATION.format(fsid=fsid, host=HOST, monitor=monitor, gateway=gateway, folder=folder, room=room)
     (folder / "ceph.conf").write_text(told)
     access = Access(Address(HOST, gateway), "AKTEST", "a-secret-of-a-test")
     with ExitStack() as running:
