@@ -108,7 +108,7 @@ def index_packs(text: bytes, what: str) -> Iterator[Pack]:
     try:
         told = json.loads(text)
         for pack in told["packs"] or ():
-            yield bytes.fromhex(pack["id"]), tuple(_blob(each) for each in pack["blobs"])
+            yield bytes.fromhex(pack["id"]), tuple(map(_blob, pack["blobs"]))
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(what, f"it is not of the form {{packs: [{{id, blobs}}]}} ({error})") from error
 

@@ -41,7 +41,8 @@ from ncia.core.base.errors import NciaError
 
 TREES_MAX = 64
 TWINS_MAX = 20
-DONE_MAX = 1000  # entries that were read and are not written down yet
+DONE_MAX = 1000  # entries that were read and are not written down yet: beyond it those that wait are sent at once,
+DONE_LOOKS = 100  # and each so many it is looked whether the first of them is kept by now
 TYPE = '","type":"'
 ONE_BLOB = len('["' + 64 * "0" + '"]}')  # what follows the content's name, of a file of one blob
 
@@ -240,7 +241,8 @@ class Reading:
 
     def _add(self, ending: Ending) -> None:
         self._done.append(ending)
-        if len(self._done) > DONE_MAX:
+        count = len(self._done)
+        if count > DONE_MAX and not count % DONE_LOOKS:
             self._settle()
 
     def _chunk(self, chunk: memoryview) -> Future[bytes]:

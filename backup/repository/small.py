@@ -22,7 +22,7 @@ from backup.repository.trees import Node
 BATCH_FILES = 300  # each batch is two turns of the interpreter's lock
 BATCH_BYTES = 2 << 20
 BATCHES_MAX = 8  # that are on their way
-HELPED_FROM = 3  # batches; to start a helper takes as long as two of them
+HELPED_FROM = 1500  # files; to start helpers takes as long as to read so many here
 PIECE_BYTES = 1 << 20  # of a file that is not small any more when it is read
 
 File = tuple[bytes, Node]
@@ -83,7 +83,7 @@ class SmallFiles:
         if not self._batch.files:
             return
         batch, self._batch = self._batch, Batch()
-        self._count += 1
+        self._count += len(batch.files)
         keep = self._with_help if self._count > HELPED_FROM else self._alone
         batch.outcomes = self._workers.submit(keep, batch.files)
         self._sent.append(batch.outcomes)

@@ -243,6 +243,7 @@ def key_remove(
 
 
 def _app() -> Any:
+    sys.setswitchinterval(0.0005)  # workers are mostly in libraries, and come back for a moment: they wait less
     gc.set_threshold(50_000, 20, 100)  # a repository makes millions of small values, and hardly a cycle of them
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a lock is given back
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -18,7 +18,7 @@ from ncia.core.base.errors import NciaError
 from tests.backup.repository.files import noise
 from tests.backup.repository.sample import new, reopened
 
-FILES = BATCH_FILES * (HELPED_FROM + 2)
+FILES = HELPED_FROM + 2 * BATCH_FILES
 
 
 def looked_at(path: Path) -> Node:
