@@ -140,8 +140,8 @@ def _show(answer: dict[str, Any], every: bool) -> None:
     """One line for each dataset and store; in words only what a person must know."""
     console = Console()
     table = Table(title=f"Recovery points, as {answer['site']} knows them", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "taken (UTC)", "at", "size", "proof", "restored in"):
-        table.add_column(column, justify="right" if column in ("size", "restored in") else "left", no_wrap=True)
+    for column in ("dataset", "taken (UTC)", "at", "size", "proof", "restored"):
+        table.add_column(column, justify="right" if column in ("size", "restored") else "left", no_wrap=True)
     if every:
         table.add_column("point", no_wrap=True)
     newest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -171,7 +171,7 @@ def _row(point: dict[str, Any]) -> tuple[str, ...]:
     seconds = "" if point["restore_seconds"] is None else f"{point['restore_seconds']:.1f} s"
     return (
         point["dataset"],
-        point["at"][:19].replace("T", " "),
+        point["at"][:16].replace("T", " "),
         " + ".join((point["store_site"], *point["copies"])),
         f"{point['size_bytes'] / 1e6:.0f} MB",
         f"[{COLOURS[point['proof']]}]{point['proof']}[/]",

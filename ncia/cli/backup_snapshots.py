@@ -22,20 +22,25 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
         when, size = each["at"][:19].replace("T", " "), f"{each['size_bytes'] / 1e6:.1f} MB"
         short = each["snapshot"][:SHORT]
         table.add_row(each["dataset"], when, each["site"], short, str(each["files"]), size)
-    console.print(table)
+    if table.rows:
+        console.print(table)
     for each in answer["snapshots"]:
         if each["losses"]:
             lost = "; ".join(each["lost"])
             console.print(f"[red]{each['dataset']} at {each['site']}: partial[/]: {lost}", soft_wrap=True)
     for each in answer["repositories"]:
-        _tell(console, each)
+        if each["made"]:
+            _tell(console, each)
+    lacking = dict.fromkeys(each["agency"] for each in answer["repositories"] if not each["made"])
+    if lacking:
+        why = "a controller makes them once rows are protected, some minutes after its start"
+        console.print(
+            f"[yellow]Agencies whose repository is not made yet[/] ({why}): {', '.join(lacking)}", soft_wrap=True
+        )
 
 
 def _tell(console: Console, place: dict[str, Any]) -> None:
     where = f"{place['agency']} at {place['site']}"
-    if not place["made"]:
-        console.print(f"[yellow]{where}: its repository is not made yet[/]", soft_wrap=True)
-        return
     for sentence in (*([place["why"]] if place["why"] else []), *place["missing"]):
         console.print(f"[bold red]{where}: {sentence}[/]", soft_wrap=True, highlight=False)
     if place["strangers"]:

@@ -53,7 +53,7 @@ def test_what_is_missing_partial_strange_or_not_escrowed_is_said() -> None:
         "treasury at west: another one",
         "2 snapshots there that nobody wrote down",
         "its key is in no escrow",
-        "treasury at east: its repository is not made yet",
+        "not made yet (a controller makes them once rows are protected, some minutes after its start): treasury",
     ):
         assert sentence in told
 
