@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backup.agencies.ports import Asked, Place
+from backup.repository.repository import create
 from ncia.app.agencies import PASSWORDS, Engines, Places
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
@@ -16,8 +17,9 @@ from ncia.core.config import SiteSettings, load_settings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, Agency, BucketCopy, Host, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
-from tests.backup.agencies.world import EAST, TREASURY, estate_of
+from tests.backup.agencies.world import EAST, TREASURY, WEST, estate_of
 from tests.backup.replicate.stores.stands import s3_stand, sftp_stand
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
 from tests.demand import demand
 from tests.restic import demand_restic
 
@@ -70,6 +72,30 @@ def test_over_sftp_with_the_sites_key_and_to_no_host_that_is_not_known(
             Engines(settings, places, SystemClock()).of(
                 AgencyRepository(EngineName.RESTIC, 60, Keep(1), {}, ())
             ).snapshots(place)
+
+
+def test_over_sftp_a_place_is_looked_into_and_mended_from_its_twin(tmp_path: Path) -> None:
+    with sftp_stand(tmp_path / "site") as stand:
+        settings = settings_in(tmp_path / "site")
+        estate, agency = with_place(TreeCopy(EAST, HostId("h1"), "east"), stand.address)
+        there = {EAST: TreeCopy(EAST, HostId("h1"), "east"), WEST: TreeCopy(WEST, HostId("h1"), "west")}
+        agency = replace(agency, repository=replace(agency.repository, places=there))
+        places = Places(estate, settings)
+        east, west = (places.of(agency, site) for site in (EAST, WEST))
+        engine = Engines(settings, places, SystemClock()).of(agency.repository)
+        first = create(places.store(east.url), PASSWORD, HOLDER, NOW, CHEAP)  # a key that costs nothing to open
+        create(places.store(west.url), PASSWORD, HOLDER, NOW, CHEAP, twin=first)
+        kept = engine.backup_both(east, west, Asked((str(settings.file),), "tax"))
+        assert kept.missing == {}
+        file = tmp_path / "site" / "files" / "west" / "snapshots" / kept.kept.snapshot
+        before = file.read_bytes()
+        file.unlink()
+        assert engine.snapshots(west).snapshots == ()
+        healed = engine.heal(west, east)
+        assert (healed.lost, file.read_bytes()) == ((), before)
+        assert [each.snapshot for each in engine.snapshots(west).snapshots] == [kept.kept.snapshot]
+        engine.forget(west, [kept.kept.snapshot])
+        assert (engine.snapshots(west).snapshots, len(engine.snapshots(east).snapshots)) == ((), 1)
 
 
 def test_over_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

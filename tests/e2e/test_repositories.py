@@ -32,7 +32,7 @@ def test_documents_are_kept_at_both_sites_and_a_snapshot_that_vanishes_is_an_inc
         restored_is_what_lies_there(scene, site, kept[site], tmp_path)
     wait_until("the other site knows of it", lambda: scene.entries(GWANGJU, before, "snapshot.kept")[1:], SOON)
     file = folder(scene, GWANGJU) / "snapshots" / kept[GWANGJU]["snapshot"]
-    aside = file.rename(tmp_path / "aside")
+    aside = file.rename(file.with_name("aside"))
     try:
         (looked,) = scene.api(GWANGJU).post("/v1/backups/look", {"dataset": DATASET})["looked"]
         assert f"snapshot {file.name[:8]} of {DATASET}" in looked["missing"][0]
@@ -43,8 +43,7 @@ def test_documents_are_kept_at_both_sites_and_a_snapshot_that_vanishes_is_an_inc
         done(scene, "mend", GWANGJU)
         assert file.read_bytes() == aside.read_bytes()
     finally:
-        if not file.exists():
-            aside.rename(file)
+        aside.replace(file)
     (looked,) = scene.api(GWANGJU).post("/v1/backups/look", {"dataset": DATASET})["looked"]
     assert (looked["missing"], looked["why"]) == ([], "")
     for site in CENTRES:
