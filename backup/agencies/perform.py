@@ -66,11 +66,15 @@ class AgencyWork:
         agency, repository = self._agency(job)
         ids: dict[SiteId, str] = {}
         first: SiteId | None = None
-        for site in repository.places:
-            twin = first
-            ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, twin))
-            first = first or site
-        sealed_for = tuple(steps.do("escrow", lambda: self._escrow(agency)))
+        try:
+            for site in repository.places:
+                ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, first))
+                first = first or site
+            sealed_for = tuple(steps.do("escrow", lambda: self._escrow(agency)))
+        except StepFailed as failure:  # nothing of the agency is kept until somebody has mended that
+            for dataset in self._documents(agency):
+                self._failed(steps, agency, dataset, self._site, f"its repository is not made: {failure}")
+            raise
         for site, id_ in ids.items():
             body = RepositoryMade(
                 job=job.id,
@@ -241,7 +245,7 @@ class AgencyWork:
 
     def _failed(self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, why: str) -> None:
         body = SnapshotFailed(job=steps.job.id, agency=agency.id, dataset=dataset.id, site=site, error=why)
-        steps.clean(f"give up {site}", lambda: self._write(steps, body))
+        steps.clean(f"give up {dataset.id} at {site}", lambda: self._write(steps, body))
 
     def _write(self, steps: Steps, body: Body) -> None:
         self._tools.ledger.append(steps.job.id, steps.job.fence, body, steps.job.order.by)
@@ -259,6 +263,10 @@ class AgencyWork:
         if agency is None or agency.repository is None:
             raise StepFailed(f"{job.order.details['agency']} has no repository in the estate any more")
         return agency, agency.repository
+
+    def _documents(self, agency: Agency) -> tuple[Dataset, ...]:
+        owned = (system for system in self._estate.systems.values() if system.agency == agency.id)
+        return tuple(dataset for system in owned for dataset in system.documents)
 
     def _dataset(self, job: Job) -> Dataset:
         dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
