@@ -19,7 +19,7 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
     for column in ("dataset", "kept (UTC)", "at", "snapshot", "files", "size"):
         table.add_column(column, justify="right" if column in ("files", "size") else "left", no_wrap=True)
     for each in sorted(answer["snapshots"], key=lambda each: (each["dataset"], each["site"])):
-        when, size = each["at"][:19].replace("T", " "), f"{each['size_bytes'] / 1e6:.1f} MB"
+        when, size = each["at"][:16].replace("T", " "), f"{each['size_bytes'] / 1e6:.1f} MB"
         short = each["snapshot"][:SHORT]
         table.add_row(each["dataset"], when, each["site"], short, str(each["files"]), size)
     if table.rows:

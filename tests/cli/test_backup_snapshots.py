@@ -38,7 +38,7 @@ def shown(**answer: object) -> str:
 
 def test_each_dataset_and_place_is_a_line_and_nothing_else_is_said_where_all_is_well() -> None:
     told = shown(repositories=[PLACE], snapshots=[SNAPSHOT])
-    for word in ("tax/letters", "2026-01-01 00:00:00", "west", "8e68c22b", "12", "4.2 MB"):
+    for word in ("tax/letters", "2026-01-01 00:00", "west", "8e68c22b", "12", "4.2 MB"):
         assert word in told
     assert "treasury at west" not in told
 
