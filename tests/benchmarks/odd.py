@@ -1,6 +1,6 @@
 """A file of 65,000 names, and a sparse one of a terabyte with a little in it: kept, brought back, compared.
 
-The terabyte is read, hashed and compared as if it were full: its time is that of a terabyte.
+Its holes are neither read nor written: the terabyte takes the time of the 131,072 chunks of zeros that a tree names.
 """
 
 from __future__ import annotations
@@ -72,9 +72,14 @@ def there_and_back(top: Path, make: Callable[[Path], None]) -> dict[str, float]:
         told = restoring.run(saved.snapshot, target, Way(whole=True))
     back = time.monotonic()
     wrong = sum(told.losses.counts.values()) + differing(source, target / source.relative_to("/"))
-    blocks = sum(path.lstat().st_blocks * 512 for path in target.rglob("*") if path.is_file())
+    held = {seen.st_ino: seen.st_blocks * 512 for seen in (path.lstat() for path in target.rglob("*")) if seen.st_size}
     shutil.rmtree(target)
-    return {"backup s": round(kept - began, 1), "restore s": round(back - kept, 1), "bytes": blocks, "wrong": wrong}
+    return {
+        "backup s": round(kept - began, 1),
+        "restore s": round(back - kept, 1),
+        "bytes held": sum(held.values()),
+        "wrong": wrong,
+    }
 
 
 def files(folder: Path) -> int:
