@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backup.repository.checking import Share
-from backup.repository.copying import Copying
+from backup.repository.copying import Copied, Copying
 from backup.repository.examining import Examined, examine, header_of
 from backup.repository.faults import Damaged
 from backup.repository.index import Mark, Pack, index_text
@@ -40,6 +40,8 @@ class Repaired:
     packs: int = 0
     bytes_read: int = 0
     bytes: int = 0
+    bytes_brought: int = 0  # of what the other place has and this one had not
+    bytes_to_bring: int = 0
     mended: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     lost_count: int = 0
@@ -275,7 +277,12 @@ class Repairing:
 
     def _bring(self, twin: Repository) -> list[str]:
         """All that the other place has and this one has not; what could not be brought."""
-        copied = Copying(twin, self._repository, self._guard).run()
+
+        def heard(copied: Copied) -> None:
+            self.repaired.bytes_brought, self.repaired.bytes_to_bring = copied.bytes, copied.bytes_all
+            self._tell(self.repaired)
+
+        copied = Copying(twin, self._repository, self._guard, heard).run()
         for count, what in ((copied.packs, "packs"), (copied.indexes, "indexes")):
             if count:
                 self.repaired.mended.append(f"{count} {what} that were not here: brought from the other place")
