@@ -358,7 +358,8 @@ class Repairing:
                 whose = f"{shown(lack.path or b'/')} of snapshot {snapshot.id[:SHORT]}"
                 # one that an index names lies in a pack that was not read, and may be whole at the other place
                 known = fresh.where(lack.id, lack.tree) is not None
-                fate = "is damaged, in a pack that was not read" if known else "is lost for good"
+                gone = "is lost for good" if self._twin else "is lost for good, unless a twin has it"
+                fate = "is damaged, in a pack that was not read" if known else gone
                 self.repaired.lose(f"{whose}: {kind} {lack.id.hex()[:SHORT]} {fate}: {lack.why}")
         for sentence in fresh.damaged:
             self.repaired.lose(f"{sentence}; it is lost for good")
