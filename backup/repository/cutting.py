@@ -1,11 +1,13 @@
 """Big files into chunks: read into two windows that are used in turn, cut where their content says so.
 
 A chunk's end depends on nothing before it, so an insertion changes the chunks around it and no others. The last chunk
-of a full window is carried over to the next one and cut again with what follows.
+of a full window is carried over to the next one and cut again with what follows. Of a sparse file the holes are not
+read: each is as many of the longest chunks of zeros, all of them the same one, as fit into it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -34,16 +36,25 @@ class Cutter:
         self._turn = 0
         self._used = 0
 
-    def cut(self, descriptor: int) -> tuple[Chunks, int]:
-        """The chunks of an open file from its start to its end, and how many bytes that was."""
+    def cut(self, descriptor: int, sparse: bool = False) -> tuple[Chunks, int]:
+        """The chunks of an open file from its start to its end, and how many bytes that was. ``sparse``: it may have
+        holes."""
         if not self._windows:
             self._windows = [memoryview(bytearray(WINDOW_BYTES)) for _ in range(WINDOWS)]
         found: Chunks = []
         size = 0
+        zeros: Future[bytes] | None = None
         if WINDOW_BYTES - self._used < ROOM_MIN:
             self._next(b"")
         start = self._used
         while True:
+            if sparse and (count := hole_bytes(descriptor, size) // CHUNK_MAX):
+                self._send(self._windows[self._turn][start : self._used], last=True, found=found)
+                zeros = zeros or self._keep(memoryview(bytes(CHUNK_MAX)))
+                found += [zeros] * count
+                size = os.lseek(descriptor, size + count * CHUNK_MAX, os.SEEK_SET)
+                self._next(b"")
+                start = 0
             window = self._windows[self._turn]
             count = os.readv(descriptor, [window[self._used :]])
             size += count
@@ -87,3 +98,16 @@ def _settle(found: Chunks) -> None:
             return
         if chunk.done():
             found[at] = chunk.result()
+
+
+def hole_bytes(descriptor: int, at: int) -> int:
+    """How long the hole is that begins at a place of an open file; 0 where there is data, or nobody knows of holes. The
+    file is read on from there."""
+    try:
+        data = os.lseek(descriptor, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        data = os.fstat(descriptor).st_size if error.errno == errno.ENXIO else at
+    os.lseek(descriptor, at, os.SEEK_SET)
+    return max(0, data - at)

@@ -23,6 +23,10 @@ class Examined(NamedTuple):
     bad: tuple[Blob, ...]
 
     @property
+    def known(self) -> tuple[Blob, ...]:
+        return self.good + self.bad
+
+    @property
     def sound(self) -> bool:
         """Its bytes are those that were written, and they tell themselves what they are."""
         return bool(self.told) and not self.faults
@@ -31,14 +35,12 @@ class Examined(NamedTuple):
 def examine(repository: Repository, pack: bytes, content: memoryview, indexed: Sequence[Blob] | None) -> Examined:
     """``indexed``: what an index says of it, where one does."""
     name = f"pack {pack.hex()[:SHORT]}"
-    what = f"read the header of {name}"
     faults: list[str] = []
     if hashlib.sha256(content).digest() != pack:
         faults.append(f"{name}: its bytes do not have the hash that is its name")
     told: tuple[Blob, ...] = ()
     try:
-        offset, length = header_span(bytes(content[-4:]), len(content), what)
-        told = open_header(content[offset : offset + length], repository.sealer, what)
+        told = header_of(repository, pack, content)
         if indexed is not None and sorted(told) != sorted(indexed):
             faults.append(f"{name}: its header tells other blobs than the index does")
     except Damaged as error:
@@ -53,3 +55,10 @@ def examine(repository: Repository, pack: bytes, content: memoryview, indexed: S
             kind = "tree" if blob.tree else "blob"
             faults.append(f"{name}: {kind} {blob.id.hex()[:SHORT]}: {error.why}")
     return Examined(faults, told, tuple(good), tuple(bad))
+
+
+def header_of(repository: Repository, pack: bytes, content: memoryview) -> tuple[Blob, ...]:
+    """What a pack tells itself; raises :class:`Damaged`."""
+    what = f"read the header of pack {pack.hex()[:SHORT]}"
+    offset, length = header_span(bytes(content[-4:]), len(content), what)
+    return open_header(content[offset : offset + length], repository.sealer, what)

@@ -16,7 +16,7 @@ from backup.repository.trees import CHARDEV, DEVICE, DIR, FILE, NODE_TYPE, SYMLI
 
 ENTRY_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 PIECE_BYTES = 1 << 20
-LABELS = ("security.selinux",)  # the system's own words, which are no part of a file
+OWNERS_WORDS = ("user.", "system.posix_acl_", "security.capability")  # other attributes are the system's to give
 
 
 class Overwrite(StrEnum):
@@ -112,13 +112,13 @@ def same_metadata(node: Node, found: os.stat_result, entry: int | str) -> bool:
     """``entry``: open, or a path to what is open as a mere path."""
     mode = node.type == SYMLINK or stat.S_IMODE(found.st_mode) == node.permissions
     owner = (found.st_uid, found.st_gid) == (node.uid, node.gid)
-    return mode and owner and found.st_mtime_ns == node.mtime_ns and _attributes(entry) == dict(node.attributes)
+    return mode and owner and found.st_mtime_ns == node.mtime_ns and _same_attributes(node, entry)
 
 
 def strange_attributes(node: Node, entry: int | str) -> Iterable[str]:
     """The extended attributes that an entry has and a node has not."""
     known = {name for name, _ in node.attributes}
-    return [name for name in os.listxattr(entry) if name not in known and name not in LABELS]
+    return [name for name in os.listxattr(entry) if name not in known and name.startswith(OWNERS_WORDS)]
 
 
 def same_special(node: Node, found: os.stat_result, folder: int) -> bool:
@@ -128,8 +128,10 @@ def same_special(node: Node, found: os.stat_result, folder: int) -> bool:
     return node.type not in (DEVICE, CHARDEV) or found.st_rdev == node.device
 
 
-def _attributes(entry: int | str) -> dict[str, bytes]:
+def _same_attributes(node: Node, entry: int | str) -> bool:
     try:
-        return {name: os.getxattr(entry, name) for name in os.listxattr(entry) if name not in LABELS}
-    except OSError:
-        return {}
+        if strange_attributes(node, entry):
+            return False
+        return all(os.getxattr(entry, name) == value for name, value in node.attributes)
+    except OSError:  # none of that name, or a file system without any
+        return not node.attributes

@@ -109,8 +109,8 @@ class Placing:
         except OSError as error:
             self.note("folder", path, error)
             return None
-        if verdict is Verdict.COMPARE:
-            self._try("mode", path, lambda: os.chmod(descriptor, PRIVATE_FOLDER))  # to be written into; its own is last
+        if verdict is Verdict.COMPARE and not os.access(b".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
+            self._try("mode", path, lambda: os.chmod(descriptor, PRIVATE_FOLDER))  # its own comes last
         self.expect(above)
         return self._held(path, None if verdict is Verdict.KEEP else node, above, descriptor)
 

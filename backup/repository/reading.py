@@ -40,6 +40,7 @@ from backup.repository.walk import Way
 from ncia.core.base.errors import NciaError
 
 TREES_MAX = 64
+BLOCK_BYTES = 512  # of what the system counts as held by a file
 TWINS_MAX = 20
 DONE_MAX = 1000  # entries that were read and are not written down yet: beyond it those that wait are sent at once,
 DONE_LOOKS = 100  # and each so many it is looked whether the first of them is kept by now
@@ -221,7 +222,8 @@ class Reading:
             if not stat.S_ISREG(begun.st_mode):
                 raise OSError(0, "it became something else while it was looked at")
             node = seen_again(node, begun)
-            ending.chunks, size = self._cutter.cut(descriptor)
+            ending.chunks, size = self._cutter.cut(descriptor, begun.st_blocks * BLOCK_BYTES < begun.st_size)
+            self.figures.bytes = counted + size  # its holes as well
             moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
         except OSError:
             self.figures.bytes = counted

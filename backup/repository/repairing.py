@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backup.repository.checking import Share
-from backup.repository.copying import Copying
-from backup.repository.examining import Examined, examine
+from backup.repository.copying import Copied, Copying
+from backup.repository.examining import Examined, examine, header_of
 from backup.repository.faults import Damaged
 from backup.repository.index import Mark, Pack, index_text
 from backup.repository.packs import Blob, pack_bytes
@@ -40,6 +40,8 @@ class Repaired:
     packs: int = 0
     bytes_read: int = 0
     bytes: int = 0
+    bytes_brought: int = 0  # of what the other place has and this one had not
+    bytes_to_bring: int = 0
     mended: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     lost_count: int = 0
@@ -200,43 +202,63 @@ class Repairing:
         packing = Packing(self._repository, verify=True, guard=self._guard)
         try:
             for each in bad:
-                if each.examined is None and each.pack in self._sizes:
+                if (each.examined is None and each.pack in self._sizes) or not self._salvage_one(each, packing):
                     name = f"pack {each.pack.hex()[:SHORT]}"
                     self.repaired.lose(f"{name} cannot be read just now, and is left as it is: look at the store")
-                else:
-                    self._salvage_one(each, packing)
             packing.finish()
         finally:
             packing.abandon()
         self._sizes.update((bytes.fromhex(each.name), each.size) for each in self._store.names(Kind.DATA))
 
-    def _salvage_one(self, bad: _Bad, packing: Packing) -> None:
+    def _salvage_one(self, bad: _Bad, packing: Packing) -> bool:
+        """Where its blobs lie an index tells, its own header, or that of the twin's, whichever can be read. False where
+        a store fails: what is known of the pack must not go then."""
         name = f"pack {bad.pack.hex()[:SHORT]}"
-        good, others = (bad.examined.good, bad.examined.bad) if bad.examined else ((), ())
-        told = {(blob.id, blob.tree): blob for blob in (*(bad.indexed or ()), *others, *good)}  # good ones come last
-        wanted = [blob for key, blob in told.items() if not self._repository.index.has(*key)]
-        kept = sum(self._kept(bad.pack, blob, blob in good, packing) for blob in wanted)
+        places: dict[tuple[bytes, bool], set[Blob]] = {}
+        for blob in (
+            *(bad.indexed or ()),
+            *(bad.examined.known if bad.examined else ()),
+            *self._twins_header(bad.pack),
+        ):
+            places.setdefault((blob.id, blob.tree), set()).add(blob)
+        wanted = [found for key, found in places.items() if not self._repository.index.has(*key)]
+        try:
+            kept = sum(self._kept(bad.pack, found, packing) for found in wanted)
+        except _Unread:
+            return False
         self._dropped.add(bad.pack)
-        if kept == len(wanted):
+        if places and kept == len(wanted):
             self._over.add(bad.pack)  # else what is left of it stays, for whoever can make more of it
         if kept or bad.indexed is not None:
             self.repaired.mended.append(f"{name}: {kept} of {len(wanted)} blobs that nothing else holds were salvaged")
         else:
             self.repaired.notes.append(f"{name} is damaged, and no index names it: nothing counts on it")
-
-    def _kept(self, pack: bytes, blob: Blob, good: bool, packing: Packing) -> bool:
-        try:
-            if good:
-                sealed = self._store.load(Kind.DATA, pack.hex(), blob.offset, blob.length)
-                plain = self._repository.open_blob(blob, sealed)
-            elif self._twin is not None:
-                plain = self._twin.load_blob(blob.id, blob.tree)
-            else:
-                return False
-        except (Damaged, Missing):
-            return False
-        packing.keep(plain, blob.tree)
         return True
+
+    def _kept(self, pack: bytes, places: set[Blob], packing: Packing) -> bool:
+        """Is a blob kept anew: from this pack, the twin's, or where the twin's index tells?"""
+        for blob in places:
+            plain = _read(self._repository, pack, blob)
+            if plain is None and self._twin is not None:
+                plain = _read(self._twin, pack, blob)
+                if plain is None and (where := self._twin.where(blob.id, blob.tree)) is not None:
+                    plain = _read(self._twin, where.pack, where.blob)
+            if plain is not None:
+                packing.keep(plain, blob.tree)
+                return True
+        return False
+
+    def _twins_header(self, pack: bytes) -> tuple[Blob, ...]:
+        """What the twin's pack of that name tells, however damaged the rest of it is."""
+        if self._twin is None:
+            return ()
+        try:
+            content = self._twin.store.load(Kind.DATA, pack.hex())
+            return header_of(self._twin, pack, memoryview(content))
+        except (Damaged, Missing, StoreFault) as error:
+            if isinstance(error, Unreachable):
+                raise
+            return ()
 
     def _replace(self, kind: Kind, twin: Repository) -> None:
         """Damaged indexes and snapshots: the twin's in their place where it has them."""
@@ -255,7 +277,12 @@ class Repairing:
 
     def _bring(self, twin: Repository) -> list[str]:
         """All that the other place has and this one has not; what could not be brought."""
-        copied = Copying(twin, self._repository, self._guard).run()
+
+        def heard(copied: Copied) -> None:
+            self.repaired.bytes_brought, self.repaired.bytes_to_bring = copied.bytes, copied.bytes_all
+            self._tell(self.repaired)
+
+        copied = Copying(twin, self._repository, self._guard, heard).run()
         for count, what in ((copied.packs, "packs"), (copied.indexes, "indexes")):
             if count:
                 self.repaired.mended.append(f"{count} {what} that were not here: brought from the other place")
@@ -331,7 +358,8 @@ class Repairing:
                 whose = f"{shown(lack.path or b'/')} of snapshot {snapshot.id[:SHORT]}"
                 # one that an index names lies in a pack that was not read, and may be whole at the other place
                 known = fresh.where(lack.id, lack.tree) is not None
-                fate = "is damaged, in a pack that was not read" if known else "is lost for good"
+                gone = "is lost for good" if self._twin else "is lost for good, unless a twin has it"
+                fate = "is damaged, in a pack that was not read" if known else gone
                 self.repaired.lose(f"{whose}: {kind} {lack.id.hex()[:SHORT]} {fate}: {lack.why}")
         for sentence in fresh.damaged:
             self.repaired.lose(f"{sentence}; it is lost for good")
@@ -345,3 +373,20 @@ def _whole(repository: Repository, kind: Kind, name: str) -> bytes | None:
         if isinstance(error, Unreachable):
             raise
         return None
+
+
+def _read(repository: Repository, pack: bytes, blob: Blob) -> bytes | None:
+    """A blob's plain bytes, verified; None where they are not there."""
+    try:
+        sealed = repository.store.load(Kind.DATA, pack.hex(), blob.offset, blob.length)
+        return repository.open_blob(blob, sealed)
+    except (Damaged, Missing):
+        return None
+    except StoreFault as fault:
+        if isinstance(fault, Unreachable):
+            raise
+        raise _Unread from fault
+
+
+class _Unread(Exception):
+    """A store failed at what it has: nothing is known of it."""

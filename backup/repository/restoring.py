@@ -117,6 +117,7 @@ class Restoring:
         self._batch = Batch()
         self._first: dict[tuple[int, int], bytes] = {}  # a file with several names -> the first one
         self._counting = threading.Lock()
+        self._zeros: set[bytes] = set()  # blobs that were read and are nothing but zeros: a hole is not read again
         self._making = threading.Lock()
         self._tell = tell
 
@@ -281,7 +282,7 @@ class Restoring:
 
     def _write(self, batch: Batch) -> None:
         """A worker's turn: read what the batch needs, and write its parts."""
-        parts = [(target, self._left(target, part) if target.met else part) for target, part in batch.parts]
+        parts = [(target, self._left(target, part) if target.made else part) for target, part in batch.parts]
         plains = self._load([piece for _, part in parts for piece in part])
         # two threads that make files in one folder wait for each other in the kernel, and for one interpreter here
         with self._making if batch.size < SMALL_BYTES * len(parts) else nullcontext():
@@ -308,7 +309,13 @@ class Restoring:
                 self._placing.came(place)
 
     def _left(self, target: Target, part: list[Piece]) -> list[Piece]:
-        """What a file that was met does not hold of a part."""
+        """What a file that was made or met does not hold of a part."""
+        if not target.met:
+            left = [piece for piece in part if piece.where.blob.id not in self._zeros] if self._zeros else part
+            with self._counting:
+                self.restored.bytes += sum(piece.where.blob.plain_bytes for piece in part)
+                self.restored.bytes -= sum(piece.where.blob.plain_bytes for piece in left)
+            return left
         try:
             file = _open_met(target)
         except OSError:  # told when it is to be written
@@ -329,6 +336,8 @@ class Restoring:
                 written += len(plain)
                 if target.met or not target.made or plain.strip(b"\0"):  # zeros of a big file stay a hole
                     _write_all(descriptor, plain, piece.at)
+                else:
+                    self._zeros.add(piece.where.blob.id)
             last = target.part_done()
             if last and (target.made or written != target.node.size):
                 os.ftruncate(descriptor, target.node.size if target.node.content else 0)

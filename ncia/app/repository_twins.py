@@ -84,7 +84,8 @@ def _repair(repository: Repository, twin: Repository | None, mending: Mending, t
         raise Refusal("repository.no-twin", "mend a repository from the other place", why, "name its twin")
 
     def heard(repaired: Repaired) -> None:
-        tell(repaired.packs, repaired.bytes_read, repaired.bytes)
+        done, whole = repaired.bytes_read + repaired.bytes_brought, repaired.bytes + repaired.bytes_to_bring
+        tell(repaired.packs, done, whole)
 
     share = Share(*mending.share) if mending.share else STRUCTURE_ONLY
     with Lock(repository, holder(), CLOCK, exclusive=True) as lock:

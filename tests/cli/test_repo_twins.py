@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,10 @@ from backup.repository.keys import Holder
 from backup.repository.ports import Kind
 from backup.repository.repository import create
 from backup.repository.stores.folder import FolderStore
-from tests.backup.repository.files import differences
+from tests.backup.repository.files import differences, noise
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW
 from tests.cli.test_repo import Desk
+from tests.lab_apps.world import eventually
 
 
 class Two(Desk):
@@ -168,3 +172,20 @@ def test_a_restore_onto_what_exists_is_shown_first_and_writes_only_what_differs(
     assert restored["bytes_found"] > 21_000_000
     assert differences(two.source, inside) == []
     assert two.told(*way, "--overwrite", "never")["kept"] > 200
+
+
+def test_a_restore_that_is_killed_goes_on_where_it_was(two: Two) -> None:
+    for number in range(12):
+        (two.source / f"more{number}").write_bytes(noise(number, 4_000_000))
+    two.told("backup", two.source)
+    target = two.folder / "target"
+    words = [sys.executable, "-m", "ncia", "repo", "restore", "latest", "--target", str(target)]
+    at = {"NCIA_REPOSITORY": str(two.root), "NCIA_PASSWORD_FILE": str(two.folder / "password")}
+    process = subprocess.Popen(words, env={**os.environ, **at}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    inside = target / two.source.relative_to("/")
+    eventually(lambda: (inside / "big").exists() or process.poll() is not None, 60)
+    process.kill()
+    process.wait()
+    restored = two.told("restore", "latest", "--target", target, "--overwrite", "always")
+    assert not restored["partial"]
+    assert differences(two.source, inside) == []

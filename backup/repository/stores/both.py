@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as NoAnswer
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backup.repository.faults import Damaged
 from backup.repository.layout import told
@@ -39,12 +39,16 @@ class Side:
     fault: str = ""
 
 
-class Both:
-    """``sides`` as one :class:`~backup.repository.ports.Store`."""
+Wait = Callable[[Side, "Future[Any]", float], Any]  # for an answer of a side, so many seconds; else NoAnswer
 
-    def __init__(self, sides: Sequence[Side], wait_seconds: float = WAIT_SECONDS) -> None:
+
+class Both:
+    """``sides`` as one :class:`~backup.repository.ports.Store`. ``wait`` waits for an answer."""
+
+    def __init__(self, sides: Sequence[Side], wait_seconds: float = WAIT_SECONDS, wait: Wait | None = None) -> None:
         self.sides = tuple(sides)
         self._wait_seconds = wait_seconds
+        self._wait = wait or (lambda _, future, seconds: future.result(seconds))
         self._lock = threading.Lock()
 
     def demand_twins(self, repository: Repository) -> None:
@@ -163,10 +167,11 @@ class Both:
 
     def _answer(self, what: str, side: Side, future: Future[T]) -> T:
         try:
-            return future.result(self._wait_seconds)
+            answer: T = self._wait(side, future, self._wait_seconds)
         except NoAnswer as error:
             why = f"no answer for {self._wait_seconds:.0f} s"
             raise StoreFault("repository.unreachable", f"{what} at {side.where}", why, "is it cut off?") from error
+        return answer
 
     def _live(self) -> list[Side]:
         with self._lock:

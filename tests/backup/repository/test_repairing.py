@@ -148,7 +148,9 @@ def test_everything_at_once_comes_back_to_a_place_that_was_emptied(pair: Pair) -
     for kind in SEALED:
         while any(each is kind for each, _ in one.held):
             harm(one, gone, kind)
-    assert repair(one, two).lost == []
+    told = repair(one, two)
+    assert (told.lost, told.bytes_brought) == ([], told.bytes_to_bring)
+    assert told.bytes_brought == sum(len(content) for (kind, _), content in two.held.items() if kind is Kind.DATA)
     assert sealed(one.held) == sealed(pair.first)
 
 
@@ -200,7 +202,8 @@ def test_what_is_nowhere_is_named_with_its_files_and_snapshots_and_what_is_left_
     told = repair(one)
     assert told.partial
     assert told.lost_count == len(told.lost) > 0
-    assert all(f"blob {first.id.hex()[:8]} is lost for good" in sentence for sentence in told.lost)
+    fate = f"blob {first.id.hex()[:8]} is lost for good, unless a twin has it"
+    assert all(fate in sentence for sentence in told.lost)
     assert all(str(pair.source) in sentence and " of snapshot " in sentence for sentence in told.lost)
     assert reopened(open_repository(one, PASSWORD)).load_blob(second.id, tree=False)
     assert (Kind.DATA, pack) in one.held  # what is left of it stays
@@ -214,7 +217,7 @@ def test_what_is_nowhere_is_named_with_its_files_and_snapshots_and_what_is_left_
 def test_a_pack_that_was_salvaged_whole_is_removed_only_then(pair: Pair) -> None:
     """Its header is damaged, and every blob is there by what the index tells."""
     one, _ = pair.fresh()
-    name = harm(one, lambda content: content[:-10] + bytes([content[-10] ^ 1]) + content[-9:], Kind.DATA, 0)
+    name = harm(one, without_header, Kind.DATA, 0)
     order = FaultyStore(one)
     assert repair(order).lost == []
     changes = [(call.verb, call.kind) for call in order.calls if call.verb in ("save", "remove")]
@@ -222,6 +225,40 @@ def test_a_pack_that_was_salvaged_whole_is_removed_only_then(pair: Pair) -> None
     assert changes[-1] == ("remove", Kind.DATA)
     assert (Kind.DATA, name) not in one.held
     assert pair.whole(one)
+
+
+def test_a_pack_of_which_nothing_can_be_told_is_left_as_it_is(pair: Pair) -> None:
+    """No index names it, and its header cannot be read: its blobs may be good, and the twin may be back one day."""
+    one, _ = pair.fresh()
+    name = pack_of_two(one)[0]
+    for index, packs in list(open_repository(one, PASSWORD).index_files()):
+        if bytes.fromhex(name) in dict(packs):
+            one.remove(Kind.INDEX, index)
+    one.held[Kind.DATA, name] = before = without_header(one.held[Kind.DATA, name])
+    assert repair(one).lost != []
+    assert one.held[Kind.DATA, name] == before
+
+
+@pytest.mark.parametrize("theirs", ["header", "index"])
+def test_a_blob_is_found_by_what_the_twin_tells_of_a_pack_that_is_damaged_at_both(pair: Pair, theirs: str) -> None:
+    one, two = pair.fresh()
+    name, (first, second) = pack_of_two(one)
+    for store in (one, two) if theirs == "header" else (one,):
+        for index, packs in list(open_repository(store, PASSWORD).index_files()):
+            if bytes.fromhex(name) in dict(packs):
+                store.remove(Kind.INDEX, index)
+    one.held[Kind.DATA, name] = without_header(one.held[Kind.DATA, name])
+    harm_blob(one, name, first)
+    harm_blob(two, name, second)
+    if theirs == "index":
+        two.held[Kind.DATA, name] = without_header(two.held[Kind.DATA, name])
+    for here, there in ((one, two), (two, one)):
+        assert repair(here, there).lost == []
+        assert pair.whole(here)
+
+
+def without_header(content: bytes) -> bytes:
+    return content[:-10] + bytes([content[-10] ^ 1]) + content[-9:]
 
 
 def test_only_the_share_that_was_asked_for_is_read_and_what_is_missing_is_mended_whatever_it_is(pair: Pair) -> None:

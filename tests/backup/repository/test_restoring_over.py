@@ -208,6 +208,21 @@ def test_a_folder_that_holds_anything_does_not_give_way_to_a_file(scene: Scene) 
     assert (scene.inside / "text" / "dear").read_bytes() == b"1"
 
 
+def test_a_folder_that_is_there_is_never_shut_to_others_while_it_is_filled(scene: Scene) -> None:
+    """A restore into the root of a system must lock nobody out of it, not even where it is killed."""
+    (scene.inside / "below" / "000").unlink()
+    (scene.inside / "below").chmod(0o755)
+    modes: set[int] = set()
+    with Restoring(
+        reopened(scene.repository),
+        tell=lambda _: modes.add((scene.inside / "below").stat().st_mode & 0o777),
+        overwrite=A,
+    ) as restoring:
+        restoring.run(scene.snapshot, scene.target, ALL)
+    assert modes <= {0o755, 0o775}  # before, and its own at last
+    assert differences(scene.source, scene.inside) == []
+
+
 def test_what_the_snapshot_does_not_name_stays(scene: Scene) -> None:
     (scene.inside / "mine").write_bytes(b"mine")
     scene.restore(A)

@@ -17,6 +17,7 @@ from backup.clients.s3 import Key, s3_client
 from backup.clients.sftp import Login, SftpHost
 from backup.repository.ports import Store
 from backup.repository.retaining import Mode, Retention
+from backup.repository.stores.both import Both, Side
 from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.retained import RetainedS3Store
 from backup.repository.stores.retry import Retrying, RetryingRetained
@@ -56,6 +57,12 @@ def without_fault() -> Place:
     """A store that could fail and does not is as good as any."""
     below = in_memory()
     return Place(lambda root: FaultyStore(below.open(root)), None)
+
+
+def two_at_once(folder: Path) -> Place:
+    """A folder, and a store in memory that holds the same."""
+    below = in_memory()
+    return Place(lambda root: Both((Side(FolderStore(folder / root), "here"), Side(below.open(root), "there"))), folder)
 
 
 def over_sftp(login: Login, disk: Path, above: str) -> Place:
@@ -136,6 +143,8 @@ def place(name: str, folder: Path) -> Iterator[Place]:
         yield in_memory()
     elif name == "faulty":
         yield without_fault()
+    elif name == "both":
+        yield two_at_once(folder)
     elif name == "folder":
         yield Place(lambda root: FolderStore(folder / root), folder)
     elif name == "sftp":
@@ -154,7 +163,7 @@ def place(name: str, folder: Path) -> Iterator[Place]:
         raise ValueError(name)
 
 
-PLACES = ("fake", "faulty", "folder", "sftp", "openssh", "s3", "retained")
+PLACES = ("fake", "faulty", "both", "folder", "sftp", "openssh", "s3", "retained")
 
 
 def id_of(content: bytes) -> str:

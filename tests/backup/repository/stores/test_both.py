@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 from backup.repository.repository import Repository, open_repository
 from backup.repository.saving import Request, Saved, save
-from backup.repository.stores.both import Both, Side
+from backup.repository.stores.both import Both, Side, Wait
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from tests.backup.repository.faults import Fault, FaultyStore
@@ -68,6 +69,14 @@ class Silent:
     def close(self) -> None:
         self._back.set()
 
+    def wait(self, side: Side, future: Future[object], seconds: float) -> object:
+        """Of this one's answers: until it is silent."""
+        while side.store is self and not future.done():
+            if self.waiting.acquire(timeout=0.01):
+                self.waiting.release()
+                raise TimeoutError
+        return future.result(seconds)
+
     def come_back(self) -> None:
         self._back.set()
 
@@ -83,8 +92,8 @@ class World:
     def change(self, seed: int) -> None:
         (self.source / f"file{seed}").write_bytes(noise(seed, 5000))
 
-    def backup(self, first: object, second: object, wait_seconds: float = 60.0) -> tuple[Saved, Both]:
-        both = Both((Side(first, "here"), Side(second, "there")), wait_seconds)
+    def backup(self, first: object, second: object, wait: Wait | None = None) -> tuple[Saved, Both]:
+        both = Both((Side(first, "here"), Side(second, "there")), 60.0, wait)
         repository = Repository(both, self.one.key, self.one.config)
         return save(repository, Request((str(self.source),), HOLDER, workers=1), CLOCK), both
 
@@ -117,7 +126,7 @@ def test_a_place_that_stops_answering_in_the_middle_ends_no_backup_and_a_copy_he
     world: World, silent_from: int
 ) -> None:
     silent = Silent(world.two.store, silent_from)
-    saved, both = world.backup(world.one.store, silent, wait_seconds=0.05)
+    saved, both = world.backup(world.one.store, silent, silent.wait)
     assert both.sides[0].fault == ""
     assert "no answer for" in both.sides[1].fault
     assert world.check(world.one).holds
