@@ -106,7 +106,12 @@ class Repairing:
         self._salvage(bad)
         self._indexes()
         self._remove_dropped()
-        self._lost()
+        now = Repository(self._store, self._repository.key, self._repository.config)
+        now.load_index()
+        lacks = Lacks(now, lambda id_, tree: now.where(id_, tree) is not None)
+        if self._twin is not None:
+            self._bring_snapshots(self._twin, lacks)
+        self._lost(now, lacks)
         return self.repaired
 
     def _examine(self) -> None:
@@ -347,11 +352,24 @@ class Repairing:
             self._guard()
             self._store.remove(Kind.DATA, pack.hex())
 
-    def _lost(self) -> None:
+    def _bring_snapshots(self, twin: Repository, lacks: Lacks) -> None:
+        """Snapshots whose blobs are all here by now, though the other place, whose indexes may be damaged, cannot find
+        them there."""
+        here = {stored.name for stored in self._store.names(Kind.SNAPSHOTS)}
+        for stored in list(twin.store.names(Kind.SNAPSHOTS)):
+            if stored.name in here or (content := _whole(twin, Kind.SNAPSHOTS, stored.name)) is None:
+                continue
+            try:
+                tree = twin.snapshot(stored.name).tree
+            except (Damaged, Missing):  # what is sealed otherwise is told where it lies
+                continue
+            if not lacks.below(tree):
+                self._guard()
+                self._repository.keep(Kind.SNAPSHOTS, stored.name, content)
+                self.repaired.mended.append(f"snapshot {stored.name[:SHORT]}: brought from the other place")
+
+    def _lost(self, fresh: Repository, lacks: Lacks) -> None:
         """What is lost for good, by the files of the snapshots that need it."""
-        fresh = Repository(self._store, self._repository.key, self._repository.config)
-        fresh.load_index()
-        lacks = Lacks(fresh, lambda id_, tree: fresh.where(id_, tree) is not None)
         for snapshot in fresh.snapshots():
             for lack in lacks.below(snapshot.tree):
                 kind = "the folder's tree" if lack.tree else "blob"
