@@ -27,7 +27,7 @@ from backup.repository.repository import Repository, open_repository
 from backup.repository.snapshots import Snapshot
 from backup.repository.trees import DIR, FILE, Node, node_text, tree_nodes, tree_text
 from ncia.core.base.errors import NciaError, Refusal
-from tests.backup.repository.faults import Fault, FaultyStore, Killed
+from tests.backup.repository.faults import Call, Fault, FaultyStore, Killed
 from tests.backup.repository.sample import NOW, PASSWORD, new
 from tests.fakes.repository import FakeStore
 
@@ -225,13 +225,16 @@ class World:
         return True
 
     def calls(self, share: float, grace: timedelta = GRACE) -> int:
-        """How many calls such a prune makes; of a copy."""
+        return len(self.called(share, grace))
+
+    def called(self, share: float, grace: timedelta = GRACE) -> list[Call]:
+        """What such a prune asks of the store; of a copy."""
         below = FakeStore()
         below.held = dict(self.store.held)
         counting = FaultyStore(below)
         with suppress(Refusal), alone(self.opened(counting), ELSEWHERE, self.officers) as lock:
             prune(self.opened(counting), lock, self.officers.now(), Wish(grace, share))
-        return len(counting.calls)
+        return counting.calls
 
     def advance(self, hours: float) -> None:
         for clock in (self.clock, self.officers):

@@ -28,6 +28,7 @@ from tests.backup.repository.sample import NOW, PASSWORD
 from tests.fakes.repository import FakeStore
 from tests.restic import demand_restic
 
+EVERYWHERE = (Fault.KILLED_BEFORE, Fault.FULL, Fault.IO_ERROR)
 HOUR = 1.0
 WEEK_HOURS = 24 * 7
 
@@ -243,8 +244,10 @@ def test_a_prune_with_a_fault_at_any_call_loses_nothing_and_the_next_one_ends_it
     ready.prune()
     ready.advance(WEEK_HOURS + 1)
     ready.forget([next(iter(ready.kept))])
-    ended, last = 0, ready.calls(0.0)
-    for at in range(1, last + 1):
+    ended = 0
+    for at, call in enumerate(ready.called(0.0), 1):
+        if call.verb not in ("save", "remove") and fault not in EVERYWHERE:
+            continue  # of what only reads they are all the same
         world = World.over(ready)
         ended += not world.prune(fault=fault, at=at)
         if fault is Fault.HALF and world.damaged():
@@ -269,7 +272,7 @@ def test_restic_finds_no_fault_beside_marks_and_restores_and_prunes_on(tmp_path:
     assert "no errors were found" in restic.run(tmp_path / "r", "check", "--read-data", password=PASSWORD)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_life_from_a_seed_loses_nothing_and_leaves_nothing_over(seed: int) -> None:
     """Ten thousand of them: ``./dev soak prune``."""
     live(seed)
