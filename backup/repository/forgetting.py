@@ -18,6 +18,7 @@ from ncia.core.base.errors import NciaError, Refusal
 
 FUTURE = "dated in the future"
 LAST_PROVEN = "last proven copy"
+NO_RULE = "no rule keeps it"
 LAST_OF_ALL = "last of its host and paths"
 NONE = Span()
 REMOVED_MIN = 3  # so many go without a question, however few there are
@@ -47,14 +48,20 @@ class Policy:
 
 @dataclass(frozen=True)
 class Judged:
-    """A snapshot, and why it is kept; nothing of it where it is to be removed."""
+    """A snapshot, and why it is kept; ``otherwise``: why it is to be removed where nothing keeps it."""
 
     snapshot: Snapshot
     reasons: tuple[str, ...] = ()
+    otherwise: str = NO_RULE
 
     @property
     def kept(self) -> bool:
         return bool(self.reasons)
+
+    @property
+    def why(self) -> str:
+        """Of what is removed as well, for whoever writes it down."""
+        return ", ".join(self.reasons) or self.otherwise
 
 
 Period = Callable[[datetime, int], object]  # two snapshots of one period have the same

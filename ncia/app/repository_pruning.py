@@ -91,12 +91,15 @@ def _judged(repository: Repository, policy: Policy, words: Sequence[str], proven
     if over & sure:
         named = ", ".join(sorted(each[:8] for each in over & sure))
         raise Refusal("repository.last-proven", "forget snapshots", f"{named} is told to be a proven copy")
-    return tuple(Judged(each, () if each.id in over else ("not asked for",)) for each in found)
+    return tuple(Judged(each, () if each.id in over else ("not asked for",), "asked for by its id") for each in found)
 
 
 def _told(judged: Sequence[Judged], repository: Repository, removed: Sequence[Snapshot]) -> Answer:
     return {
-        "snapshots": [{**snapshot_told(each.snapshot), "kept": each.kept, "reasons": each.reasons} for each in judged],
+        "snapshots": [
+            {**snapshot_told(each.snapshot), "kept": each.kept, "reasons": each.reasons, "why": each.why}
+            for each in judged
+        ],
         "removed": [each.id for each in removed],
         "damaged": repository.damaged,
     }

@@ -122,12 +122,8 @@ def _tell_judged(found: dict[str, Any], dry_run: bool) -> None:
     for each in found["snapshots"]:
         sign = "keep  " if each["kept"] else "remove"
         when = each["time"][:19].replace("T", " ")
-        print(f"{sign} {each['id'][:SHORT]} {when} {each['hostname']} {' '.join(each['paths'])}: " + _why(each))
+        print(f"{sign} {each['id'][:SHORT]} {when} {each['hostname']} {' '.join(each['paths'])}: {each['why']}")
     over = sum(not each["kept"] for each in found["snapshots"])
     if found.get("refusal"):
         print(f"Note: it would be refused: {found['refusal']}")
     print(f"{over} would be removed" if dry_run else f"{len(found['removed'])} snapshots removed; prune makes room")
-
-
-def _why(each: dict[str, Any]) -> str:
-    return ", ".join(each["reasons"]) if each["kept"] else "no rule keeps it"

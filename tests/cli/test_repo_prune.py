@@ -102,7 +102,9 @@ def test_the_last_proven_copy_stays_whatever_is_asked_for(desk: Desk) -> None:
     assert desk.left() == {*desk.nights[:8], proven}
     refused = desk.run("forget", proven, "--proven", proven)
     assert "is told to be a proven copy" in str(refused.exception)
-    assert desk.told("forget", proven)["removed"] == [proven]
+    told = desk.told("forget", proven)
+    assert told["removed"] == [proven]
+    assert [each["why"] for each in told["snapshots"] if not each["kept"]] == ["asked for by its id"]
 
 
 def test_bogus_snapshots_take_no_place_and_are_named(desk: Desk) -> None:
