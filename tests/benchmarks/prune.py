@@ -20,6 +20,7 @@ from tests.restic import demand_restic
 
 SUMMARY = "prune: 10,000 seeded lives with crashes, lockless writers and wrong clocks lose nothing"
 SOAK = True
+FIRST = int(os.environ.get("NCIA_SOAK_FIRST", "0"))
 RUNS = int(os.environ.get("NCIA_SOAK_RUNS", "10000"))
 JUDGED_EACH = 250
 TOLD_EACH = 500
@@ -28,7 +29,7 @@ TOLD_EACH = 500
 def measure() -> Result:
     began, failed, judged = time.monotonic(), [], 0
     counts = dict.fromkeys(("prunes", "marked", "removed", "back", "repacked"), 0)
-    for seed in range(RUNS):
+    for seed in range(FIRST, FIRST + RUNS):
         try:
             world = live(seed)
         except (AssertionError, NciaError):

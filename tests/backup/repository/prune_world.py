@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from backup.repository.checking import STRUCTURE_ONLY, Checking
-from backup.repository.index import Pack, index_text
+from backup.repository.index import Mark, Pack, index_text
 from backup.repository.keys import Holder
 from backup.repository.layout import path_of
+from backup.repository.locks import Lock, clear_locks
 from backup.repository.packs import Blob, seal_header
 from backup.repository.ports import Kind, Store, StoreFault
 from backup.repository.pruning import Pruned, Wish, prune
-from backup.repository.removal import alone
 from backup.repository.repository import Repository, open_repository
 from backup.repository.snapshots import Snapshot
 from backup.repository.trees import DIR, FILE, Node, node_text, tree_nodes, tree_text
@@ -82,6 +82,36 @@ class Meanwhile(FakeStore):
         return getattr(self._below, name)
 
 
+class Still(Lock):
+    """A lock that no thread keeps fresh: it is held for no time at all, and threads take most of a life's."""
+
+    def take(self) -> None:
+        self._refuse_if_taken()
+        self._tell()
+        self._refuse_if_taken()
+
+
+class Remembering(Repository):
+    """A reader that has opened each file and blob once: names are digests, so what is there is what it was."""
+
+    seen: dict[object, Any]
+
+    def index_whole(self, name: str) -> tuple[list[Pack], list[Mark]]:
+        return self._once((Kind.INDEX, name), "", lambda: super(Remembering, self).index_whole(name))
+
+    def snapshot(self, name: str) -> Snapshot:
+        return self._once((Kind.SNAPSHOTS, name), "", lambda: super(Remembering, self).snapshot(name))
+
+    def load_blob(self, id_: bytes, tree: bool) -> bytes:
+        at = (Kind.DATA, self.demand(id_, tree).pack.hex())
+        return self._once(at, (id_, tree), lambda: super(Remembering, self).load_blob(id_, tree))
+
+    def _once(self, at: tuple[Kind, str], what: object, read: Callable[[], Any]) -> Any:
+        if at not in self.store.held or (at, what) not in self.seen:
+            self.seen[at, what] = read()
+        return self.seen[at, what]
+
+
 class World:
     """Everything in it is real but the disk and the clock."""
 
@@ -94,6 +124,7 @@ class World:
         self.writers: list[Writer] = []
         self.prunes: list[Pruned] = []
         self._judged: tuple[object, ...] = ()
+        self._seen: dict[object, Any] = {}
 
     @classmethod
     def over(cls, other: World) -> World:
@@ -209,8 +240,8 @@ class World:
         that came while it was at work: by ``do``, at a call of its own."""
         faulty = FaultyStore(Meanwhile(self.store, at, do) if do else self.store, fault, at)
         try:
-            with alone(self.opened(faulty), ELSEWHERE, self.officers) as lock:
-                repository = self.opened(faulty)
+            repository = self.opened(faulty)
+            with self._alone(faulty) as lock:
                 self.prunes.append(prune(repository, lock, self.officers.now(), Wish(grace, share)))
         except Refusal as refusal:
             if refusal.code not in ("repository.locked", *(("repository.not-alone",) if do else ())):
@@ -232,7 +263,7 @@ class World:
         below = FakeStore()
         below.held = dict(self.store.held)
         counting = FaultyStore(below)
-        with suppress(Refusal), alone(self.opened(counting), ELSEWHERE, self.officers) as lock:
+        with suppress(Refusal), self._alone(counting) as lock:
             prune(self.opened(counting), lock, self.officers.now(), Wish(grace, share))
         return counting.calls
 
@@ -249,15 +280,27 @@ class World:
         if held == self._judged:
             return
         self._judged = held
-        checked = Checking(self.opened(), STRUCTURE_ONLY, workers=1).run()
+        checked = Checking(self._reader(), STRUCTURE_ONLY, workers=1).run()
         assert checked.faults == []
-        repository = self.opened()
+        repository = self._reader()
         repository.load_index()
         if pruned:
             repository.marked = type(repository.marked)()
         assert {each.name for each in self.store.names(Kind.SNAPSHOTS)} == self.kept.keys()
         for snapshot in repository.snapshots():
             assert dict(self._read(repository, snapshot.tree)) == self._plain(self.kept[snapshot.id])
+
+    @contextmanager
+    def _alone(self, store: Store) -> Iterator[Lock]:
+        repository = self.opened(store)
+        with Still(repository, ELSEWHERE, self.officers, exclusive=True) as lock:
+            clear_locks(repository, ELSEWHERE, self.officers.now())
+            yield lock
+
+    def _reader(self) -> Remembering:
+        repository = Remembering(self.store, self._key, self._config)
+        repository.seen = self._seen
+        return repository
 
     def settle(self) -> None:
         """With nobody at work and all grace over, nothing is left that nobody needs."""
