@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from backup.repository.examining import examine
 from backup.repository.faults import Damaged, Hostile
-from backup.repository.index import Mark, Pack
+from backup.repository.index import Mark, Pack, Where
 from backup.repository.keys import list_keys
 from backup.repository.packs import Blob, pack_bytes
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -77,6 +77,8 @@ class Checking:
         self._sizes: dict[bytes, int] = {}  # of the packs that are there
         self._named: set[bytes] = set()
         self._marks: list[Mark] = []
+        self._marked: set[bytes] = set()
+        self._needed: set[bytes] = set()  # of the marked ones
         self._trees: set[bytes] = set()
 
     def run(self) -> Checked:
@@ -86,9 +88,11 @@ class Checking:
         for pack, blobs in self._packs():
             self._repository.index.add(pack, blobs)
             self._placed(pack, blobs)
-        self._repository.load_marks(self._marks)
+        self._marked = {mark.pack for mark in self._marks if mark.pack in self._sizes} - self._named
+        self._repository.load_marks(mark for mark in self._marks if mark.pack in self._marked)
         self._unnamed()
         self._snapshots()
+        self._tell_needed()
         if self._share.of:
             self._read()
         return self.checked
@@ -123,12 +127,11 @@ class Checking:
             self.checked.faults.append(f"{name} has {found} bytes, and {want} by what an index says of it")
 
     def _unnamed(self) -> None:
-        marked = {mark.pack for mark in self._marks if mark.pack in self._sizes} - self._named
-        if marked:
+        if self._marked:
             self.checked.notes.append(
-                f"{len(marked)} packs are marked for removal: a prune that comes later removes them"
+                f"{len(self._marked)} packs are marked for removal: a prune that comes later removes them"
             )
-        over = [pack for pack in self._sizes if pack not in self._named and pack not in marked]
+        over = [pack for pack in self._sizes if pack not in self._named and pack not in self._marked]
         if over:
             size = sum(self._sizes[pack] for pack in over)
             what = "1 pack is" if len(over) == 1 else f"{len(over)} packs are"
@@ -162,6 +165,7 @@ class Checking:
             except (Damaged, Hostile, Missing, StoreFault) as error:
                 self._fault(error, f"{shown(path or b'/')} of snapshot {snapshot}")
                 continue
+            self._need(self._repository.where(tree, tree=True))
             for node in nodes:
                 within = path + b"/" + node.name
                 if node.type == DIR:
@@ -177,8 +181,18 @@ class Checking:
                 self.checked.faults.append(f"{whose}: no index tells where blob {id_.hex()[:SHORT]} is")
                 return
             found += where.blob.plain_bytes
+            self._need(where)
         if found != size:
             self.checked.faults.append(f"{whose}: it has {size} bytes, and {found} are kept")
+
+    def _need(self, where: Where | None) -> None:
+        if self._marked and where is not None and where.pack in self._marked:
+            self._needed.add(where.pack)
+
+    def _tell_needed(self) -> None:
+        if self._needed:
+            why = "the next prune brings them back, and until then restic does not find them"
+            self.checked.notes.append(f"{len(self._needed)} of them hold what a snapshot needs: {why}")
 
     def _read(self) -> None:
         with ThreadPoolExecutor(self._workers, "check worker") as pool:

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from backup.repository.checking import STRUCTURE_ONLY, Checking, Share
 from backup.repository.faults import Damaged
 from backup.repository.index import index_marks
 from backup.repository.ports import Kind
@@ -120,6 +121,9 @@ def test_who_had_no_lock_and_counted_on_what_was_marked_meanwhile_is_readable_an
         world.put(frozen, name, contents)
     world.end(frozen)
     world.judge()  # through the marks
+    told = Checking(world.opened(), Share()).run()
+    assert told.faults == []
+    assert "of them hold what a snapshot needs: the next prune brings them back" in told.notes[-1]
     world.advance(WEEK_HOURS)
     assert world.prune()
     assert world.prunes[-1].back > 0
@@ -235,6 +239,22 @@ def test_a_pruner_that_was_frozen_and_wakes_removes_nothing_any_more() -> None:
         world.judge()
     assert len(whys) > 5
     assert {"was not told anew for 1600 s" in why for why in whys} == {True}
+
+
+def test_a_marked_pack_that_is_gone_helps_nobody_who_needs_it() -> None:
+    world = World()
+    world.backup({"a": (1, 2)})
+    world.begin()
+    world.forget(list(world.kept))
+    world.prune()
+    world.put(world.writers[0], "a", (1, 2))
+    world.end(world.writers[0])
+    repository = world.opened()
+    repository.load_index()
+    where = repository.where(hashlib.sha256(CONTENTS[1]).digest(), tree=False)
+    assert where is not None
+    world.store.remove(Kind.DATA, where.pack.hex())
+    assert "no index tells where blob" in Checking(world.opened(), STRUCTURE_ONLY).run().faults[0]
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, Fault.HALF])
