@@ -279,3 +279,18 @@ def test_a_bucket_and_a_folder_are_twins_and_a_pack_that_was_overwritten_there_i
 
 def md5_of(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def test_a_prune_that_was_a_mistake_is_undone_while_the_bucket_still_retains_what_it_removed(desk: Desk) -> None:
+    desk.make(days=2)
+    first = desk.told("backup", desk.folder / "source")["snapshot"]
+    (desk.folder / "source" / "file").write_bytes(noise(2, 300_000))
+    second = desk.told("backup", desk.folder / "source")["snapshot"]
+    before = datetime.now(UTC).isoformat()
+    desk.told("forget", first)
+    assert desk.told("prune", "--grace", "0h", "--max-unused", 0)["removed"] > 0
+    assert [each["id"] for each in desk.told("snapshots")["snapshots"]] == [second]
+    assert desk.told("check", "--read-data")["notes"] == []
+    assert desk.told("undelete", "--since", before)["gone"] == []
+    assert [each["id"] for each in desk.told("snapshots")["snapshots"]] == [first, second]
+    assert desk.told("check", "--read-data")["faults"] == []
