@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -175,7 +174,6 @@ class Stand:
             with environment(keys):
                 subprocess.run(self.command("restic", url, True, "init"), check=True)
                 self.measure(program, f"s3_{name}", self.command(program, url, True, "backup", tree))
-            emptied(client_of(access), bucket)
 
     def measure(self, program: str, what: str, command: list[str]) -> None:
         os.sync()
@@ -227,12 +225,6 @@ def environment(more: dict[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def emptied(client: Any, bucket: str) -> None:
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for each in page.get("Contents", ()):
-            client.delete_object(Bucket=bucket, Key=each["Key"])
 
 
 def run(command: list[str], times: Times) -> None:
