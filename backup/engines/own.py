@@ -119,7 +119,7 @@ class OwnEngine:
 
     def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
         with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):
-            repository.load_index()
+            repository.load_index(repository.packs_there())
             with Restoring(repository) as restoring:
                 restored = restoring.run(repository.snapshot(snapshot), target, Way(whole=True))
         return Brought(told(restored.losses))

@@ -8,11 +8,11 @@ when it is run again. Keys stay each place's own. ``copying_blobs`` copies where
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from backup.repository.faults import Damaged
+from backup.repository.faults import Damaged, Hostile
 from backup.repository.index import Pack, index_packs, index_text
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.reaching import Lacks, reached
@@ -67,10 +67,13 @@ class Copying:
         self._lost: set[bytes] = set()  # packs that this one does not have itself: no later copy will bring them
 
     def run(self, snapshots: Sequence[Snapshot] | None = None) -> Copied:
-        """Copy everything, or what these snapshots need."""
+        """Copy everything, or what these snapshots need. What is listed first needs what is listed after it, so that a
+        backup that goes on there meanwhile is left for the next copy, and not taken for one that lost its packs."""
+        names = [each.name for each in self._one.store.names(Kind.SNAPSHOTS)]
+        indexes = [each.name for each in self._one.store.names(Kind.INDEX)]
         self._packs(None if snapshots is None else self._needed(snapshots))
-        self._indexes(snapshots is None)
-        self._snapshots(None if snapshots is None else {each.id for each in snapshots})
+        self._indexes(indexes, snapshots is None)
+        self._snapshots(names if snapshots is None else {each.id for each in snapshots}.intersection(names))
         return self.copied
 
     def _needed(self, snapshots: Sequence[Snapshot]) -> set[bytes]:
@@ -82,7 +85,7 @@ class Copying:
             try:
                 for id_, tree in reached(self._one, (snapshot.tree,), seen):
                     found.add(self._one.demand(id_, tree).pack)
-            except (Damaged, Missing) as error:
+            except (Damaged, Hostile, Missing) as error:
                 self._fault(f"snapshot {snapshot.id[:SHORT]}", error)
         return found
 
@@ -137,24 +140,24 @@ class Copying:
             self._lost.add(pack)
             self.copied.faults.append(f"pack {pack.hex()[:SHORT]}: an index names it, and it is at neither place")
 
-    def _indexes(self, everything: bool) -> None:
+    def _indexes(self, names: Sequence[str], everything: bool) -> None:
         """Each index as it is, once all that it names is there; of another one what is, as an index of its own."""
         there = {each.name for each in self._other.store.names(Kind.INDEX)}
         named = {pack for _, packs in self._other.index_files() for pack, _ in packs}
-        for stored in list(self._one.store.names(Kind.INDEX)):
-            if stored.name in there:
+        for name in names:
+            if name in there:
                 continue
             try:
-                packs, sealed = self._index(stored.name)
+                packs, sealed = self._index(name)
             except (Damaged, Missing) as error:
-                self._fault(f"index {stored.name[:SHORT]}", error)
+                self._fault(f"index {name[:SHORT]}", error)
                 continue
             if everything:
                 self._nowhere({pack for pack, _ in packs} - self._seen)
             self._guard()
             rest = [(pack, blobs) for pack, blobs in packs if pack in self._here and pack not in named]
             if all(pack in self._here for pack, _ in packs):
-                self._other.keep(Kind.INDEX, stored.name, sealed)
+                self._other.keep(Kind.INDEX, name, sealed)
             elif rest:
                 self._other.save_file(Kind.INDEX, index_text(rest))
             else:
@@ -167,11 +170,10 @@ class Copying:
         text = self._one.open_file(Kind.INDEX, name, sealed)
         return list(index_packs(text, f"read index {name[:SHORT]}")), sealed
 
-    def _snapshots(self, chosen: set[str] | None) -> None:
+    def _snapshots(self, names: Iterable[str]) -> None:
         there = {each.name for each in self._other.store.names(Kind.SNAPSHOTS)}
-        names = [each.name for each in self._one.store.names(Kind.SNAPSHOTS)]
         lacks: Lacks | None = None
-        for name in sorted(names if chosen is None else set(names) & chosen):
+        for name in sorted(names):
             if name in there:
                 continue
             try:

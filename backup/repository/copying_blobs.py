@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from backup.repository.copying import Copied, Tell
 from backup.repository.faults import Damaged, Hostile
-from backup.repository.packs import Blob
+from backup.repository.packs import Blob, runs_of
 from backup.repository.pipeline import Packing
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.reaching import reached
@@ -22,8 +22,6 @@ from backup.repository.repository import Repository
 from backup.repository.snapshots import Snapshot
 from ncia.core.base.errors import NciaError, Unreachable
 
-READ_BYTES = 8 << 20  # of one pack that are read in one go
-GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
 RUNS_MAX = 4  # that are on their way
 SEVERAL_BYTES = 1 << 30  # so much is kept before the snapshots that need it are written
 SHORT = 8
@@ -142,15 +140,3 @@ class CopyingBlobs:
 
 def original_of(snapshot: Snapshot) -> str:
     return snapshot.original or snapshot.id
-
-
-def runs_of(blobs: dict[int, Blob]) -> Iterator[list[Blob]]:
-    """Blobs of one pack by offset: those that lie side by side, or nearly, in runs of bounded length."""
-    run: list[Blob] = []
-    for offset in sorted(blobs):
-        if run and (offset - (run[-1].offset + run[-1].length) > GAP_BYTES or offset - run[0].offset > READ_BYTES):
-            yield run
-            run = []
-        run.append(blobs[offset])
-    if run:
-        yield run

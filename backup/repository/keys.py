@@ -22,7 +22,7 @@ from backup.repository.times import moment_text
 from ncia.core.base.errors import NciaError, Refusal
 
 SALT_BYTES = 64
-KEYS_TRIED_MAX = 20  # as restic: each costs a tenth of a second
+KEYS_TRIED_MAX = 200  # each costs half a second; more than anybody has holders, and junk shuts them out late
 MEMORY_BYTES_MAX = 1 << 30  # a key file may ask for no more: it was written by whoever can write
 
 
@@ -82,20 +82,27 @@ def find_key(store: Store, password: str) -> tuple[str, Key]:
     """The first key file that the password opens, and what is in it. A damaged one is passed over."""
     what = "open the repository"
     tried = 0
-    damaged: Damaged | None = None
-    for stored in sorted(store.names(Kind.KEYS), key=lambda found: found.name)[:KEYS_TRIED_MAX]:
+    damaged: list[Damaged] = []
+    names = sorted(each.name for each in store.names(Kind.KEYS))
+    for name in names:
         try:
-            text = store.load(Kind.KEYS, stored.name)
-            tried += 1
+            text = store.load(Kind.KEYS, name)
             if (key := open_key(text, password)) is not None:
-                return stored.name, key
+                return name, key
         except Missing:  # removed since it was listed
             continue
-        except Damaged as error:  # half of one that was never finished shuts nobody out
-            damaged = error
-    if damaged is not None:
-        raise damaged
-    why = f"the password opens none of its {tried} keys" if tried else "there is no key file in it"
+        except Damaged as error:  # half of one that was never finished, or junk, shuts nobody out and costs no try
+            damaged.append(error)
+            continue
+        tried += 1
+        if tried == KEYS_TRIED_MAX:
+            break
+    if damaged and not tried:
+        raise damaged[0]
+    of = f"its first {tried} of {len(names)} key files" if tried == KEYS_TRIED_MAX else f"its {tried} keys"
+    why = f"the password opens none of {of}" if tried else "there is no key file in it"
+    if damaged:
+        why += f", and {len(damaged)} more cannot be read"
     raise NciaError("repository.wrong-password", what, why, "is this the password file of this repository?")
 
 

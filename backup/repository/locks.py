@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backup.repository.faults import Damaged
@@ -87,7 +89,8 @@ class Lock:
         self._over.set()
         if self._refresher is not None:
             self._refresher.join()
-        self._drop(self._name)
+        with suppress(StoreFault, Unreachable):  # what was done is done: it goes stale, and holds nobody for long
+            self._drop(self._name)
 
     def refresh(self) -> None:
         """Tell it anew: the new file first, then the old one goes. What was lost once is never taken up again."""
@@ -171,15 +174,19 @@ def clear_locks(repository: Repository, holder: Holder, now: datetime, whole: bo
 
 
 def read_locks(repository: Repository) -> Iterator[LockFile]:
-    """All locks. A file that does not have the hash that is its name was never finished, so nobody counts on it: what
-    is left of a crash stops no one."""
+    """All locks. A file that does not have the hash that is its name was never finished, and what our key does not open
+    is nobody's who may write here: neither what is left of a crash nor junk stops anyone."""
     for stored in list(repository.store.names(Kind.LOCKS)):
         try:
             sealed = repository.store.load(Kind.LOCKS, stored.name)
         except Missing:
             continue
-        if hashlib.sha256(sealed).hexdigest() == stored.name:
+        if hashlib.sha256(sealed).hexdigest() != stored.name:
+            continue
+        try:
             yield _lock_of(repository.open_file(Kind.LOCKS, stored.name, sealed), stored.name)
+        except Damaged as error:
+            repository.damaged.append(f"{error.what}: {error.why}")
 
 
 def _lock_of(text: bytes, name: str) -> LockFile:
@@ -189,6 +196,11 @@ def _lock_of(text: bytes, name: str) -> LockFile:
         return LockFile(name, moment_of(told["time"]), bool(told.get("exclusive")), *words)
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"read lock {name[:8]}", f"it is not of the form {{time, exclusive}} ({error})") from error
+
+
+def at_work(holder: Holder) -> Holder:
+    """Who holds a lock: a process of this machine, whoever's files it keeps."""
+    return replace(holder, hostname=socket.gethostname())
 
 
 def alive(pid: int) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from backup.repository.cutting import Cutter
-from backup.repository.locks import Lock
+from backup.repository.locks import Lock, at_work
 from backup.repository.pipeline import Packing
 from backup.repository.ports import Kind
 from backup.repository.reading import Figures
@@ -33,8 +33,8 @@ def save_output(repository: Repository, request: Request, command: Sequence[str]
     """Run ``command`` and keep its standard output as the file that the request's one path names, at the root."""
     started = clock.now()
     name = _demand_name(request.paths)
-    with Lock(repository, request.holder, clock) as lock:
-        repository.load_index()
+    with Lock(repository, at_work(request.holder), clock) as lock:
+        repository.load_index(repository.packs_there())
         packing = Packing(repository, request.verify, lock.demand)
         try:
             tree, size = _keep(repository, packing, request, name, command, started)

@@ -7,7 +7,7 @@ the sealed length, for compressed blobs the plain length, and the id: 37 or 41 b
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged
@@ -16,6 +16,8 @@ from backup.repository.seal import OVERHEAD_BYTES, Sealer
 RAW = struct.Struct("<BI32s")
 COMPRESSED = struct.Struct("<BII32s")
 LENGTH = struct.Struct("<I")
+READ_BYTES = 8 << 20  # of one pack that are read in one go
+GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
 HEADER_BYTES_MAX = 16 << 20  # restic reads no longer one
 TREE, PACKED = 1, 2  # the two bits of the type byte
 
@@ -82,3 +84,15 @@ def open_header(sealed: bytes | memoryview, sealer: Sealer, what: str) -> tuple[
         at += form.size
         offset += length
     return tuple(blobs)
+
+
+def runs_of(blobs: dict[int, Blob]) -> Iterator[list[Blob]]:
+    """Blobs of one pack by offset: those that lie side by side, or nearly, in runs of bounded length."""
+    run: list[Blob] = []
+    for offset in sorted(blobs):
+        if run and (offset - (run[-1].offset + run[-1].length) > GAP_BYTES or offset - run[0].offset > READ_BYTES):
+            yield run
+            run = []
+        run.append(blobs[offset])
+    if run:
+        yield run

@@ -78,6 +78,7 @@ class Packing:
         self._guard = guard  # raises where no index may be written any more
         self._lock = threading.Lock()
         self._claimed: set[tuple[bytes, bool]] = set()
+        self._distrusted: set[bytes] = set()  # trees that an index tells of and nobody can read
         self._open: dict[bool, list[OpenPack]] = {False: [], True: []}
         self._rooms: list[bytearray] = []
         self._writer = ThreadPoolExecutor(WRITERS, "pack writer")
@@ -157,10 +158,18 @@ class Packing:
         """Stop: what is durable stays, and is found by the next backup where an index names it."""
         self._writer.shutdown(cancel_futures=True)
 
+    def distrust(self, tree: bytes) -> None:
+        """Keep this tree anew if it comes: what is there of it cannot be read."""
+        with self._lock:
+            self._distrusted.add(tree)
+
     def _claim(self, id_: bytes, tree: bool) -> bool:
         """Is this one nobody's yet? Then it is the caller's to keep. Ask under the lock."""
-        if (id_, tree) in self._claimed or self._repository.index.has(id_, tree):
+        if (id_, tree) in self._claimed:
             return False
+        if self._repository.index.has(id_, tree) and not (tree and id_ in self._distrusted):
+            return False
+        self._distrusted.discard(id_)
         self._claimed.add((id_, tree))
         return True
 

@@ -35,6 +35,7 @@ FILE_OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 ENTRY_OPEN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # until they have their own
 ACL = "system.posix_acl_"
+AS_OWNER = 0o6000  # a program of that mode runs as its owner or group
 
 
 @dataclass
@@ -224,10 +225,13 @@ class Placing:
                 pass  # which of them it was is found out below
         acls = [pair for pair in node.attributes if pair[0].startswith(ACL)]
         others = [pair for pair in node.attributes if not pair[0].startswith(ACL)]
-        self._try("owner", path, lambda: os.chown(entry, node.uid, node.gid))
+        owned = self._try("owner", path, lambda: os.chown(entry, node.uid, node.gid))
         self._attributes(entry, path, others)
         if node.type != SYMLINK:
-            self._try("mode", path, lambda: os.chmod(entry, node.permissions))
+            mode = node.permissions if owned else node.permissions & ~AS_OWNER
+            self._try("mode", path, lambda: os.chmod(entry, mode))
+            if mode != node.permissions:
+                self.note("set-user-id", path, "the owner was not kept, and it would run as another one")
         self._attributes(entry, path, acls)
         self._try("times", path, lambda: os.utime(entry, ns=(node.atime_ns, node.mtime_ns)))
 
@@ -244,11 +248,13 @@ class Placing:
         for name, value in pairs:
             self._try(f"extended attribute {name}", path, partial(os.setxattr, entry, name, value))
 
-    def _try(self, kind: str, path: bytes, act: Callable[[], None]) -> None:
+    def _try(self, kind: str, path: bytes, act: Callable[[], None]) -> bool:
         try:
             act()
+            return True
         except (OSError, OverflowError) as error:  # a number that this system's calls cannot hold
             self.note(kind, path, error if isinstance(error, OSError) else str(error))
+            return False
 
 
 def _stat(name: bytes, folder: int) -> os.stat_result:

@@ -34,10 +34,11 @@ UNUSED_SHARE = 0.05  # as restic
 @dataclass(frozen=True)
 class Wish:
     """``grace``: how long a pack is marked before it is removed; none at all: it goes at once, as with restic.
-    ``unused_share``: of what stays, how much may be needed by nobody."""
+    ``unused_share``: of what stays, how much may be needed by nobody. ``empty``: also where no snapshot is left."""
 
     grace: timedelta = GRACE
     unused_share: float = UNUSED_SHARE
+    empty: bool = False
 
 
 @dataclass
@@ -185,6 +186,10 @@ def _planned(repository: Repository, now: datetime, wish: Wish) -> tuple[Known, 
     known, used = _looked(repository), Used()
     if repository.damaged:
         raise Refusal("repository.unsure", "prune", "; ".join(repository.damaged), CHECK_FIRST)
+    if known.held and not snapshots and not wish.empty:
+        why = "it has packs and no snapshot, so that nobody would need anything: were its snapshots removed or hidden?"
+        hint = "bring them back (ncia repo copy, repair --from, undelete); --empty if it is to be emptied"
+        raise Refusal("repository.no-snapshots", "prune", why, hint)
     use(repository, used, snapshots)
     for pack, share in used.packs.items():
         if pack in known.held:

@@ -17,9 +17,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from backup.repository.cutting import CHUNK_MIN, Chunks, Cutter
+from backup.repository.faults import Damaged
 from backup.repository.helper import READ
 from backup.repository.looking import Entry, Looking, joined
 from backup.repository.pipeline import Packing
+from backup.repository.ports import Missing
 from backup.repository.repository import Repository
 from backup.repository.scan import Losses, seen_again
 from backup.repository.small import Batch, SmallFiles
@@ -302,7 +304,13 @@ class Reading:
         if tree is None or not self._repository.index.has(tree, tree=True):
             return Before()
         before, files = Before(), []
-        for text in node_texts(self._repository.load_blob(tree, tree=True)):
+        try:
+            told = self._repository.load_blob(tree, tree=True)
+        except (Damaged, Missing) as error:
+            self._repository.damaged.append(f"{error.what}: {error.why}")
+            self.packing.distrust(tree)
+            return before
+        for text in node_texts(told):
             head, _, rest = text.partition(HEAD_END)
             name, _, type_ = head.partition(TYPE)
             before.rests[head] = rest

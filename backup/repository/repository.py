@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from backup.repository.compression import Squeezer, pack_file, unpack_file
 from backup.repository.faults import Damaged
 from backup.repository.index import Index, Mark, Pack, Where, index_marks, index_packs
 from backup.repository.keys import Holder, Scrypt, add_key, find_key
-from backup.repository.packs import Blob
+from backup.repository.packs import Blob, pack_bytes
 from backup.repository.ports import Kind, Missing, Store, StoreFault
 from backup.repository.seal import Key, Sealer
 from backup.repository.settings import Config, config_of
@@ -94,15 +94,23 @@ class Repository:
             why = f"the store has {size} bytes of it instead of {len(content)}"
             raise StoreFault("repository.not-kept", what, why, "look at the store")
 
-    def load_index(self) -> None:
+    def load_index(self, there: Mapping[bytes, int] | None = None) -> None:
         """Read every index file into :attr:`index`. A damaged one costs what it alone names, and is told in
-        :attr:`damaged`: a backup keeps that anew, a restore names what it misses."""
+        :attr:`damaged`: a backup keeps that anew, a restore names what it misses. The same of packs that are not
+        ``there`` or have another length, where that is given."""
         marks: list[Mark] = []
         for _, packs, marked in self.index_wholes():
             for pack, blobs in packs:
-                self.index.add(pack, blobs)
+                if there is None or there.get(pack) == pack_bytes(blobs):
+                    self.index.add(pack, blobs)
+                else:
+                    self.damaged.append(f"pack {pack.hex()[:SHORT]} is not there as an index tells of it")
             marks += marked
         self.load_marks(marks)
+
+    def packs_there(self) -> dict[bytes, int]:
+        """The packs that the store has, and their lengths."""
+        return {bytes.fromhex(each.name): each.size for each in self.store.names(Kind.DATA)}
 
     def load_marks(self, marks: Iterable[Mark]) -> None:
         """What is marked and in no index beside: a prune that was stopped leaves packs that are both."""

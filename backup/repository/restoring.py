@@ -15,26 +15,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from backup.repository.existing import Overwrite, Verdict, holds, open_file_in, remove_in, same_metadata
 from backup.repository.faults import Damaged
-from backup.repository.index import Where
-from backup.repository.packs import Blob
+from backup.repository.filling import Batch, Piece, Target, parts_of, pieces_of
+from backup.repository.packs import Blob, runs_of
 from backup.repository.placing import Place, Placing
-from backup.repository.ports import Kind, Missing
+from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.scan import Losses
 from backup.repository.snapshots import Snapshot
 from backup.repository.trees import DIR, FILE, SOCKET, Node, tree_nodes
 from backup.repository.walk import Way
+from ncia.core.base.errors import Unreachable
 
-BATCH_BYTES = 8 << 20
-BATCH_FILES = 200
-BATCH_FOLDERS = 64  # each is held open
 BATCHES_MAX = 6
 SMALL_BYTES = 64 << 10  # files below it take longer to be made than to be filled
-GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
 
 
 @dataclass
@@ -53,50 +49,6 @@ class Restored:
     @property
     def partial(self) -> bool:
         return bool(self.losses)
-
-
-@dataclass
-class Target:
-    """One file on its way. ``left`` counts its parts that are not written yet."""
-
-    place: Place
-    node: Node
-    made: bool = False  # there already: it has more parts or more names than one, or was met
-    met: bool = False  # it was there before
-    same: bool = False  # its content is taken for the same
-    left: int = 1
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def part_done(self) -> bool:
-        """One part more; true for the last one."""
-        with self.lock:
-            self.left -= 1
-            return not self.left
-
-    @property
-    def path(self) -> bytes:
-        return self.place.within(self.node.name)
-
-
-class Piece(NamedTuple):
-    """A blob, and where its plain bytes go."""
-
-    target: Target
-    at: int
-    where: Where
-
-
-@dataclass
-class Batch:
-    """Parts of files that are read and written by one turn of a worker."""
-
-    parts: list[tuple[Target, list[Piece]]] = field(default_factory=list)
-    size: int = 0
-    folders: set[int] = field(default_factory=set)
-
-    @property
-    def full(self) -> bool:
-        return self.size >= BATCH_BYTES or len(self.parts) >= BATCH_FILES or len(self.folders) >= BATCH_FOLDERS
 
 
 class Restoring:
@@ -156,7 +108,9 @@ class Restoring:
         what = f"read the tree of {os.fsdecode(place.path)}"
         try:
             text = self._repository.load_blob(tree, tree=True)
-        except (Damaged, Missing) as error:
+        except (Damaged, Missing, StoreFault) as error:
+            if isinstance(error, Unreachable):
+                raise
             self._placing.note("everything in the folder", place.path, error.why)
             return iter(())
         nodes = tree_nodes(text, what)
@@ -186,7 +140,7 @@ class Restoring:
             if not target.made and not self._make(target):
                 return
             self._first[node.device_id, node.inode] = target.path
-        parts = list(_parts([] if target.same else pieces)) or [[]]
+        parts = list(parts_of([] if target.same else pieces)) or [[]]
         if len(parts) > 1 and not target.made and not self._make(target):
             return
         target.left = len(parts)
@@ -260,17 +214,10 @@ class Restoring:
         return True
 
     def _pieces(self, target: Target) -> list[Piece]:
-        pieces: list[Piece] = []
-        at = 0
-        for id_ in target.node.content or ():
-            where = self._repository.where(id_, tree=False)
-            if where is None:
-                self._placing.note("content", target.path, f"no index tells where blob {id_.hex()[:8]} is")
-                return []
-            pieces.append(Piece(target, at, where))
-            at += where.blob.plain_bytes
-        if at != target.node.size:
-            self._placing.note("content", target.path, f"it has {at} bytes and its node says {target.node.size}")
+        """Those of a file; what no index tells of costs its place in it."""
+        pieces, amiss = pieces_of(target, self._repository)
+        for why in amiss:
+            self._placing.note("content", target.path, why)
         return pieces
 
     def _send(self) -> None:
@@ -347,7 +294,10 @@ class Restoring:
         with self._counting:
             self.restored.bytes += written
         if last:
-            self._placing.finish(descriptor, target.path, target.node)
+            node = target.node
+            if target.lacking:  # with its own times it would be taken for whole by whoever restores again
+                node = node._replace(mtime_ns=0, atime_ns=0)
+            self._placing.finish(descriptor, target.path, node)
         return last
 
     def _load(self, pieces: list[Piece]) -> dict[bytes, bytes]:
@@ -358,10 +308,11 @@ class Restoring:
         plains: dict[bytes, bytes] = {}
         lost: dict[bytes, str] = {}
         for pack, blobs in packs.items():
-            for run in _runs(blobs):
+            for run in runs_of(blobs):
                 self._load_run(pack, run, plains, lost)
         for piece in pieces if lost else ():
             if (why := lost.get(piece.where.blob.id)) is not None:
+                piece.target.lacking = True
                 self._placing.note("content", piece.target.path, f"{piece.where.blob.plain_bytes} bytes: {why}")
         return plains
 
@@ -371,7 +322,9 @@ class Restoring:
             data = memoryview(
                 self._repository.store.load(Kind.DATA, pack.hex(), begin, run[-1].offset + run[-1].length - begin)
             )
-        except Missing as error:
+        except (Missing, StoreFault) as error:
+            if isinstance(error, Unreachable):
+                raise
             lost.update((blob.id, error.why) for blob in run)
             return
         for blob in run:
@@ -384,32 +337,6 @@ class Restoring:
 
 def _open_met(target: Target) -> int:
     return open_file_in(target.place.descriptor, target.node.name, max(target.node.links, 1))
-
-
-def _parts(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """A file's pieces in parts of bounded size."""
-    part: list[Piece] = []
-    size = 0
-    for piece in pieces:
-        if part and size >= BATCH_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(piece)
-        size += piece.where.blob.plain_bytes
-    if part:
-        yield part
-
-
-def _runs(blobs: dict[int, Blob]) -> Iterator[list[Blob]]:
-    """Blobs of one pack by offset; those that lie side by side, or nearly, are read in one go."""
-    run: list[Blob] = []
-    for offset in sorted(blobs):
-        if run and offset - (run[-1].offset + run[-1].length) > GAP_BYTES:
-            yield run
-            run = []
-        run.append(blobs[offset])
-    if run:
-        yield run
 
 
 def _write_all(descriptor: int, content: bytes, at: int) -> None:

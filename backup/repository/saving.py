@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from backup.repository.keys import Holder
-from backup.repository.locks import Lock
+from backup.repository.locks import Lock, at_work
 from backup.repository.looking import Looking
 from backup.repository.pipeline import Added
 from backup.repository.ports import Kind
@@ -72,10 +72,11 @@ def save(
     looking = looking or Looking(Losses())
     losses = looking.losses
     paths = demand_paths(request.paths, losses)
-    with Lock(repository, request.holder, clock) as lock:
-        repository.load_index()
+    with Lock(repository, at_work(request.holder), clock) as lock:
+        repository.load_index(repository.packs_there())  # counting on others it would be whole by its word, and hollow
         names = tuple(os.fsdecode(path) for path in paths)
-        parent = parent_of(repository.snapshots(), request.holder.hostname, names) if request.parent else None
+        found = [each for each in repository.snapshots() if each.time <= started]  # none is of the future but in error
+        parent = parent_of(found, request.holder.hostname, names) if request.parent else None
         with Reading(repository, request.workers, request.verify, lock.demand, looking, tell) as reading:
             tree = reading.run(ways(path for path in paths if os.path.lexists(path)), parent.tree if parent else None)
         made = Snapshot(

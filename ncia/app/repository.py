@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from backup.repository.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.locks import Lock
-from backup.repository.ports import Store
+from backup.repository.ports import Store, StoreFault
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.snapshots import Snapshot, chosen
@@ -123,10 +123,15 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
 
 
 def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
+    try:
+        reaching = extended(repository)
+    except StoreFault as fault:  # the snapshot is there all the same
+        reaching = 0
+        saved.losses.note("retention of what it reuses", b"/", fault.why)
     return {
         "snapshot": saved.snapshot.id,
         "retained": retained_as(repository.store),
-        "extended": extended(repository),
+        "extended": reaching,
         "parent": saved.snapshot.parent,
         "tree": saved.snapshot.tree.hex(),
         "partial": saved.partial,
@@ -283,7 +288,7 @@ def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
     """The snapshot meant, with the index read."""
     snapshot = chosen(repository.snapshots(), word)
     if read:
-        repository.load_index()
+        repository.load_index(repository.packs_there())  # a blob may be named twice, and one of its packs be gone
     return snapshot
 
 

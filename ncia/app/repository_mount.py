@@ -25,7 +25,7 @@ def mount(access: Access, place: Path, allow_other: bool, ready: Callable[[int],
         raise NciaError("repository.no-mount", what, "there is no such folder", "make it first")
     fuse = library(what)
     with access.opened(locked=True) as repository:
-        repository.load_index()
+        repository.load_index(repository.packs_there())
         snapshots = repository.snapshots()
         for number in ENDING:
             signal.signal(number, signal.SIG_DFL)

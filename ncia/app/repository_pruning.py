@@ -60,13 +60,13 @@ def prune_by_restic(access: Access, grace: str, unused_percent: float) -> Answer
     return {"engine": "restic", "said": done.stdout.strip().splitlines()[-SAID_LINES:]}
 
 
-def prune(access: Access, grace: str, unused_percent: float, dry: bool) -> Answer:
+def prune(access: Access, grace: str, unused_percent: float, dry: bool, empty: bool) -> Answer:
     """``grace``: how long what nobody needs is marked before it is removed. In an exclusive lock, but to look."""
     from backup.repository.pruning import Wish, rehearse
     from backup.repository.pruning import prune as pruned
 
     now = CLOCK.now()
-    wish = Wish(now - span_of(grace).before(now), unused_percent / 100)
+    wish = Wish(now - span_of(grace).before(now), unused_percent / 100, empty)
     with access.opened() as repository:
         if dry:
             return {"engine": "ncia"} | asdict(rehearse(repository, now, wish))

@@ -84,6 +84,9 @@ def prune(
     max_unused: Annotated[
         float, typer.Option(min=0, max=100, help="Percent of what stays that nobody may need, so that less is copied.")
     ] = 5.0,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Also where no snapshot is left: it is to be emptied.")
+    ] = False,
     engine: Annotated[Engine, typer.Option(help="Ours, or restic's program where it is on PATH.")] = Engine.NCIA,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show it, and write nothing.")] = False,
     as_json: AsJson = False,
@@ -100,7 +103,7 @@ def prune(
         told = pruning.prune_by_restic(_access(repo, password_file), grace, max_unused)
         print(json.dumps(told) if as_json else "\n".join(told["said"]))
         return
-    found = pruning.prune(_access(repo, password_file), grace, max_unused, dry_run)
+    found = pruning.prune(_access(repo, password_file), grace, max_unused, dry_run, empty)
     if as_json:
         print(json.dumps(found))
         return

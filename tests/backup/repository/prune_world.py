@@ -242,7 +242,7 @@ class World:
         try:
             repository = self.opened(faulty)
             with self._alone(faulty) as lock:
-                self.prunes.append(prune(repository, lock, self.officers.now(), Wish(grace, share)))
+                self.prunes.append(prune(repository, lock, self.officers.now(), Wish(grace, share, empty=True)))
         except Refusal as refusal:
             if refusal.code not in ("repository.locked", *(("repository.not-alone",) if do else ())):
                 raise
@@ -264,7 +264,7 @@ class World:
         below.held = dict(self.store.held)
         counting = FaultyStore(below)
         with suppress(Refusal), self._alone(counting) as lock:
-            prune(self.opened(counting), lock, self.officers.now(), Wish(grace, share))
+            prune(self.opened(counting), lock, self.officers.now(), Wish(grace, share, empty=True))
         return counting.calls
 
     def advance(self, hours: float) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from backup.repository.checking import Checked, Checking, Share
 from backup.repository.copying import Copied, Copying, twins
-from backup.repository.ports import Kind
+from backup.repository.ports import Kind, Stored
 from backup.repository.repository import Repository, open_repository
 from backup.repository.saving import Request, save
 from ncia.core.base.clock import SystemClock
@@ -171,3 +172,34 @@ def test_another_repository_is_no_twin() -> None:
     one = new()
     assert twins(one, twin_of(one))
     assert not twins(one, new(FakeStore()))
+
+
+def test_a_backup_that_ends_while_a_copy_goes_on_is_left_for_the_next_one(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "first").write_bytes(noise(1, 3000))
+    request = Request((str(source),), HOLDER)
+
+    class Busy(FakeStore):
+        """Between the listing of its packs and of anything else another backup ends there."""
+
+        more: Callable[[], None] = staticmethod(lambda: None)
+
+        def names(self, kind: Kind) -> Iterator[Stored]:
+            listed = list(super().names(kind))
+            if kind is Kind.DATA:
+                more, self.more = self.more, lambda: None
+                more()
+            return iter(listed)
+
+    one = new(Busy())
+    save(open_repository(one.store, PASSWORD), request, SystemClock())
+    two = twin_of(one)
+    (source / "second").write_bytes(noise(2, 3000))
+    one.store.more = lambda: save(open_repository(one.store, PASSWORD), request, SystemClock())
+    told = Copying(open_repository(one.store, PASSWORD), two, lambda: None).run()
+    assert (told.faults, len(told.snapshots)) == ([], 1)
+    assert Checking(open_repository(two.store, PASSWORD), Share()).run().holds
+    again = Copying(open_repository(one.store, PASSWORD), reopened(two), lambda: None).run()
+    assert (again.faults, len(again.snapshots)) == ([], 1)
+    assert Checking(open_repository(two.store, PASSWORD), Share()).run().holds

@@ -86,3 +86,12 @@ def test_a_twin_reads_what_the_other_wrote_byte_for_byte_under_a_password_of_its
             second.store.save(kind, stored.name, first.store.load(kind, stored.name))
     checked = Checking(open_repository(second.store, "another"), Share()).run()
     assert (checked.faults, checked.notes, checked.snapshots) == ([], [], 1)
+
+
+def test_junk_among_the_keys_shuts_nobody_out() -> None:
+    repository = new()
+    for number in range(30):
+        repository.store.save(Kind.KEYS, f"{number:064x}", b"junk")
+    assert find_key(repository.store, PASSWORD)[1] == repository.key
+    with pytest.raises(NciaError, match="none of its 1 keys, and 30 more cannot be read"):
+        find_key(repository.store, "guess")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 import subprocess
 import sys
 from datetime import timedelta
@@ -8,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from backup.repository.keys import Holder
-from backup.repository.locks import Lock, clear_locks, read_locks
+from backup.repository.locks import Lock, at_work, clear_locks, read_locks
 from backup.repository.ports import Kind, StoreFault
 from ncia.core.base.errors import Refusal
 from tests.backup.repository.sample import HOLDER, NOW, new
@@ -161,3 +163,28 @@ def test_whoever_may_remove_clears_the_locks_of_the_gone_and_leaves_the_living()
         lock.refresh()
         with pytest.raises(Refusal, match="somebody removed its lock"):
             lock.demand()
+
+
+def test_junk_among_the_locks_holds_nobody_and_is_told() -> None:
+    repository, clock = new(), HandClock()
+    junk = b"not sealed by our key"
+    repository.store.save(Kind.LOCKS, hashlib.sha256(junk).hexdigest(), junk)
+    with Lock(repository, HOLDER, clock, exclusive=True):
+        pass
+    assert any("read locks" in sentence for sentence in repository.damaged)
+    assert clear_locks(repository, HOLDER, NOW, whole=True).removed == 1
+
+
+def test_a_lock_bears_the_machine_and_not_whose_files_are_kept() -> None:
+    assert at_work(Holder("somebody", "a database host")) == Holder("somebody", socket.gethostname())
+
+
+def test_a_lock_that_cannot_be_given_back_does_not_undo_what_was_done() -> None:
+    class Away(FakeStore):
+        def remove(self, kind: Kind, name: str) -> None:
+            raise StoreFault("repository.failed", f"remove {kind}", "the line is cut")
+
+    repository = new(Away())
+    with Lock(repository, HOLDER, HandClock()):
+        done = True
+    assert done

@@ -197,6 +197,15 @@ def test_whoever_removes_refuses_where_something_cannot_be_read(change: Callable
     assert world.store.held.items() >= held.items()
 
 
+def test_a_place_whose_snapshots_are_all_gone_is_not_taken_for_one_that_nobody_needs() -> None:
+    world = two_nights()
+    world.store.held = {at: content for at, content in world.store.held.items() if at[0] is not Kind.SNAPSHOTS}
+    with alone(world.opened(), ELSEWHERE, world.officers) as lock:
+        with pytest.raises(Refusal, match="were its snapshots removed or hidden"):
+            prune(world.opened(), lock, NOW, Wish())
+        assert prune(world.opened(), lock, NOW, Wish(empty=True)).marked > 0
+
+
 def test_a_blob_that_is_damaged_is_not_copied_and_its_pack_stays_counted_on() -> None:
     world = two_nights()
     repository = world.opened()

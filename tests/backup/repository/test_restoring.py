@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backup.repository.existing import Overwrite
 from backup.repository.faults import Hostile
 from backup.repository.pipeline import Packing
 from backup.repository.ports import Kind, StoreFault
@@ -15,6 +16,7 @@ from backup.repository.repository import Repository
 from backup.repository.restoring import Restored, Restoring
 from backup.repository.saving import Request, save
 from backup.repository.snapshots import Snapshot
+from backup.repository.stores.retry import Unanswered
 from backup.repository.trees import Node, node_text, tree_text
 from backup.repository.walk import Way, ways
 from ncia.core.base.clock import SystemClock
@@ -187,21 +189,67 @@ def test_only_what_was_asked_for_comes_back(tmp_path: Path) -> None:
     assert (told.files, told.partial) == (1, False)
 
 
-def test_a_store_that_fails_ends_the_restore(tmp_path: Path) -> None:
-    repository = new()
-    snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
-    opened = reopened(repository)
+def failing_at(opened: Repository, content: bytes, fault: StoreFault) -> None:
+    """The pack of that content cannot be read."""
     load = opened.store.load
+    pack = opened.index.where(hashlib.sha256(content).digest(), tree=False).pack.hex()
 
     class Failing:
         def load(self, kind: Kind, name: str, offset: int = 0, length: int | None = None) -> bytes:
-            if opened.index.where(hashlib.sha256(b"content").digest(), tree=False).pack.hex() == name:
-                raise StoreFault("repository.failed", "load", "input/output error")
+            if name == pack:
+                raise fault
             return load(kind, name, offset, length)
 
     opened.store = Failing()
-    with pytest.raises(StoreFault, match="input/output error"), Restoring(opened) as restoring:
+
+
+def test_a_pack_that_cannot_be_read_costs_its_files_and_ends_nothing(tmp_path: Path) -> None:
+    repository = new()
+    snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
+    opened = reopened(repository)
+    failing_at(opened, b"content", StoreFault("repository.failed", "load", "input/output error"))
+    with Restoring(opened) as restoring:
+        told = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert told.losses.named == ["/file: content not kept: 7 bytes: input/output error"]
+
+
+def test_a_store_that_gives_no_answer_ends_the_restore(tmp_path: Path) -> None:
+    repository = new()
+    snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
+    opened = reopened(repository)
+    failing_at(opened, b"content", Unanswered("repository.unanswered", "load", "it does not answer"))
+    with pytest.raises(Unanswered, match="does not answer"), Restoring(opened) as restoring:
         restoring.run(snapshot, tmp_path / "target", ALL)
+
+
+def test_a_blob_that_no_index_names_costs_its_place_and_the_file_is_not_taken_for_whole_later(tmp_path: Path) -> None:
+    contents = (b"before", b"lost", b"after")
+    repository = new()
+    node = file_of(b"file", b"".join(contents))._replace(
+        content=tuple(hashlib.sha256(each).digest() for each in contents), mtime_ns=5_000_000_000
+    )
+    snapshot = made_by_hand(repository, node, contents=(b"before", b"after"))
+    with Restoring(reopened(repository)) as restoring:
+        told = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert (tmp_path / "target" / "file").read_bytes() == b"before" + bytes(4) + b"after"
+    assert told.losses.counts == {"content": 1}
+    packing = Packing(repository, verify=True, guard=lambda: None)
+    packing.keep(b"lost")
+    packing.finish()
+    with Restoring(reopened(repository), overwrite=Overwrite.IF_CHANGED) as restoring:
+        again = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert not again.partial
+    assert (tmp_path / "target" / "file").read_bytes() == b"".join(contents)
+
+
+def test_a_program_whose_owner_is_not_kept_does_not_run_as_another_one(tmp_path: Path) -> None:
+    repository = new()
+    program = file_of(b"file", b"content")._replace(mode=0o755 | 1 << 23, uid=2**40)  # a number that none can have
+    snapshot = made_by_hand(repository, program, contents=(b"content",))
+    with Restoring(reopened(repository)) as restoring:
+        told = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert (tmp_path / "target" / "file").stat().st_mode & 0o7777 == 0o755
+    assert told.losses.counts["set-user-id"] == 1
 
 
 def test_a_restore_that_is_broken_off_holds_nothing_open(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -266,3 +268,52 @@ def folder_of(repository: Repository, saved: Saved, source: Path) -> bytes:
         nodes = tree_nodes(opened.load_blob(tree, tree=True), "read")
         tree = next(node.subtree for node in nodes if node.name == part.encode())
     return tree
+
+
+def test_a_pack_that_was_removed_is_not_counted_on_and_the_next_backup_is_whole_again(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(noise(1, 3000))
+    repository = new()
+    request = Request((str(source),), HOLDER)
+    save(open_repository(repository.store, PASSWORD), request, SystemClock())
+    for stored in list(repository.store.names(Kind.DATA)):
+        repository.store.remove(Kind.DATA, stored.name)
+    found = open_repository(repository.store, PASSWORD)
+    saved = save(found, request, SystemClock())
+    assert any("is not there as an index tells of it" in sentence for sentence in found.damaged)
+    again = open_repository(repository.store, PASSWORD)
+    again.load_index(again.packs_there())
+    with Restoring(again) as restoring:
+        assert not restoring.run(saved.snapshot, tmp_path / "target", Way(whole=True)).partial
+
+
+def test_a_damaged_tree_of_the_parent_costs_reading_its_files_again_and_is_kept_anew(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(noise(1, 3000))
+    repository = new()
+    request = Request((str(source),), HOLDER)
+    first = save(open_repository(repository.store, PASSWORD), request, SystemClock())
+    opened = reopened(repository)
+    where = opened.demand(first.snapshot.tree, tree=True)
+    at = (Kind.DATA, where.pack.hex())
+    whole = repository.store.held[at]
+    middle = where.blob.offset + 20
+    repository.store.held[at] = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    found = open_repository(repository.store, PASSWORD)
+    second = save(found, request, SystemClock())
+    assert second.snapshot.tree == first.snapshot.tree
+    assert found.damaged
+    assert second.added.tree_blobs == 1
+
+
+def test_a_snapshot_of_the_future_is_nobodys_parent(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    repository = new()
+    request = Request((str(tmp_path),), HOLDER)
+    first = save(open_repository(repository.store, PASSWORD), request, SystemClock())
+    late = replace(first.snapshot, time=first.snapshot.time + timedelta(days=9000))
+    repository.save_file(Kind.SNAPSHOTS, late.as_json())
+    second = save(open_repository(repository.store, PASSWORD), request, SystemClock())
+    assert second.snapshot.parent == first.snapshot.id
