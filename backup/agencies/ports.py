@@ -162,10 +162,13 @@ class Share:
 
 @dataclass(frozen=True)
 class Found:
-    """A check that ended. ``read``: whether content was read and not the structure alone."""
+    """A check that ended. ``read``: whether content was read and not the structure alone; how much of how much, where
+    the engine tells it."""
 
     faults: tuple[str, ...]
     read: bool
+    bytes_read: int | None = None
+    bytes_all: int | None = None
 
     @property
     def holds(self) -> bool:
@@ -204,6 +207,7 @@ class Engine(Protocol):
         """Remove these snapshots; what only they needed stays until it is pruned. Well where one is gone already."""
         ...
 
-    def heal(self, place: Place, twin: Place) -> Healed:
-        """Bring what ``place`` lacks, or has damaged, from its twin, also its configuration and a key."""
+    def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
+        """Bring what ``place`` lacks, or has damaged, from its twin, also its configuration and a key. With ``share``
+        the content of that part is read for what is damaged, too."""
         ...

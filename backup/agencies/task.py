@@ -17,6 +17,7 @@ import structlog
 from backup.agencies import plan
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
+from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
@@ -30,6 +31,7 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_BACKUPS = 10  # added to the grade: rows come first
+READING_PRIORITY = 2 * AFTER_BACKUPS
 GRAVE = ("repository.none", "repository.wrong-password", "repository.damaged")  # told at once; silence may pass
 
 log = structlog.get_logger("backup.agencies")
@@ -77,11 +79,23 @@ class AgencyTask:
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
                 self.parts.jobs.enqueue(order)
+        self._order_reading(state, now)
         agency_due = self._to_look_at(state, now)
         if agency_due is not None:
             found = self.look(agency_due)
             if found is not None and not (found.missing or found.why):
                 self.retain(agency_due, found.strangers, now)
+
+    def _order_reading(self, state: State, now: datetime) -> None:
+        """One part of one place at a time, while nothing else waits or runs; an interval later all the same."""
+        waiting = self.parts.jobs.open()
+        if any(job.order.verb == CHECK for job in waiting):
+            return
+        for turn in turns(self.parts.estate, state, self.parts.site, now):
+            job = turn.job(now)
+            if (turn.urgent or not waiting) and self.parts.jobs.get(job) is None:
+                self.parts.jobs.enqueue(self._reading(turn, job))
+                return
 
     def charges(self) -> tuple[Charge, ...]:
         return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
@@ -109,12 +123,14 @@ class AgencyTask:
     def mend(self, dataset: str, by: str) -> Job:
         """Have this site's place of a dataset's agency mended from its twin; answers the job that does."""
         agency = self._owner(dataset)
-        if agency is None or (agency.id, self.parts.site) not in self.parts.states.snapshot().repositories:
+        fact = self.parts.states.snapshot().repositories.get((agency.id, self.parts.site)) if agency else None
+        if agency is None or fact is None:
             why = "no repository of it is made at this site"
             raise Refusal("agency.not-made", f"mend the repository of {dataset}", why, "ncia backup list")
         grade = self.parts.estate.systems[SystemId(dataset.split("/", 1)[0])].grade
+        told = {"repository": fact.made.repository, "parts": [list(part) for part in damaged_parts(fact)]}
         return self.parts.jobs.enqueue(
-            self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, {})
+            self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, told)
         )
 
     def keeps(self, dataset: str) -> bool:
@@ -236,6 +252,14 @@ class AgencyTask:
         ids = {site: state.repositories[charge.agency.id, site].made.repository for site in charge.repository.places}
         told = {"repositories": ids, "reason": reason}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
+
+    def _reading(self, turn: Turn, job: JobId) -> Order:
+        """Behind all that protects; it loads this site's own place and no link."""
+        told = {"repository": turn.repository, "part": turn.share.number, "of": turn.share.of}
+        order = self._order(job, CHECK, turn.agency, turn.agency.id, READING_PRIORITY, BY, told)
+        place = turn.agency.repository.places.get(turn.site) if turn.agency.repository else None
+        hosts = (place.host,) if isinstance(place, TreeCopy) else ()
+        return replace(order, link="", hosts=hosts, lane=CHECK)
 
     def _order(
         self, job: JobId, verb: str, agency: Agency, dataset: str, priority: int, by: str, details: dict[str, Any]

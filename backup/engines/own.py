@@ -125,10 +125,9 @@ class OwnEngine:
         return Brought(told(restored.losses))
 
     def check(self, place: Place, share: Share | None = None) -> Found:
-        part = checking.Share(share.number, share.of) if share else STRUCTURE_ONLY
         with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):
-            checked = Checking(repository, part).run()
-        return Found(tuple(checked.faults), share is not None)
+            checked = Checking(repository, _part(share)).run()
+        return Found(tuple(checked.faults), share is not None, checked.bytes_read, checked.bytes)
 
     def forget(self, place: Place, snapshots: Sequence[str]) -> None:
         """Whoever is reading or writing there is waited for by whoever asks: it is refused meanwhile."""
@@ -137,8 +136,9 @@ class OwnEngine:
                 lock.demand()
                 repository.store.remove(Kind.SNAPSHOTS, name)
 
-    def heal(self, place: Place, twin: Place) -> Healed:
-        """What is damaged is found by its length and by what the indexes tell; content is read where packs are odd."""
+    def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
+        """What is damaged is found by its length and by what the indexes tell; content is read where packs are odd, and
+        all of that of a ``share``."""
         store, password = self._store_of(place.url), password_in(place)
         try:
             with self._opened(twin) as other:
@@ -148,7 +148,7 @@ class OwnEngine:
                     what, why = f"mend {place.url} from {twin.url}", "it has another key"
                     raise Refusal("repository.no-twin", what, why, "ncia repo init --twin makes one")
                 with Lock(repository, self._holder(), self._clock, exclusive=True) as lock:
-                    repaired = Repairing(repository, other, lock.demand, STRUCTURE_ONLY).run()
+                    repaired = Repairing(repository, other, lock.demand, _part(share)).run()
         finally:
             store.close()
         return Healed((*opening.mended, *repaired.mended), (*opening.lost, *repaired.lost))
@@ -167,6 +167,10 @@ class OwnEngine:
             yield open_repository(store, password)
         finally:
             store.close()
+
+
+def _part(share: Share | None) -> checking.Share:
+    return checking.Share(share.number, share.of) if share else STRUCTURE_ONLY
 
 
 def password_in(place: Place) -> str:

@@ -149,7 +149,7 @@ class ResticEngine:
         self.capabilities().demand("writes_both", what)
         raise EngineFault("engine.cannot", what, "one after the other")
 
-    def heal(self, place: Place, twin: Place) -> Healed:
+    def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
         what = f"mend {place.url} from {twin.url}"
         self.capabilities().demand("heals", what)
         raise EngineFault("engine.cannot", what, "it has no twins")
