@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backup.agencies.clearing import PRUNE, lacking
 from backup.agencies.plan import KEEP, MAKE, MEND, SHORT
 from backup.agencies.ports import Asked, Engine, Kept, Place, Share
 from backup.agencies.reading import CHECK
@@ -22,12 +23,18 @@ from backup.repository.keys import Holder, Scrypt
 from backup.repository.ports import Store
 from backup.repository.repository import open_repository
 from ncia.core.base.clock import Clock, to_text
-from ncia.core.base.errors import NciaError
+from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, PersonId, SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset, Estate, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal.body import Body
-from ncia.core.journal.entries_repositories import RepositoryChecked, RepositoryMade, SnapshotFailed, SnapshotKept
+from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
+    RepositoryMade,
+    RepositoryPruned,
+    SnapshotFailed,
+    SnapshotKept,
+)
 from ncia.core.work.documents import Documents
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps, Work
 
@@ -60,7 +67,7 @@ class AgencyWork:
         self._tools = tools
 
     def works(self) -> Mapping[str, Work]:
-        return {MAKE: self.make, KEEP: self.keep, MEND: self.mend, CHECK: self.check}
+        return {MAKE: self.make, KEEP: self.keep, MEND: self.mend, CHECK: self.check, PRUNE: self.prune}
 
     def make(self, job: Job, steps: Steps) -> str:
         """The repository at both centres; the second is the first one's twin where the engine makes such."""
@@ -143,6 +150,37 @@ class AgencyWork:
             raise StepFailed(f"{found['faults']} faults: {'; '.join(found['named'])}")
         size = "" if found["bytes_read"] is None else f", {found['bytes_read'] / 1e6:.1f} MB,"
         return f"part {share.number} of {share.of} of {agency.id} at {self._site}{size} is as it was written"
+
+    def prune(self, job: Job, steps: Steps) -> str:
+        """What no snapshot of this site's place needs is marked, or removed; nothing where one that is expected is not
+        there: what it needs would be removed."""
+        agency, _ = self._agency(job)
+        done: dict[str, Any] = steps.do("prune", partial(self._prune, steps, agency))
+        figures = {name: -1 if count is None else count for name, count in done["cleared"].items()}
+        body = RepositoryPruned(
+            job=job.id,
+            agency=agency.id,
+            site=self._site,
+            repository=str(job.order.details["repository"]),
+            reason=str(job.order.details["reason"]),
+            started_at=done["started_at"],
+            ended_at=done["ended_at"],
+            **figures,
+        )
+        steps.clean("write down", lambda: self._write(steps, body))
+        told = f"{agency.id} at {self._site}: {body.marked} packs marked, {body.removed} removed"
+        return told if body.removed_bytes < 0 else f"{told}, {body.removed_bytes / 1e6:.1f} MB"
+
+    def _prune(self, steps: Steps, agency: Agency) -> dict[str, Any]:
+        engine, place = self._engine(agency), self._tools.place_of(agency, self._site)
+        what, details = f"prune the repository of {agency.id} at {self._site}", steps.job.order.details
+        engine.capabilities().demand("prunes", what)
+        why = lacking(str(details["repository"]), dict(details["expected"]), engine.snapshots(place))
+        if why:
+            raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
+        started = to_text(self._tools.clock.now())
+        cleared = asdict(engine.prune(place))
+        return {"cleared": cleared, "started_at": started, "ended_at": to_text(self._tools.clock.now())}
 
     def _read(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
         """Read a part and write down what was found."""

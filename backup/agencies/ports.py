@@ -175,6 +175,16 @@ class Found:
         return not self.faults
 
 
+@dataclass(frozen=True)
+class Cleared:
+    """A prune that ended, in packs and their bytes: ``marked`` ones go with a later one. None: it is not told."""
+
+    marked: int | None
+    marked_bytes: int | None
+    removed: int | None
+    removed_bytes: int | None
+
+
 class Engine(Protocol):
     """A program that keeps files in repositories. Raises :class:`EngineFault`, or another :class:`NciaError`, in one
     sentence; :class:`Refusal` for what it cannot do, or may not now. No secret is in a command line or an error."""
@@ -205,6 +215,10 @@ class Engine(Protocol):
 
     def forget(self, place: Place, snapshots: Sequence[str]) -> None:
         """Remove these snapshots; what only they needed stays until it is pruned. Well where one is gone already."""
+        ...
+
+    def prune(self, place: Place) -> Cleared:
+        """Remove what no snapshot there needs, now or after a time of grace. Refused while somebody else is at work."""
         ...
 
     def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from backup.agencies import plan
+from backup.agencies.clearing import PRUNE, Clearing, clearings
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
 from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
@@ -31,7 +32,7 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_BACKUPS = 10  # added to the grade: rows come first
-READING_PRIORITY = 2 * AFTER_BACKUPS
+CARE_PRIORITY = 2 * AFTER_BACKUPS
 GRAVE = ("repository.none", "repository.wrong-password", "repository.damaged")  # told at once; silence may pass
 
 log = structlog.get_logger("backup.agencies")
@@ -79,23 +80,33 @@ class AgencyTask:
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
                 self.parts.jobs.enqueue(order)
-        self._order_reading(state, now)
+        self._order_care(now)
         agency_due = self._to_look_at(state, now)
         if agency_due is not None:
             found = self.look(agency_due)
             if found is not None and not (found.missing or found.why):
                 self.retain(agency_due, found.strangers, now)
 
-    def _order_reading(self, state: State, now: datetime) -> None:
-        """One part of one place at a time, while nothing else waits or runs; an interval later all the same."""
-        waiting = self.parts.jobs.open()
-        if any(job.order.verb == CHECK for job in waiting):
+    def _order_care(self, now: datetime) -> None:
+        """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
+        parts, waiting = self.parts, self.parts.jobs.open()
+        if any(job.order.verb in (CHECK, PRUNE) for job in waiting):
             return
-        for turn in turns(self.parts.estate, state, self.parts.site, now):
-            job = turn.job(now)
-            if (turn.urgent or not waiting) and self.parts.jobs.get(job) is None:
-                self.parts.jobs.enqueue(self._reading(turn, job))
+        state = parts.states.snapshot()
+        for clearing in clearings(parts.estate, state, parts.site, now):
+            job = clearing.job(now)
+            if (clearing.urgent or not waiting) and parts.jobs.get(job) is None and self._is_well(clearing.agency):
+                parts.jobs.enqueue(self._clearing(clearing, job))
                 return
+        for turn in turns(parts.estate, state, parts.site, now):
+            job = turn.job(now)
+            if (turn.urgent or not waiting) and parts.jobs.get(job) is None:
+                parts.jobs.enqueue(self._reading(turn, job))
+                return
+
+    def _is_well(self, agency: Agency) -> bool:
+        found = self.look(agency)
+        return found is not None and not (found.missing or found.why)
 
     def charges(self) -> tuple[Charge, ...]:
         return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
@@ -256,10 +267,22 @@ class AgencyTask:
     def _reading(self, turn: Turn, job: JobId) -> Order:
         """Behind all that protects; it loads this site's own place and no link."""
         told = {"repository": turn.repository, "part": turn.share.number, "of": turn.share.of}
-        order = self._order(job, CHECK, turn.agency, turn.agency.id, READING_PRIORITY, BY, told)
-        place = turn.agency.repository.places.get(turn.site) if turn.agency.repository else None
+        return self._own_place(
+            self._order(job, CHECK, turn.agency, turn.agency.id, CARE_PRIORITY, BY, told), turn.agency
+        )
+
+    def _clearing(self, clearing: Clearing, job: JobId) -> Order:
+        """With what must be there before anything goes."""
+        expected = {each.kept.snapshot: each.kept.tree for each in clearing.fact.expected}
+        reason = f"due at {to_text(clearing.due_at)}: what no snapshot needs"
+        told = {"repository": clearing.fact.made.repository, "expected": expected, "reason": reason}
+        agency = clearing.agency
+        return self._own_place(self._order(job, PRUNE, agency, agency.id, CARE_PRIORITY, BY, told), agency)
+
+    def _own_place(self, order: Order, agency: Agency) -> Order:
+        place = agency.repository.places.get(self.parts.site) if agency.repository else None
         hosts = (place.host,) if isinstance(place, TreeCopy) else ()
-        return replace(order, link="", hosts=hosts, lane=CHECK)
+        return replace(order, link="", hosts=hosts, lane=order.verb)
 
     def _order(
         self, job: JobId, verb: str, agency: Agency, dataset: str, priority: int, by: str, details: dict[str, Any]

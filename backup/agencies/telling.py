@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from backup.agencies.clearing import next_at
+from backup.agencies.clearing import unwell as not_pruned
 from backup.agencies.reading import unwell
 from ncia.core.base.clock import to_text
 from ncia.core.estate.model import Agency, Estate
@@ -16,7 +18,10 @@ from ncia.core.state.repositories import ExpectedSnapshot, RepositoryFact
 def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
     """``repositories``: each place of each agency; ``snapshots``: of each dataset and place the newest."""
     places = [
-        _place(agency, site, state.repositories.get((agency.id, site)), now)
+        {
+            **_place(agency, site, fact := state.repositories.get((agency.id, site)), now),
+            "prune": _prune(fact, agency, not_pruned(estate, state, agency, site, now)),
+        }
         for agency in estate.agencies.values()
         for site in (agency.repository.places if agency.repository else ())
     ]
@@ -41,6 +46,15 @@ def _place(agency: Agency, site: str, fact: RepositoryFact | None, now: datetime
         "why": looked.why if looked else "",
         "read": _read(fact, agency.repository.check, now) if fact and agency.repository else None,
     }
+
+
+def _prune(fact: RepositoryFact | None, agency: Agency, why: str) -> dict[str, Any] | None:
+    """When what no snapshot needs goes next, why it waits, and the figures of the last time."""
+    if fact is None or agency.repository is None:
+        return None
+    last = fact.pruned.model_dump(mode="json", exclude={"agency", "site", "repository"}) if fact.pruned else None
+    at = to_text(fact.pruned_at) if fact.pruned_at else None
+    return {"next_at": to_text(next_at(fact, agency.repository)), "unwell": why, "at": at, "last": last}
 
 
 def _read(fact: RepositoryFact, rotation: Rotation, now: datetime) -> dict[str, Any]:

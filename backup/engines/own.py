@@ -12,6 +12,7 @@ from backup.agencies.ports import (
     Asked,
     Brought,
     Capabilities,
+    Cleared,
     Found,
     Healed,
     Held,
@@ -27,6 +28,7 @@ from backup.repository.copying import twins
 from backup.repository.keys import Holder, Scrypt
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Store
+from backup.repository.pruning import Wish, prune
 from backup.repository.removal import alone
 from backup.repository.repairing import Repairing
 from backup.repository.repairing_access import Opening
@@ -71,7 +73,7 @@ class OwnEngine:
             writes_both=True,
             heals=True,
             forgets=True,
-            prunes=False,
+            prunes=True,
             retains=False,
             resumes_backups=True,
             resumes_restores=False,
@@ -135,6 +137,12 @@ class OwnEngine:
             for name in snapshots:
                 lock.demand()
                 repository.store.remove(Kind.SNAPSHOTS, name)
+
+    def prune(self, place: Place) -> Cleared:
+        """In two phases: what nobody needs is marked, and removed by a prune after its grace."""
+        with self._opened(place) as repository, alone(repository, self._holder(), self._clock) as lock:
+            done = prune(repository, lock, self._clock.now(), Wish())
+        return Cleared(done.marked, done.marked_bytes, done.removed, done.removed_bytes)
 
     def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
         """What is damaged is found by its length and by what the indexes tell; content is read where packs are odd, and

@@ -45,6 +45,8 @@ def _tell(console: Console, place: dict[str, Any]) -> None:
     where = f"{place['agency']} at {place['site']}"
     for sentence in (*([place["why"]] if place["why"] else []), *place["missing"]):
         console.print(f"[bold red]{where}: {sentence}[/]", soft_wrap=True, highlight=False)
+    if place["prune"]["unwell"]:
+        console.print(f"{where}: {escape(place['prune']['unwell'])}", soft_wrap=True, highlight=False)
     read = place["read"]
     if read["faults"] or (read["unwell"] and read["whole_since"]):
         style = "bold red" if read["faults"] else "yellow"

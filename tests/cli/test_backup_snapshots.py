@@ -18,6 +18,7 @@ PLACE = {
     "strangers": 0,
     "why": "",
     "read": {"unwell": "", "faults": 0, "whole_since": "2026-01-01T00:00:00Z", "parts": 7, "parts_read": 7},
+    "prune": {"unwell": ""},
 }
 SNAPSHOT = {
     "dataset": "tax/letters",
@@ -61,10 +62,17 @@ def test_what_is_missing_partial_strange_or_not_escrowed_is_said() -> None:
 
 def test_a_place_that_was_not_read_or_has_faults_is_one_sentence() -> None:
     never = {**PLACE, "read": {**PLACE["read"], "unwell": "never read", "whole_since": None, "parts_read": 2}}
-    late = {**PLACE, "agency": "customs", "read": {**PLACE["read"], "unwell": "not read whole since 2026-01-01"}}
-    faulty = {**late, "site": "east", "read": {**never["read"], "unwell": "2 faults: [bad] pack", "faults": 2}}
+    late = {**PLACE, "agency": "customs", "prune": {"unwell": "its prune waits: a pack is missing"}}
+    late |= {"read": {**PLACE["read"], "unwell": "not read whole since 2026-01-01"}}
+    faulty = {
+        **late,
+        "prune": {"unwell": ""},
+        "site": "east",
+        "read": {**never["read"], "unwell": "2 faults: [bad] pack", "faults": 2},
+    }
     told = shown(repositories=[never, late, faulty, {**never, "site": "east"}], snapshots=[]).splitlines()
     assert told == [
+        "customs at west: its prune waits: a pack is missing",
         "customs at west: not read whole since 2026-01-01",
         "customs at east: 2 faults: [bad] pack",
         "Never read whole yet: treasury at west (2 of 7 parts), treasury at east (2 of 7 parts)",

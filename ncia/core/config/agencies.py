@@ -10,7 +10,7 @@ from ncia.core.config.places import CENTRES, Placed
 from ncia.core.config.reading import Reading, Record, Reference
 from ncia.core.estate.keys import key_of_line
 from ncia.core.estate.model import Agency, BucketCopy, Host, Person, Site, SiteKind, System, TreeCopy
-from ncia.core.estate.repository import AgencyRepository, EngineName, Keep, Rotation
+from ncia.core.estate.repository import PRUNE_INTERVAL_SECONDS, AgencyRepository, EngineName, Keep, Rotation
 
 KEPT = ("daily", "weekly", "monthly", "yearly")
 RECIPIENTS_MIN = 2
@@ -37,6 +37,8 @@ def _repository(record: Record) -> AgencyRepository:
     kept = Keep(1) if keep is None else _keep(keep)
     check = record.within("check", required=False)
     rotation = Rotation() if check is None else _rotation(check)
+    prune = record.within("prune", required=False)
+    pruned = PRUNE_INTERVAL_SECONDS if prune is None else _prune(prune)
     places: dict[SiteId, TreeCopy | BucketCopy] = {}
     for site, node in record.pairs("places"):
         record.reading.references.append(Reference("site", site, node, f"{record.name}, 'places'"))
@@ -50,7 +52,8 @@ def _repository(record: Record) -> AgencyRepository:
         what = f"{len(escrow)} can recover its key, and one may be lost together with the password"
         record.tell(record.where("escrow"), what, "at least two people")
     record.finish()
-    return AgencyRepository(engine, interval, kept, places, tuple(PersonId(person) for person, _ in escrow), rotation)
+    people = tuple(PersonId(person) for person, _ in escrow)
+    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned)
 
 
 def _keep(record: Record) -> Keep:
@@ -72,6 +75,12 @@ def _rotation(record: Record) -> Rotation:
         )
     record.finish()
     return Rotation(interval, parts)
+
+
+def _prune(record: Record) -> float:
+    interval = record.number("interval_seconds", PRUNE_INTERVAL_SECONDS, above=0)
+    record.finish()
+    return interval
 
 
 def judge_repositories(

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ncia.core.estate.model import BucketCopy, TreeCopy
 
 
+PRUNE_INTERVAL_SECONDS = 7 * 86_400.0
+
+
 class EngineName(StrEnum):
     """The program that keeps the files; both write the same format."""
 
@@ -47,7 +50,7 @@ class Rotation:
 @dataclass(frozen=True)
 class AgencyRepository:
     """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone. ``check``: how each place is
-    read again."""
+    read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it."""
 
     engine: EngineName
     interval_seconds: float
@@ -55,3 +58,4 @@ class AgencyRepository:
     places: Mapping[SiteId, TreeCopy | BucketCopy]
     escrow: tuple[PersonId, ...]
     check: Rotation = Rotation()
+    prune_interval_seconds: float = PRUNE_INTERVAL_SECONDS

@@ -96,6 +96,24 @@ class RepositoryChecked(Body):
     ended_at: str
 
 
+class RepositoryPruned(Body):
+    """What no snapshot needs was marked, or, once its grace was over, removed from the repository at ``site``. Counts
+    are of packs; -1 where the engine does not tell."""
+
+    KIND = "repository.pruned"
+    job: str
+    agency: str
+    site: str
+    repository: str
+    reason: str
+    marked: int
+    marked_bytes: int
+    removed: int
+    removed_bytes: int
+    started_at: str
+    ended_at: str
+
+
 BODIES: tuple[type[Body], ...] = (
     RepositoryMade,
     SnapshotKept,
@@ -103,4 +121,5 @@ BODIES: tuple[type[Body], ...] = (
     SnapshotForgotten,
     RepositoryLooked,
     RepositoryChecked,
+    RepositoryPruned,
 )

@@ -15,6 +15,7 @@ from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
     RepositoryMade,
+    RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
     SnapshotKept,
@@ -70,6 +71,8 @@ class RepositoryFact:
     looked_at: datetime | None = None  # when the outcome last changed
     looked: RepositoryLooked | None = None
     read: Mapping[Part, PartRead] = field(default_factory=dict)
+    pruned_at: datetime | None = None
+    pruned: RepositoryPruned | None = None
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
         """Of so many, those that were read, the one that waits longest first."""
@@ -105,7 +108,7 @@ def repository_made(state: State, entry: Entry, body: RepositoryMade) -> None:
     known = state.repositories.get((body.agency, body.site))
     fact = RepositoryFact(entry.at, body) if known is None else replace(known, made_at=entry.at, made=body)
     if known is not None and known.made.repository != body.repository:
-        fact = replace(fact, read={})
+        fact = replace(fact, read={}, pruned_at=None, pruned=None)
     state.repositories = {**state.repositories, (body.agency, body.site): fact}
 
 
@@ -164,6 +167,15 @@ def repository_checked(state: State, entry: Entry, body: RepositoryChecked) -> N
     state.repositories = {**state.repositories, (body.agency, body.site): replace(fact, read=read)}
 
 
+def repository_pruned(state: State, entry: Entry, body: RepositoryPruned) -> None:
+    fact = state.repositories.get((body.agency, body.site))
+    if fact is None or fact.made.repository != body.repository:
+        state.strays += 1
+        return
+    pruned = replace(fact, pruned_at=entry.at, pruned=body)
+    state.repositories = {**state.repositories, (body.agency, body.site): pruned}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     RepositoryMade.KIND: repository_made,
     SnapshotKept.KIND: snapshot_kept,
@@ -171,4 +183,5 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     SnapshotForgotten.KIND: snapshot_forgotten,
     RepositoryLooked.KIND: repository_looked,
     RepositoryChecked.KIND: repository_checked,
+    RepositoryPruned.KIND: repository_pruned,
 }

@@ -176,6 +176,23 @@ def test_what_is_forgotten_is_gone_and_nothing_else(desk: Desk) -> None:
     desk.engine.forget(desk.place, [])
 
 
+def test_what_no_snapshot_needs_is_pruned_and_what_one_needs_is_not(desk: Desk) -> None:
+    """Ours marks it first, and a prune after its grace removes it; restic removes it at once."""
+    desk.make()
+    (desk.source / "big").write_bytes(os.urandom(100_000))
+    first = desk.engine.backup(desk.place, desk.asked())
+    (desk.source / "big").write_bytes(os.urandom(100_000))
+    second = desk.engine.backup(desk.place, desk.asked())
+    desk.engine.forget(desk.place, [first.snapshot])
+    cleared = desk.engine.prune(desk.place)
+    assert ((cleared.marked or 0) + (cleared.removed or 0) > 0, (cleared.marked_bytes or 0) > 100_000) == (
+        True,
+        desk.engine.capabilities().engine == "ncia",
+    )
+    assert desk.engine.check(desk.place, Share()).holds
+    assert desk.engine.restore(desk.place, second.snapshot, desk.folder / "target").losses == ()
+
+
 class Twins(Desk):
     """Ours, at two places."""
 

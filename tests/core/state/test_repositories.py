@@ -9,6 +9,7 @@ from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
     RepositoryMade,
+    RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
     SnapshotKept,
@@ -111,5 +112,17 @@ def test_another_repository_was_not_read_and_the_same_one_found_again_was() -> N
     assert state_of(MADE, read(1, repository="other")).strays == 1
 
 
+def test_the_newest_prune_stands_and_is_none_of_another_repository() -> None:
+    pruned = BY_KIND[RepositoryPruned]
+    later = pruned.model_copy(update={"job": "later"})
+    found = fact(pruned, later)
+    assert (found.pruned, found.pruned_at) == (later, EPOCH + timedelta(seconds=2))
+    other = MADE.model_copy(update={"repository": "other"})
+    assert (fact(pruned, other).pruned, state_of(MADE, other, pruned).strays) == (None, 1)
+
+
 def test_what_is_said_of_a_repository_that_nobody_made_is_a_stray() -> None:
-    assert state_of(KEPT, BY_KIND[SnapshotForgotten], BY_KIND[RepositoryLooked], read(1)).strays == 4
+    assert (
+        state_of(KEPT, BY_KIND[SnapshotForgotten], BY_KIND[RepositoryLooked], read(1), BY_KIND[RepositoryPruned]).strays
+        == 5
+    )
