@@ -1,4 +1,4 @@
-"""What no snapshot needs is marked and then removed, at the own site alone, and never while something is wrong there."""
+"""What no snapshot needs is marked and then removed, at the own site alone, never while something is wrong there."""
 
 from __future__ import annotations
 
