@@ -23,7 +23,13 @@ from ncia.core.journal.entries import (
     ProofFinished,
     ProofStarted,
 )
-from ncia.core.journal.entries_repositories import RepositoryMade, SnapshotFailed, SnapshotKept
+from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
+    RepositoryMade,
+    RepositoryPruned,
+    SnapshotFailed,
+    SnapshotKept,
+)
 from ncia.core.state import State, StateStore
 from ncia.core.work.jobs import JobId
 
@@ -40,6 +46,8 @@ KINDS: tuple[type[Body], ...] = (
     RepositoryMade,
     SnapshotKept,
     SnapshotFailed,
+    RepositoryChecked,
+    RepositoryPruned,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -146,6 +154,13 @@ def written(state: State, body: Body) -> bool:
         case SnapshotFailed():
             failure = state.snapshot_failures.get((body.dataset, body.site))
             return failure is not None and failure.last.job == body.job
+        case RepositoryChecked():
+            place = state.repositories.get((body.agency, body.site))
+            read = place.read.get((body.part, body.of)) if place else None
+            return read is not None and read.found.job == body.job
+        case RepositoryPruned():
+            where = state.repositories.get((body.agency, body.site))
+            return where is not None and where.pruned is not None and where.pruned.job == body.job
         case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
             found = state.point(body.dataset, body.point)
             return found is None or (found.reread is not None and found.reread.outcome.job == body.job)

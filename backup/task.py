@@ -152,7 +152,7 @@ class BackupTask:
         """Points, proofs, missed runs and jobs, as the API tells them."""
         state = self._parts.states.snapshot()
         told = listing(self._parts.estate, state, self.charges(), self._since(state, self._parts.site))
-        told |= repositories(self._parts.estate, state)
+        told |= repositories(self._parts.estate, state, self._parts.clock.now())
         return {"site": self._parts.site, **told, "jobs": [job.to_json() for job in self._parts.jobs.list()]}
 
     def _missed(self, state: State, now: datetime) -> list[RunMissed]:

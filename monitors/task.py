@@ -255,9 +255,8 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
         found.setdefault(("backup", dataset), Lack("backup", dataset, failure.since, failure.last.error))
     yield from found.values()
     for (agency, site), repository in state.repositories.items():
-        looked = repository.looked
-        if looked is not None and repository.looked_at is not None and (looked.missing or looked.why):
-            yield Lack("snapshot", f"{agency}@{site}", repository.looked_at, looked.why or "; ".join(looked.missing))
+        if (trouble := repository.trouble()) is not None:
+            yield Lack("snapshot", f"{agency}@{site}", *trouble)
     for (dataset, site), mirror in state.mirrors.items():
         if mirror.body.state == "failing":
             yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)

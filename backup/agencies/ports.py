@@ -162,14 +162,27 @@ class Share:
 
 @dataclass(frozen=True)
 class Found:
-    """A check that ended. ``read``: whether content was read and not the structure alone."""
+    """A check that ended. ``read``: whether content was read and not the structure alone; how much of how much, where
+    the engine tells it."""
 
     faults: tuple[str, ...]
     read: bool
+    bytes_read: int | None = None
+    bytes_all: int | None = None
 
     @property
     def holds(self) -> bool:
         return not self.faults
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """A prune that ended, in packs and their bytes: ``marked`` ones go with a later one. None: it is not told."""
+
+    marked: int | None
+    marked_bytes: int | None
+    removed: int | None
+    removed_bytes: int | None
 
 
 class Engine(Protocol):
@@ -204,6 +217,11 @@ class Engine(Protocol):
         """Remove these snapshots; what only they needed stays until it is pruned. Well where one is gone already."""
         ...
 
-    def heal(self, place: Place, twin: Place) -> Healed:
-        """Bring what ``place`` lacks, or has damaged, from its twin, also its configuration and a key."""
+    def prune(self, place: Place) -> Cleared:
+        """Remove what no snapshot there needs, now or after a time of grace. Refused while somebody else is at work."""
+        ...
+
+    def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
+        """Bring what ``place`` lacks, or has damaged, from its twin, also its configuration and a key. With ``share``
+        the content of that part is read for what is damaged, too."""
         ...

@@ -15,8 +15,10 @@ from typing import Any
 import structlog
 
 from backup.agencies import plan
+from backup.agencies.clearing import PRUNE, Clearing, clearings
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
+from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
@@ -30,6 +32,7 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_BACKUPS = 10  # added to the grade: rows come first
+CARE_PRIORITY = 2 * AFTER_BACKUPS
 GRAVE = ("repository.none", "repository.wrong-password", "repository.damaged")  # told at once; silence may pass
 
 log = structlog.get_logger("backup.agencies")
@@ -77,11 +80,33 @@ class AgencyTask:
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
                 self.parts.jobs.enqueue(order)
+        self._order_care(now)
         agency_due = self._to_look_at(state, now)
         if agency_due is not None:
             found = self.look(agency_due)
             if found is not None and not (found.missing or found.why):
                 self.retain(agency_due, found.strangers, now)
+
+    def _order_care(self, now: datetime) -> None:
+        """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
+        parts, waiting = self.parts, self.parts.jobs.open()
+        if any(job.order.verb in (CHECK, PRUNE) for job in waiting):
+            return
+        state = parts.states.snapshot()
+        for clearing in clearings(parts.estate, state, parts.site, now):
+            job = clearing.job(now)
+            if (clearing.urgent or not waiting) and parts.jobs.get(job) is None and self._is_well(clearing.agency):
+                parts.jobs.enqueue(self._clearing(clearing, job))
+                return
+        for turn in turns(parts.estate, state, parts.site, now):
+            job = turn.job(now)
+            if (turn.urgent or not waiting) and parts.jobs.get(job) is None:
+                parts.jobs.enqueue(self._reading(turn, job))
+                return
+
+    def _is_well(self, agency: Agency) -> bool:
+        found = self.look(agency)
+        return found is not None and not (found.missing or found.why)
 
     def charges(self) -> tuple[Charge, ...]:
         return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
@@ -109,12 +134,14 @@ class AgencyTask:
     def mend(self, dataset: str, by: str) -> Job:
         """Have this site's place of a dataset's agency mended from its twin; answers the job that does."""
         agency = self._owner(dataset)
-        if agency is None or (agency.id, self.parts.site) not in self.parts.states.snapshot().repositories:
+        fact = self.parts.states.snapshot().repositories.get((agency.id, self.parts.site)) if agency else None
+        if agency is None or fact is None:
             why = "no repository of it is made at this site"
             raise Refusal("agency.not-made", f"mend the repository of {dataset}", why, "ncia backup list")
         grade = self.parts.estate.systems[SystemId(dataset.split("/", 1)[0])].grade
+        told = {"repository": fact.made.repository, "parts": [list(part) for part in damaged_parts(fact)]}
         return self.parts.jobs.enqueue(
-            self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, {})
+            self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, told)
         )
 
     def keeps(self, dataset: str) -> bool:
@@ -236,6 +263,26 @@ class AgencyTask:
         ids = {site: state.repositories[charge.agency.id, site].made.repository for site in charge.repository.places}
         told = {"repositories": ids, "reason": reason}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
+
+    def _reading(self, turn: Turn, job: JobId) -> Order:
+        """Behind all that protects; it loads this site's own place and no link."""
+        told = {"repository": turn.repository, "part": turn.share.number, "of": turn.share.of}
+        return self._own_place(
+            self._order(job, CHECK, turn.agency, turn.agency.id, CARE_PRIORITY, BY, told), turn.agency
+        )
+
+    def _clearing(self, clearing: Clearing, job: JobId) -> Order:
+        """With what must be there before anything goes."""
+        expected = {each.kept.snapshot: each.kept.tree for each in clearing.fact.expected}
+        reason = f"due at {to_text(clearing.due_at)}: what no snapshot needs"
+        told = {"repository": clearing.fact.made.repository, "expected": expected, "reason": reason}
+        agency = clearing.agency
+        return self._own_place(self._order(job, PRUNE, agency, agency.id, CARE_PRIORITY, BY, told), agency)
+
+    def _own_place(self, order: Order, agency: Agency) -> Order:
+        place = agency.repository.places.get(self.parts.site) if agency.repository else None
+        hosts = (place.host,) if isinstance(place, TreeCopy) else ()
+        return replace(order, link="", hosts=hosts, lane=order.verb)
 
     def _order(
         self, job: JobId, verb: str, agency: Agency, dataset: str, priority: int, by: str, details: dict[str, Any]

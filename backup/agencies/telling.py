@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from backup.agencies.clearing import next_at
+from backup.agencies.clearing import unwell as not_pruned
+from backup.agencies.reading import unwell
 from ncia.core.base.clock import to_text
-from ncia.core.estate.model import Estate
+from ncia.core.estate.model import Agency, Estate
+from ncia.core.estate.repository import Rotation
 from ncia.core.state import State
 from ncia.core.state.repositories import ExpectedSnapshot, RepositoryFact
 
 
-def repositories(estate: Estate, state: State) -> dict[str, Any]:
+def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
     """``repositories``: each place of each agency; ``snapshots``: of each dataset and place the newest."""
     places = [
-        _place(agency.id, site, state.repositories.get((agency.id, site)))
+        {
+            **_place(agency, site, fact := state.repositories.get((agency.id, site)), now),
+            "prune": _prune(fact, agency, not_pruned(estate, state, agency, site, now)),
+        }
         for agency in estate.agencies.values()
         for site in (agency.repository.places if agency.repository else ())
     ]
@@ -21,10 +29,10 @@ def repositories(estate: Estate, state: State) -> dict[str, Any]:
     return {"repositories": places, "snapshots": snapshots}
 
 
-def _place(agency: str, site: str, fact: RepositoryFact | None) -> dict[str, Any]:
+def _place(agency: Agency, site: str, fact: RepositoryFact | None, now: datetime) -> dict[str, Any]:
     looked = fact.looked if fact else None
     return {
-        "agency": agency,
+        "agency": agency.id,
         "site": site,
         "made": fact is not None,
         "repository": fact.made.repository if fact else None,
@@ -36,6 +44,34 @@ def _place(agency: str, site: str, fact: RepositoryFact | None) -> dict[str, Any
         "missing": list(looked.missing) if looked else [],
         "strangers": looked.strangers if looked else 0,
         "why": looked.why if looked else "",
+        "read": _read(fact, agency.repository.check, now) if fact and agency.repository else None,
+    }
+
+
+def _prune(fact: RepositoryFact | None, agency: Agency, why: str) -> dict[str, Any] | None:
+    """When what no snapshot needs goes next, why it waits, and the figures of the last time."""
+    if fact is None or agency.repository is None:
+        return None
+    last = fact.pruned.model_dump(mode="json", exclude={"agency", "site", "repository"}) if fact.pruned else None
+    at = to_text(fact.pruned_at) if fact.pruned_at else None
+    return {"next_at": to_text(next_at(fact, agency.repository)), "unwell": why, "at": at, "last": last}
+
+
+def _read(fact: RepositoryFact, rotation: Rotation, now: datetime) -> dict[str, Any]:
+    """What share was read since when. Bytes are -1 where the engine does not tell them."""
+    known, since = fact.parts_read(rotation.parts), fact.read_whole_since(rotation.parts)
+    return {
+        "unwell": unwell(fact, rotation, now),
+        "parts": rotation.parts,
+        "parts_read": len(known),
+        "interval_seconds": rotation.interval_seconds,
+        "whole_since": to_text(since) if since else None,
+        "since": to_text(known[0].at) if known else None,
+        "faults": sum(each.found.faults for each in fact.damaged),
+        "readings": [
+            {**each.found.model_dump(mode="json", exclude={"agency", "site", "repository"}), "at": to_text(each.at)}
+            for each in sorted(fact.read.values(), key=lambda each: (each.found.of, each.found.part))
+        ],
     }
 
 

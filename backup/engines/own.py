@@ -12,6 +12,7 @@ from backup.agencies.ports import (
     Asked,
     Brought,
     Capabilities,
+    Cleared,
     Found,
     Healed,
     Held,
@@ -27,6 +28,7 @@ from backup.repository.copying import twins
 from backup.repository.keys import Holder, Scrypt
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Store
+from backup.repository.pruning import Wish, prune
 from backup.repository.removal import alone
 from backup.repository.repairing import Repairing
 from backup.repository.repairing_access import Opening
@@ -71,7 +73,7 @@ class OwnEngine:
             writes_both=True,
             heals=True,
             forgets=True,
-            prunes=False,
+            prunes=True,
             retains=False,
             resumes_backups=True,
             resumes_restores=False,
@@ -125,10 +127,9 @@ class OwnEngine:
         return Brought(told(restored.losses))
 
     def check(self, place: Place, share: Share | None = None) -> Found:
-        part = checking.Share(share.number, share.of) if share else STRUCTURE_ONLY
         with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):
-            checked = Checking(repository, part).run()
-        return Found(tuple(checked.faults), share is not None)
+            checked = Checking(repository, _part(share)).run()
+        return Found(tuple(checked.faults), share is not None, checked.bytes_read, checked.bytes)
 
     def forget(self, place: Place, snapshots: Sequence[str]) -> None:
         """Whoever is reading or writing there is waited for by whoever asks: it is refused meanwhile."""
@@ -137,8 +138,15 @@ class OwnEngine:
                 lock.demand()
                 repository.store.remove(Kind.SNAPSHOTS, name)
 
-    def heal(self, place: Place, twin: Place) -> Healed:
-        """What is damaged is found by its length and by what the indexes tell; content is read where packs are odd."""
+    def prune(self, place: Place) -> Cleared:
+        """In two phases: what nobody needs is marked, and removed by a prune after its grace."""
+        with self._opened(place) as repository, alone(repository, self._holder(), self._clock) as lock:
+            done = prune(repository, lock, self._clock.now(), Wish())
+        return Cleared(done.marked, done.marked_bytes, done.removed, done.removed_bytes)
+
+    def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
+        """What is damaged is found by its length and by what the indexes tell; content is read where packs are odd, and
+        all of that of a ``share``."""
         store, password = self._store_of(place.url), password_in(place)
         try:
             with self._opened(twin) as other:
@@ -148,7 +156,7 @@ class OwnEngine:
                     what, why = f"mend {place.url} from {twin.url}", "it has another key"
                     raise Refusal("repository.no-twin", what, why, "ncia repo init --twin makes one")
                 with Lock(repository, self._holder(), self._clock, exclusive=True) as lock:
-                    repaired = Repairing(repository, other, lock.demand, STRUCTURE_ONLY).run()
+                    repaired = Repairing(repository, other, lock.demand, _part(share)).run()
         finally:
             store.close()
         return Healed((*opening.mended, *repaired.mended), (*opening.lost, *repaired.lost))
@@ -167,6 +175,10 @@ class OwnEngine:
             yield open_repository(store, password)
         finally:
             store.close()
+
+
+def _part(share: Share | None) -> checking.Share:
+    return checking.Share(share.number, share.of) if share else STRUCTURE_ONLY
 
 
 def password_in(place: Place) -> str:

@@ -23,6 +23,7 @@ from backup.agencies.ports import (
     Asked,
     Brought,
     Capabilities,
+    Cleared,
     EngineFault,
     Found,
     Healed,
@@ -48,6 +49,7 @@ WORDS = (  # of versions that had but one exit code
     ("wrong password or no key", 12),
 )
 VERSION = re.compile(r"restic (\d+)\.(\d+)(\.\d+\S*)?")
+ID = re.compile(r"[0-9a-f]{64}")
 PASSED_ON = re.compile(r"(AWS_[A-Z_]+|SSH_AUTH_SOCK|HOME|PATH|TMPDIR|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+)")
 SECONDS_MAX = 24 * 3600.0
 VERSION_SECONDS_MAX = 20.0
@@ -112,7 +114,7 @@ class ResticEngine:
             writes_both=False,
             heals=False,
             forgets=True,
-            prunes=False,  # its own prune is run under our lease, not by this port
+            prunes=True,
             retains=False,
             resumes_backups=True,
             resumes_restores=False,
@@ -149,7 +151,7 @@ class ResticEngine:
         self.capabilities().demand("writes_both", what)
         raise EngineFault("engine.cannot", what, "one after the other")
 
-    def heal(self, place: Place, twin: Place) -> Healed:
+    def heal(self, place: Place, twin: Place, share: Share | None = None) -> Healed:
         what = f"mend {place.url} from {twin.url}"
         self.capabilities().demand("heals", what)
         raise EngineFault("engine.cannot", what, "it has no twins")
@@ -193,6 +195,18 @@ class ResticEngine:
         what = f"forget {len(snapshots)} snapshots at {place.url}"
         if snapshots:
             self._done(self._run(place, "forget", "--json", "--", *snapshots), what)
+
+    def prune(self, place: Place) -> Cleared:
+        """At once: restic knows no grace. It tells no bytes; packs are counted before and after."""
+        what = f"prune the repository at {place.url}"
+        before = self._packs(place, what)
+        self._done(self._run(place, "prune"), what)
+        return Cleared(0, 0, len(before - self._packs(place, what)), None)
+
+    def _packs(self, place: Place, what: str) -> frozenset[str]:
+        return frozenset(
+            line for line in self._done(self._run(place, "list", "packs"), what).lines if ID.fullmatch(line)
+        )
 
     @cached_property
     def _version(self) -> tuple[tuple[int, int], str]:

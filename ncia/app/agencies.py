@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import KEEP, MAKE, MEND
 from backup.agencies.ports import Engine, Place
+from backup.agencies.reading import CHECK
 from backup.repository.location import SSH_PORT, InFolder, OverS3, OverSftp, parse_location
 from ncia.app.documents import DocumentStores
 from ncia.core.base.clock import Clock
@@ -146,7 +148,7 @@ def agency_works(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: 
 
         return work
 
-    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND)}
+    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND, CHECK, PRUNE)}
 
 
 def _agency_work(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: Clock) -> AgencyWork:

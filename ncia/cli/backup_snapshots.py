@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 SHORT = 8
@@ -31,6 +32,7 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
     for each in answer["repositories"]:
         if each["made"]:
             _tell(console, each)
+    _tell_unread(console, answer["repositories"])
     lacking = dict.fromkeys(each["agency"] for each in answer["repositories"] if not each["made"])
     if lacking:
         why = "a controller makes them once rows are protected, some minutes after its start"
@@ -43,10 +45,27 @@ def _tell(console: Console, place: dict[str, Any]) -> None:
     where = f"{place['agency']} at {place['site']}"
     for sentence in (*([place["why"]] if place["why"] else []), *place["missing"]):
         console.print(f"[bold red]{where}: {sentence}[/]", soft_wrap=True, highlight=False)
+    if place["prune"]["unwell"]:
+        console.print(f"{where}: {escape(place['prune']['unwell'])}", soft_wrap=True, highlight=False)
+    read = place["read"]
+    if read["faults"] or (read["unwell"] and read["whole_since"]):
+        style = "bold red" if read["faults"] else "yellow"
+        console.print(f"[{style}]{where}: {escape(read['unwell'])}[/]", soft_wrap=True, highlight=False)
     if place["strangers"]:
         console.print(f"{where}: {place['strangers']} snapshots there that nobody wrote down", soft_wrap=True)
     if not place["escrowed_for"]:
         console.print(f"[yellow]{where}: its key is in no escrow[/]: ncia repo key escrow", soft_wrap=True)
+
+
+def _tell_unread(console: Console, places: list[dict[str, Any]]) -> None:
+    """In one line, for all of them begin so."""
+    unread = [
+        f"{each['agency']} at {each['site']} ({each['read']['parts_read']} of {each['read']['parts']} parts)"
+        for each in places
+        if each["made"] and not each["read"]["whole_since"] and not each["read"]["faults"]
+    ]
+    if unread:
+        console.print(f"[yellow]Never read whole yet[/]: {', '.join(unread)}", soft_wrap=True, highlight=False)
 
 
 def show_looks(looked: list[dict[str, Any]]) -> None:

@@ -17,6 +17,8 @@ PLACE = {
     "missing": [],
     "strangers": 0,
     "why": "",
+    "read": {"unwell": "", "faults": 0, "whole_since": "2026-01-01T00:00:00Z", "parts": 7, "parts_read": 7},
+    "prune": {"unwell": ""},
 }
 SNAPSHOT = {
     "dataset": "tax/letters",
@@ -56,6 +58,25 @@ def test_what_is_missing_partial_strange_or_not_escrowed_is_said() -> None:
         "not made yet (a controller makes them once rows are protected, some minutes after its start): treasury",
     ):
         assert sentence in told
+
+
+def test_a_place_that_was_not_read_or_has_faults_is_one_sentence() -> None:
+    never = {**PLACE, "read": {**PLACE["read"], "unwell": "never read", "whole_since": None, "parts_read": 2}}
+    late = {**PLACE, "agency": "customs", "prune": {"unwell": "its prune waits: a pack is missing"}}
+    late |= {"read": {**PLACE["read"], "unwell": "not read whole since 2026-01-01"}}
+    faulty = {
+        **late,
+        "prune": {"unwell": ""},
+        "site": "east",
+        "read": {**never["read"], "unwell": "2 faults: [bad] pack", "faults": 2},
+    }
+    told = shown(repositories=[never, late, faulty, {**never, "site": "east"}], snapshots=[]).splitlines()
+    assert told == [
+        "customs at west: its prune waits: a pack is missing",
+        "customs at west: not read whole since 2026-01-01",
+        "customs at east: 2 faults: [bad] pack",
+        "Never read whole yet: treasury at west (2 of 7 parts), treasury at east (2 of 7 parts)",
+    ]
 
 
 def test_an_estate_without_them_hears_nothing() -> None:

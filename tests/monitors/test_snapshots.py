@@ -14,6 +14,7 @@ from ncia.core.base.ids import AgencyId, HostId
 from ncia.core.estate.model import Agency, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
 from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
     RepositoryLooked,
     RepositoryMade,
     SnapshotFailed,
@@ -52,6 +53,23 @@ KEPT = SnapshotKept(
 
 def looked(*missing: str, why: str = "") -> RepositoryLooked:
     return RepositoryLooked(agency=AGENCY, site=SOUTH, expected=1, missing=missing, strangers=0, why=why)
+
+
+def read(*named: str) -> RepositoryChecked:
+    return RepositoryChecked(
+        job="check:1",
+        agency=AGENCY,
+        site=SOUTH,
+        repository="ab",
+        part=2,
+        of=7,
+        bytes_read=1,
+        bytes_all=7,
+        faults=len(named),
+        named=named,
+        started_at="",
+        ended_at="",
+    )
 
 
 def world(*broken: str) -> World:
@@ -98,6 +116,20 @@ def test_a_repository_that_is_another_one_is_the_same_incident(south: Centre) ->
     south.journal.append(looked(why="it is repository cdcd, and abab was made there"), by="x")
     see(south, world(), 1)
     assert "it is repository cdcd" in south.open()[ROOT].now.sentence
+
+
+def test_a_part_that_was_read_and_is_damaged_is_the_same_incident_until_it_is_read_and_well(south: Centre) -> None:
+    south.journal.append(read("pack 8e68c22b is not what was written"), by="x")
+    see(south, world(), 1)
+    now = south.open()[ROOT].now
+    assert (now.cause, now.run_next) == ("snapshot-gone", "ncia backup mend s0/papers (at that site)")
+    assert "pack 8e68c22b is not what was written" in now.sentence
+    south.journal.append(looked(), by="x")
+    see(south, world(), 1)
+    assert list(south.open()) == [ROOT]  # all snapshots are there, and what they need is not
+    south.journal.append(read(), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
 
 
 def test_documents_that_were_not_kept_are_a_missed_run_until_they_are(south: Centre) -> None:

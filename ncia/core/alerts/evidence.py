@@ -36,7 +36,7 @@ class Vantage:
 @dataclass(frozen=True)
 class Lack:
     """A run that was missed, a proof that failed, a program that differs, or a mirror that does, of a dataset; an
-    agency's repository that does not hold what is expected there (``<agency>@<site>``); or what
+    agency's repository that does not hold what is expected there, or is damaged (``<agency>@<site>``); or what
     a controller lacks itself: a word for its journal, a new certificate. ``why`` is one clause."""
 
     kind: str  # "backup", "proof", "program", "mirror", "snapshot", "vouch" or "certificate"

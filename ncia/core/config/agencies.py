@@ -10,10 +10,11 @@ from ncia.core.config.places import CENTRES, Placed
 from ncia.core.config.reading import Reading, Record, Reference
 from ncia.core.estate.keys import key_of_line
 from ncia.core.estate.model import Agency, BucketCopy, Host, Person, Site, SiteKind, System, TreeCopy
-from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
+from ncia.core.estate.repository import PRUNE_INTERVAL_SECONDS, AgencyRepository, EngineName, Keep, Rotation
 
 KEPT = ("daily", "weekly", "monthly", "yearly")
 RECIPIENTS_MIN = 2
+PARTS_MAX = 256  # the most that restic divides a repository into
 SEALABLE = "ssh-ed25519"  # keys in hardware (sk-…) cannot be sealed for
 
 
@@ -34,6 +35,10 @@ def _repository(record: Record) -> AgencyRepository:
     interval = record.number("interval_seconds", above=0)
     keep = record.within("keep")
     kept = Keep(1) if keep is None else _keep(keep)
+    check = record.within("check", required=False)
+    rotation = Rotation() if check is None else _rotation(check)
+    prune = record.within("prune", required=False)
+    pruned = PRUNE_INTERVAL_SECONDS if prune is None else _prune(prune)
     places: dict[SiteId, TreeCopy | BucketCopy] = {}
     for site, node in record.pairs("places"):
         record.reading.references.append(Reference("site", site, node, f"{record.name}, 'places'"))
@@ -47,7 +52,8 @@ def _repository(record: Record) -> AgencyRepository:
         what = f"{len(escrow)} can recover its key, and one may be lost together with the password"
         record.tell(record.where("escrow"), what, "at least two people")
     record.finish()
-    return AgencyRepository(engine, interval, kept, places, tuple(PersonId(person) for person, _ in escrow))
+    people = tuple(PersonId(person) for person, _ in escrow)
+    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned)
 
 
 def _keep(record: Record) -> Keep:
@@ -56,6 +62,25 @@ def _keep(record: Record) -> Keep:
     counts = {name: record.whole(name, 0) for name in KEPT}
     record.finish()
     return Keep(last, **counts)
+
+
+def _rotation(record: Record) -> Rotation:
+    """What is not said is as it is without."""
+    usual = Rotation()
+    interval = record.number("interval_seconds", usual.interval_seconds, above=0)
+    parts = record.whole("parts", usual.parts)
+    if parts > PARTS_MAX:
+        record.tell(
+            record.where("parts"), f"'parts' is {parts}: no engine reads so small a part", f"at most {PARTS_MAX}"
+        )
+    record.finish()
+    return Rotation(interval, parts)
+
+
+def _prune(record: Record) -> float:
+    interval = record.number("interval_seconds", PRUNE_INTERVAL_SECONDS, above=0)
+    record.finish()
+    return interval
 
 
 def judge_repositories(

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ncia.core.estate.model import BucketCopy, TreeCopy
 
 
+PRUNE_INTERVAL_SECONDS = 7 * 86_400.0
+
+
 class EngineName(StrEnum):
     """The program that keeps the files; both write the same format."""
 
@@ -32,11 +35,27 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Rotation:
+    """What is kept is read again in ``parts``, which together are all of it: one of them each ``interval_seconds``."""
+
+    interval_seconds: float = 86_400.0
+    parts: int = 7
+
+    @property
+    def seconds(self) -> float:
+        """In which all of it is read once."""
+        return self.interval_seconds * self.parts
+
+
+@dataclass(frozen=True)
 class AgencyRepository:
-    """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone."""
+    """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone. ``check``: how each place is
+    read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it."""
 
     engine: EngineName
     interval_seconds: float
     keep: Keep
     places: Mapping[SiteId, TreeCopy | BucketCopy]
     escrow: tuple[PersonId, ...]
+    check: Rotation = Rotation()
+    prune_interval_seconds: float = PRUNE_INTERVAL_SECONDS

@@ -75,4 +75,51 @@ class RepositoryLooked(Body):
     why: str
 
 
-BODIES: tuple[type[Body], ...] = (RepositoryMade, SnapshotKept, SnapshotFailed, SnapshotForgotten, RepositoryLooked)
+class RepositoryChecked(Body):
+    """The structure of a repository was checked, and every byte of ``part`` of ``of`` parts, which together are all of
+    it, was read and compared with what was written. ``faults``: what cannot be restored as it was kept.
+
+    Bytes are those of packs; -1 where the engine does not tell them."""
+
+    KIND = "repository.checked"
+    job: str
+    agency: str
+    site: str
+    repository: str
+    part: int
+    of: int
+    bytes_read: int
+    bytes_all: int  # of all parts
+    faults: int
+    named: tuple[str, ...]  # the first of them, a sentence each
+    started_at: str
+    ended_at: str
+
+
+class RepositoryPruned(Body):
+    """What no snapshot needs was marked, or, once its grace was over, removed from the repository at ``site``. Counts
+    are of packs; -1 where the engine does not tell."""
+
+    KIND = "repository.pruned"
+    job: str
+    agency: str
+    site: str
+    repository: str
+    reason: str
+    marked: int
+    marked_bytes: int
+    removed: int
+    removed_bytes: int
+    started_at: str
+    ended_at: str
+
+
+BODIES: tuple[type[Body], ...] = (
+    RepositoryMade,
+    SnapshotKept,
+    SnapshotFailed,
+    SnapshotForgotten,
+    RepositoryLooked,
+    RepositoryChecked,
+    RepositoryPruned,
+)

@@ -1,4 +1,5 @@
-"""Agencies' own repositories: which there are, which snapshots are expected in them, and what the last look found.
+"""Agencies' own repositories: which there are, which snapshots are expected in them, and what looks and readings
+found.
 
 The rules of these functions stand in ``meaning.py``.
 """
@@ -6,13 +7,15 @@ The rules of these functions stand in ``meaning.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
     RepositoryLooked,
     RepositoryMade,
+    RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
     SnapshotKept,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 EXPECTED_MAX = 5_000  # of one repository at one site; who keeps more is told of strangers
 
+Part = tuple[int, int]  # which one, of how many
 Where = tuple[str, str]  # agency, or dataset, and site
 
 
@@ -48,14 +52,51 @@ class SnapshotFailure:
 
 
 @dataclass(frozen=True)
+class PartRead:
+    """The newest reading of one part of a repository; ``since`` when it is found so, well or not."""
+
+    at: datetime
+    since: datetime
+    found: RepositoryChecked
+
+
+@dataclass(frozen=True)
 class RepositoryFact:
-    """One agency's repository at one site; ``expected`` oldest first."""
+    """One agency's repository at one site; ``expected`` oldest first. ``read``: what share of it was read when; parts
+    of another division stay while faults stand in them, until all parts of the new one were read."""
 
     made_at: datetime
     made: RepositoryMade
     expected: tuple[ExpectedSnapshot, ...] = ()
     looked_at: datetime | None = None  # when the outcome last changed
     looked: RepositoryLooked | None = None
+    read: Mapping[Part, PartRead] = field(default_factory=dict)
+    pruned_at: datetime | None = None
+    pruned: RepositoryPruned | None = None
+
+    def parts_read(self, of: int) -> tuple[PartRead, ...]:
+        """Of so many, those that were read, the one that waits longest first."""
+        return tuple(sorted((each for (_, whole), each in self.read.items() if whole == of), key=lambda each: each.at))
+
+    def read_whole_since(self, of: int) -> datetime | None:
+        """Each byte was read after this moment; None where some were never read."""
+        found = self.parts_read(of)
+        return found[0].at if len(found) == of else None
+
+    @property
+    def damaged(self) -> tuple[PartRead, ...]:
+        """The readings that found faults which nobody has seen mended, the oldest first."""
+        return tuple(sorted((each for each in self.read.values() if each.found.faults), key=lambda each: each.since))
+
+    def trouble(self) -> tuple[datetime, str] | None:
+        """Since when it is not what was kept there, and what is wrong in one clause; None where it is well."""
+        told: list[tuple[datetime, str]] = []
+        if self.looked is not None and self.looked_at is not None and (self.looked.missing or self.looked.why):
+            told.append((self.looked_at, self.looked.why or "; ".join(self.looked.missing)))
+        sentences = dict.fromkeys(sentence for each in self.damaged for sentence in each.found.named)
+        if self.damaged:
+            told.append((self.damaged[0].since, "; ".join(sentences)))
+        return (min(at for at, _ in told), "; ".join(why for _, why in told)) if told else None
 
     def newest_whole(self, dataset: str) -> ExpectedSnapshot | None:
         """By the order in which they were written down, which is that of their making."""
@@ -66,6 +107,8 @@ def repository_made(state: State, entry: Entry, body: RepositoryMade) -> None:
     """Made again, it is another one: what was expected of the first stays expected, and is missing."""
     known = state.repositories.get((body.agency, body.site))
     fact = RepositoryFact(entry.at, body) if known is None else replace(known, made_at=entry.at, made=body)
+    if known is not None and known.made.repository != body.repository:
+        fact = replace(fact, read={}, pruned_at=None, pruned=None)
     state.repositories = {**state.repositories, (body.agency, body.site): fact}
 
 
@@ -108,10 +151,37 @@ def repository_looked(state: State, entry: Entry, body: RepositoryLooked) -> Non
     state.repositories = {**state.repositories, (body.agency, body.site): looked}
 
 
+def repository_checked(state: State, entry: Entry, body: RepositoryChecked) -> None:
+    """Of another repository than is there now it says nothing."""
+    fact = state.repositories.get((body.agency, body.site))
+    if fact is None or fact.made.repository != body.repository:
+        state.strays += 1
+        return
+    key = (body.part, body.of)
+    before = fact.read.get(key)
+    since = before.since if before is not None and bool(before.found.faults) == bool(body.faults) else entry.at
+    read = {**fact.read, key: PartRead(entry.at, since, body)}
+    whole = sum(of == body.of for _, of in read) == body.of
+    if before is None:
+        read = {part: each for part, each in read.items() if part[1] == body.of or (each.found.faults and not whole)}
+    state.repositories = {**state.repositories, (body.agency, body.site): replace(fact, read=read)}
+
+
+def repository_pruned(state: State, entry: Entry, body: RepositoryPruned) -> None:
+    fact = state.repositories.get((body.agency, body.site))
+    if fact is None or fact.made.repository != body.repository:
+        state.strays += 1
+        return
+    pruned = replace(fact, pruned_at=entry.at, pruned=body)
+    state.repositories = {**state.repositories, (body.agency, body.site): pruned}
+
+
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     RepositoryMade.KIND: repository_made,
     SnapshotKept.KIND: snapshot_kept,
     SnapshotFailed.KIND: snapshot_failed,
     SnapshotForgotten.KIND: snapshot_forgotten,
     RepositoryLooked.KIND: repository_looked,
+    RepositoryChecked.KIND: repository_checked,
+    RepositoryPruned.KIND: repository_pruned,
 }

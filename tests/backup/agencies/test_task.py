@@ -261,11 +261,11 @@ def test_each_place_is_looked_into_in_its_turn(world: World) -> None:
 
 
 def test_all_of_it_is_told(world: World) -> None:
-    told = repositories(world.estate, world.states.snapshot())
+    told = repositories(world.estate, world.states.snapshot(), world.clock.now())
     assert [(each["site"], each["made"]) for each in told["repositories"]] == [(EAST, False), (WEST, False)]
     world.kept()
     world.look()
-    told = repositories(world.estate, world.states.snapshot())
+    told = repositories(world.estate, world.states.snapshot(), world.clock.now())
     assert [(each["site"], each["looked"], each["expected"]) for each in told["repositories"]] == [
         (EAST, True, 1),
         (WEST, False, 1),

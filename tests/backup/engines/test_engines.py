@@ -81,6 +81,8 @@ def test_a_backup_is_listed_checked_and_comes_back_whole(desk: Desk) -> None:
     assert desk.engine.check(desk.place).read is False
     found = desk.engine.check(desk.place, Share())
     assert (found.faults, found.read) == ((), True)
+    size = sum(path.stat().st_size for path in (desk.folder / "repository" / "data").glob("*/*"))
+    assert (found.bytes_read, found.bytes_all) in ((size, size), (None, None))  # restic does not tell
     assert desk.engine.restore(desk.place, kept.snapshot, desk.folder / "target").losses == ()
     assert differences(desk.source, desk.folder / "target" / desk.source.relative_to("/")) == []
 
@@ -174,6 +176,23 @@ def test_what_is_forgotten_is_gone_and_nothing_else(desk: Desk) -> None:
     desk.engine.forget(desk.place, [])
 
 
+def test_what_no_snapshot_needs_is_pruned_and_what_one_needs_is_not(desk: Desk) -> None:
+    """Ours marks it first, and a prune after its grace removes it; restic removes it at once."""
+    desk.make()
+    (desk.source / "big").write_bytes(os.urandom(100_000))
+    first = desk.engine.backup(desk.place, desk.asked())
+    (desk.source / "big").write_bytes(os.urandom(100_000))
+    second = desk.engine.backup(desk.place, desk.asked())
+    desk.engine.forget(desk.place, [first.snapshot])
+    cleared = desk.engine.prune(desk.place)
+    assert ((cleared.marked or 0) + (cleared.removed or 0) > 0, (cleared.marked_bytes or 0) > 100_000) == (
+        True,
+        desk.engine.capabilities().engine == "ncia",
+    )
+    assert desk.engine.check(desk.place, Share()).holds
+    assert desk.engine.restore(desk.place, second.snapshot, desk.folder / "target").losses == ()
+
+
 class Twins(Desk):
     """Ours, at two places."""
 
@@ -222,6 +241,23 @@ def test_a_pack_and_a_configuration_that_are_gone_come_back_from_the_twin(tmp_pa
     (tmp_path / "repository" / "config").unlink()
     healed = desk.engine.heal(desk.place, desk.other)
     assert (len(healed.mended) >= 2, healed.lost, pack.exists()) == (True, (), True)
+    assert desk.engine.check(desk.place, Share()).holds
+
+
+def test_a_flipped_bit_comes_back_from_the_twin_where_the_part_it_lies_in_is_read(tmp_path: Path) -> None:
+    desk = Twins(tmp_path)
+    (desk.source / "big").write_bytes(os.urandom(100_000))
+    desk.engine.backup_both(desk.place, desk.other, desk.asked())
+    pack = desk.pack()
+    content = bytearray(pack.read_bytes())
+    content[5000] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    number = int(pack.name[:8], 16) % 2 + 1
+    for share in (None, Share(3 - number, 2)):
+        assert desk.engine.heal(desk.place, desk.other, share).mended == ()
+        assert desk.engine.check(desk.place, Share(3 - number, 2)).holds
+    assert len(desk.engine.heal(desk.place, desk.other, Share(number, 2)).mended) == 1
     assert desk.engine.check(desk.place, Share()).holds
 
 

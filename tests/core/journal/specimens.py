@@ -70,8 +70,10 @@ from ncia.core.journal.entries_recovery import (
     SyncRestored,
 )
 from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
     RepositoryLooked,
     RepositoryMade,
+    RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
     SnapshotKept,
@@ -312,6 +314,33 @@ SPECIMENS: tuple[Body, ...] = (
     ),
     RepositoryLooked(
         agency="treasury", site="west", expected=2, missing=("snapshot 8e68 is not there",), strangers=1, why=""
+    ),
+    RepositoryChecked(
+        job="check:treasury@west:2/7",
+        agency="treasury",
+        site="west",
+        repository="61b2" * 16,
+        part=2,
+        of=7,
+        bytes_read=600,
+        bytes_all=4200,
+        faults=1,
+        named=("pack 8e68c22b: its content is not what it was",),
+        started_at=AT,
+        ended_at=AT,
+    ),
+    RepositoryPruned(
+        job="prune:treasury@west:1",
+        agency="treasury",
+        site="west",
+        repository="61b2" * 16,
+        reason=f"due at {AT}",
+        marked=2,
+        marked_bytes=600,
+        removed=1,
+        removed_bytes=300,
+        started_at=AT,
+        ended_at=AT,
     ),
 )
 

@@ -6,14 +6,17 @@ from datetime import timedelta
 
 from ncia.core.journal.body import Body
 from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
     RepositoryLooked,
     RepositoryMade,
+    RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
     SnapshotKept,
 )
 from ncia.core.journal.entry import make_entry
 from ncia.core.state import State, fold
+from ncia.core.state.repositories import RepositoryFact
 from tests.core.journal.sites import EAST, EPOCH
 from tests.core.journal.specimens import SPECIMENS
 
@@ -69,5 +72,57 @@ def test_the_newest_look_stands() -> None:
     assert state_of(MADE, looked, well).repositories[WHERE].looked == well
 
 
+def read(part: int, of: int = 3, faults: int = 0, **changes: object) -> RepositoryChecked:
+    told = {"part": part, "of": of, "faults": faults, "named": ("it is bad",) if faults else (), **changes}
+    return BY_KIND[RepositoryChecked].model_copy(update=told)
+
+
+def fact(*bodies: Body) -> RepositoryFact:
+    return state_of(MADE, *bodies).repositories[WHERE]
+
+
+def test_a_place_was_read_whole_when_each_part_was_and_since_the_one_that_waits_longest() -> None:
+    assert fact(read(1), read(2)).read_whole_since(3) is None
+    assert fact(read(1), read(2), read(3)).read_whole_since(3) == EPOCH + timedelta(seconds=1)
+    assert fact(read(1), read(2), read(3), read(1)).read_whole_since(3) == EPOCH + timedelta(seconds=2)
+
+
+def test_faults_of_a_part_stand_until_the_part_is_read_and_has_none() -> None:
+    found = fact(read(1), read(2, faults=2), read(3), read(2, faults=3))
+    assert found.trouble() == (EPOCH + timedelta(seconds=2), "it is bad")
+    assert [(each.found.part, each.at.second, each.since.second) for each in found.damaged] == [(2, 4, 2)]
+    assert fact(read(2, faults=2), read(2)).trouble() is None
+
+
+def test_a_look_and_a_reading_that_find_something_are_one_trouble() -> None:
+    looked = BY_KIND[RepositoryLooked].model_copy(update={"missing": ("8e68 is not there",)})
+    assert fact(read(2, faults=2), looked).trouble() == (EPOCH + timedelta(seconds=1), "8e68 is not there; it is bad")
+
+
+def test_another_division_begins_anew_and_faults_of_the_old_one_stand_until_all_is_read() -> None:
+    before = (read(1), read(2, faults=2))
+    assert list(fact(*before, read(1, of=2)).read) == [(2, 3), (1, 2)]
+    assert list(fact(*before, read(1, of=2), read(2, of=2)).read) == [(1, 2), (2, 2)]
+    assert fact(*before, read(1, of=2), read(2)).trouble() is None
+
+
+def test_another_repository_was_not_read_and_the_same_one_found_again_was() -> None:
+    other = MADE.model_copy(update={"repository": "other"})
+    assert (fact(read(1), other).read, list(fact(read(1), MADE).read)) == ({}, [(1, 3)])
+    assert state_of(MADE, read(1, repository="other")).strays == 1
+
+
+def test_the_newest_prune_stands_and_is_none_of_another_repository() -> None:
+    pruned = BY_KIND[RepositoryPruned]
+    later = pruned.model_copy(update={"job": "later"})
+    found = fact(pruned, later)
+    assert (found.pruned, found.pruned_at) == (later, EPOCH + timedelta(seconds=2))
+    other = MADE.model_copy(update={"repository": "other"})
+    assert (fact(pruned, other).pruned, state_of(MADE, other, pruned).strays) == (None, 1)
+
+
 def test_what_is_said_of_a_repository_that_nobody_made_is_a_stray() -> None:
-    assert state_of(KEPT, BY_KIND[SnapshotForgotten], BY_KIND[RepositoryLooked]).strays == 3
+    assert (
+        state_of(KEPT, BY_KIND[SnapshotForgotten], BY_KIND[RepositoryLooked], read(1), BY_KIND[RepositoryPruned]).strays
+        == 5
+    )
