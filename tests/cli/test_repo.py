@@ -128,7 +128,9 @@ def test_what_is_damaged_makes_the_restore_partial_and_the_check_fail(desk: Desk
     path.chmod(0o600)
     with path.open("r+b") as file:
         file.seek(20)
-        file.write(b"X")
+        other = bytes([file.read(1)[0] ^ 1])
+        file.seek(20)
+        file.write(other)
     assert desk.run("check").exit_code == 0
     checked = desk.run("check", "--read-data")
     assert checked.exit_code == 1
