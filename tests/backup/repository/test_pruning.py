@@ -214,7 +214,8 @@ def test_a_blob_that_is_damaged_is_not_copied_and_its_pack_stays_counted_on() ->
     assert where is not None
     at = (Kind.DATA, where.pack.hex())
     whole = world.store.held[at]
-    world.store.held[at] = whole[: where.blob.offset + 20] + b"!" + whole[where.blob.offset + 21 :]
+    middle = where.blob.offset + 20
+    world.store.held[at] = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     with alone(world.opened(), ELSEWHERE, world.officers) as lock, pytest.raises(Damaged):
         prune(world.opened(), lock, NOW, Wish(timedelta(0), 0.0))
     world.store.held[at] = whole
