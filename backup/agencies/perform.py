@@ -19,7 +19,7 @@ from backup.agencies.reading import CHECK
 from backup.agencies.staging import stage
 from backup.ports import Ledger
 from backup.repository.escrow import RECIPIENTS_MIN, Recipient, put
-from backup.repository.keys import Holder, Scrypt
+from backup.repository.format.keys import Holder, Scrypt
 from backup.repository.ports import Store
 from backup.repository.repository import open_repository
 from ncia.core.base.clock import Clock, to_text

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from backup.agencies.ports import Holding
-from backup.repository.forgetting import Policy, demand_modest, judge
-from backup.repository.snapshots import Snapshot
+from backup.repository.care.forgetting import Policy, demand_modest, judge
+from backup.repository.format.snapshots import Snapshot
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import AgencyId, SiteId, SystemId
 from ncia.core.estate.model import Agency, Dataset, Estate

@@ -22,22 +22,22 @@ from backup.agencies.ports import (
     Place,
     Share,
 )
-from backup.repository import checking
-from backup.repository.checking import STRUCTURE_ONLY, Checking
-from backup.repository.copying import twins
-from backup.repository.keys import Holder, Scrypt
+from backup.repository.care import checking
+from backup.repository.care.checking import STRUCTURE_ONLY, Checking
+from backup.repository.care.copying import twins
+from backup.repository.care.pruning import Wish, prune
+from backup.repository.care.removal import alone
+from backup.repository.care.repairing import Repairing
+from backup.repository.care.repairing_access import Opening
+from backup.repository.format.keys import Holder, Scrypt
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Store
-from backup.repository.pruning import Wish, prune
-from backup.repository.removal import alone
-from backup.repository.repairing import Repairing
-from backup.repository.repairing_access import Opening
 from backup.repository.repository import Repository, create, open_repository
-from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, Saved, save
-from backup.repository.scan import Losses
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.saving import Request, Saved, save
+from backup.repository.save.scan import Losses
+from backup.repository.save.walk import Way
 from backup.repository.stores.both import Both, Side
-from backup.repository.walk import Way
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError, Refusal
 

@@ -34,8 +34,8 @@ from backup.agencies.ports import (
     Place,
     Share,
 )
+from backup.repository.format.times import moment_of
 from backup.repository.location import parse_location
-from backup.repository.times import moment_of
 from ncia.core.base.errors import NciaError, Refusal
 
 NAME = "restic"

@@ -21,12 +21,12 @@ from typing import Any
 import pyrage
 
 from backup.repository.faults import Damaged
-from backup.repository.keys import Holder, Scrypt, add_key, find_key, open_key, remove_key, seal_key
+from backup.repository.format.keys import Holder, Scrypt, add_key, find_key, open_key, remove_key, seal_key
+from backup.repository.format.seal import Key, Sealer
+from backup.repository.format.settings import HEX_ID, config_of
+from backup.repository.format.times import moment_text
 from backup.repository.ports import Kind, Missing, Store
 from backup.repository.repository import Repository, open_repository
-from backup.repository.seal import Key, Sealer
-from backup.repository.settings import HEX_ID, config_of
-from backup.repository.times import moment_text
 from ncia.core.base.errors import NciaError
 
 FIELD = "escrow"  # of a key file

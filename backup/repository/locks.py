@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backup.repository.faults import Damaged
-from backup.repository.keys import Holder
+from backup.repository.format.keys import Holder
+from backup.repository.format.times import moment_of, moment_text
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
-from backup.repository.times import moment_of, moment_text
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from backup.repository.compression import Squeezer, pack_file, unpack_file
 from backup.repository.faults import Damaged
-from backup.repository.index import Index, Mark, Pack, Where, index_marks, index_packs
-from backup.repository.keys import Holder, Scrypt, add_key, find_key
-from backup.repository.packs import Blob, pack_bytes
+from backup.repository.format.compression import Squeezer, pack_file, unpack_file
+from backup.repository.format.index import Index, Mark, Pack, Where, index_marks, index_packs
+from backup.repository.format.keys import Holder, Scrypt, add_key, find_key
+from backup.repository.format.packs import Blob, pack_bytes
+from backup.repository.format.seal import Key, Sealer
+from backup.repository.format.settings import Config, config_of
+from backup.repository.format.snapshots import Snapshot, snapshot_of
 from backup.repository.ports import Kind, Missing, Store, StoreFault
-from backup.repository.seal import Key, Sealer
-from backup.repository.settings import Config, config_of
-from backup.repository.snapshots import Snapshot, snapshot_of
 from ncia.core.base.errors import NciaError
 
 SHORT = 8

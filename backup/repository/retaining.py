@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from backup.repository.layout import told
+from backup.repository.format.layout import told
 from backup.repository.ports import Kind, Store, StoreFault
 from ncia.core.base.errors import NciaError
 

@@ -13,25 +13,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backup.repository.keys import Holder, add_key, list_keys, remove_key
+from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
+from backup.repository.format.snapshots import Snapshot, chosen
+from backup.repository.format.times import moment_text, ns_text
+from backup.repository.format.trees import shown
 from backup.repository.locks import Lock
 from backup.repository.ports import Store, StoreFault
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.retaining import Mode, Retaining, Retention
-from backup.repository.snapshots import Snapshot, chosen
-from backup.repository.times import moment_text, ns_text
-from backup.repository.trees import shown
-from backup.repository.walk import absolute
+from backup.repository.save.walk import absolute
 from ncia.app.repository_store import store_of, user
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 
 if TYPE_CHECKING:
-    from backup.repository.checking import Checked
-    from backup.repository.looking import Looking
-    from backup.repository.restoring import Restored
-    from backup.repository.saving import Request, Saved
-    from backup.repository.scan import Losses
+    from backup.repository.care.checking import Checked
+    from backup.repository.restore.restoring import Restored
+    from backup.repository.save.looking import Looking
+    from backup.repository.save.saving import Request, Saved
+    from backup.repository.save.scan import Losses
 
 Answer = dict[str, Any]
 Meanwhile = Callable[[Callable[[], bool]], None]  # what is done until it is told to be over
@@ -100,13 +100,13 @@ def backup(
     begun: list[tuple[Request, Looking]] = []
 
     def begin(over: Callable[[], bool]) -> None:
-        from backup.repository.saving import Request, look_ahead
+        from backup.repository.save.saving import Request, look_ahead
 
         request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
         begun.append((request, look_ahead(request, over)))
 
     with access.opened(meanwhile=begin) as repository:
-        from backup.repository.saving import save
+        from backup.repository.save.saving import save
 
         request, looking = begun.pop()
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
@@ -114,8 +114,8 @@ def backup(
 
 
 def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
-    from backup.repository.output import save_output
-    from backup.repository.saving import Request
+    from backup.repository.save.output import save_output
+    from backup.repository.save.saving import Request
 
     with access.opened() as repository:
         request = Request((name,), holder(host), tuple(tags), program=program())
@@ -149,7 +149,7 @@ def snapshots(access: Access) -> Answer:
 
 
 def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
-    from backup.repository.listing import demand_way, entries
+    from backup.repository.restore.listing import demand_way, entries
 
     with access.opened() as repository:
         tree = _ready(repository, word).tree
@@ -167,7 +167,7 @@ def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
 
 
 def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[Answer]:
-    from backup.repository.listing import changes
+    from backup.repository.restore.listing import changes
 
     with access.opened() as repository:
         one, two = (_ready(repository, word, read=not number) for number, word in enumerate((first, second)))
@@ -180,9 +180,9 @@ def restore(
     access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell, overwrite: str | None = None
 ) -> Answer:
     """``overwrite``: what of the target may be replaced, in restic's words; None: it must be empty."""
-    from backup.repository.existing import Overwrite
-    from backup.repository.listing import demand_way
-    from backup.repository.restoring import Restoring
+    from backup.repository.restore.existing import Overwrite
+    from backup.repository.restore.listing import demand_way
+    from backup.repository.restore.restoring import Restoring
 
     with access.opened(locked=True) as repository:
         snapshot = _ready(repository, word)
@@ -215,9 +215,9 @@ def restore_changes(
     access: Access, word: str, target: Path, paths: Sequence[str], overwrite: str, faults: list[str]
 ) -> Iterator[Answer]:
     """What such a restore would do; ``faults`` hears what could not be looked at. Nothing is written."""
-    from backup.repository.comparing import Comparing
-    from backup.repository.existing import Overwrite
-    from backup.repository.listing import demand_way
+    from backup.repository.restore.comparing import Comparing
+    from backup.repository.restore.existing import Overwrite
+    from backup.repository.restore.listing import demand_way
 
     with access.opened() as repository:
         snapshot = _ready(repository, word)
@@ -231,7 +231,7 @@ def restore_changes(
 def check(access: Access, share: tuple[int, int] | None, tell: Tell) -> Answer:
     """``share``: which part of how many is read; None for the structure alone."""
 
-    from backup.repository.checking import STRUCTURE_ONLY, Checking, Share
+    from backup.repository.care.checking import STRUCTURE_ONLY, Checking, Share
 
     def heard(checked: Checked) -> None:
         tell(checked.snapshots, checked.bytes_read, checked.bytes if share else 0)
@@ -279,7 +279,7 @@ def extended(repository: Repository) -> int:
     store = repository.store
     if not isinstance(store, Retaining):
         return 0
-    from backup.repository.extending import extend_due
+    from backup.repository.care.extending import extend_due
 
     return extend_due(store, frozenset(repository.index.packs()), CLOCK.now()).extended
 

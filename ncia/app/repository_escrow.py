@@ -24,7 +24,7 @@ from backup.repository.escrow import (
     rotate,
     stored,
 )
-from backup.repository.keys import add_key
+from backup.repository.format.keys import add_key
 from backup.repository.ports import Store
 from ncia.app.repository import CLOCK, Access, holder
 from ncia.app.repository_store import store_of

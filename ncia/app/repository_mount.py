@@ -18,7 +18,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)  # libfuse unmounts at these where nobo
 
 def mount(access: Access, place: Path, allow_other: bool, ready: Callable[[int], None]) -> None:
     """``ready`` hears how many snapshots there are, just before they are. Returns when it is unmounted."""
-    from backup.repository.mounting import Mounting
+    from backup.repository.restore.mounting import Mounting
 
     what = f"mount the repository at {place}"
     if not place.is_dir():

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from backup.repository.forgetting import Judged, Policy, demand_modest, judge
-from backup.repository.removal import alone, forget, hollow
+from backup.repository.care.forgetting import Judged, Policy, demand_modest, judge
+from backup.repository.care.removal import alone, forget, hollow
+from backup.repository.care.spans import span_of
+from backup.repository.format.snapshots import Snapshot, chosen
 from backup.repository.repository import Repository
-from backup.repository.snapshots import Snapshot, chosen
-from backup.repository.spans import span_of
 from ncia.app.repository import CLOCK, Access, Answer, holder, snapshot_told
 from ncia.core.base.errors import NciaError, Refusal
 
@@ -62,8 +62,8 @@ def prune_by_restic(access: Access, grace: str, unused_percent: float) -> Answer
 
 def prune(access: Access, grace: str, unused_percent: float, dry: bool, empty: bool) -> Answer:
     """``grace``: how long what nobody needs is marked before it is removed. In an exclusive lock, but to look."""
-    from backup.repository.pruning import Wish, rehearse
-    from backup.repository.pruning import prune as pruned
+    from backup.repository.care.pruning import Wish, rehearse
+    from backup.repository.care.pruning import prune as pruned
 
     now = CLOCK.now()
     wish = Wish(now - span_of(grace).before(now), unused_percent / 100, empty)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from backup.repository.layout import told
+from backup.repository.care.spans import moment_or_ago
+from backup.repository.format.layout import told
 from backup.repository.ports import Store
 from backup.repository.retaining import Mode, Retaining, Retention
-from backup.repository.spans import moment_or_ago
 from ncia.app.repository import CLOCK, Access, Answer, holder, retained_as
 from ncia.app.repository_store import store_of
 from ncia.core.base.clock import to_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show(access: Access) -> Answer:
-    from backup.repository.extending import survey
+    from backup.repository.care.extending import survey
 
     with access.opened() as repository:
         store = _demand_retaining(repository.store, access.url)
@@ -35,7 +35,7 @@ def show(access: Access) -> Answer:
 
 
 def extend(access: Access) -> Answer:
-    from backup.repository.extending import extend_due
+    from backup.repository.care.extending import extend_due
 
     with access.opened() as repository:
         store = _demand_retaining(repository.store, access.url)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
+from backup.repository.format.snapshots import chosen
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository, open_repository
 from backup.repository.retaining import Retaining
-from backup.repository.snapshots import chosen
 from ncia.app.repository import CLOCK, Access, Answer, extended, holder, program, retained_as, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
@@ -20,8 +20,8 @@ Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in a
 
 def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer:
     """``words``: the beginnings of snapshots' ids; without any, everything."""
-    from backup.repository.copying import Copied, Copying, twins
-    from backup.repository.copying_blobs import CopyingBlobs
+    from backup.repository.care.copying import Copied, Copying, twins
+    from backup.repository.care.copying_blobs import CopyingBlobs
 
     def heard(copied: Copied) -> None:
         tell(copied.packs, copied.bytes, copied.bytes_all)
@@ -54,8 +54,8 @@ class Mending:
 
 def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) -> Answer:
     """``source``: the twin, where there is one."""
-    from backup.repository.rehearsing import Rehearsing
-    from backup.repository.repairing_access import Opening
+    from backup.repository.care.rehearsing import Rehearsing
+    from backup.repository.care.repairing_access import Opening
 
     password, store = access.password(), store_of(access.url)
     try:
@@ -74,10 +74,10 @@ def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) 
 
 
 def _repair(repository: Repository, twin: Repository | None, mending: Mending, tell: Tell) -> Answer:
-    from backup.repository.checking import STRUCTURE_ONLY, Share
-    from backup.repository.copying import twins
-    from backup.repository.repairing import Repaired, Repairing
-    from backup.repository.repairing_snapshots import Rewriting
+    from backup.repository.care.checking import STRUCTURE_ONLY, Share
+    from backup.repository.care.copying import twins
+    from backup.repository.care.repairing import Repaired, Repairing
+    from backup.repository.care.repairing_snapshots import Rewriting
 
     if twin is not None and not twins(repository, twin):
         why = "the other one has another key: its files are none of this one's"
@@ -111,7 +111,7 @@ class Wanted:
 
 def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
     """Into two places at once. ``places`` tells at which of them it is whole; where one was given up it is partial."""
-    from backup.repository.saving import Request, save
+    from backup.repository.save.saving import Request, save
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
 
     password = access.password()

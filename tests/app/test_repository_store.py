@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backup.repository.checking import Checking, Share
+from backup.repository.care.checking import Checking, Share
 from backup.repository.ports import Store
 from backup.repository.repository import create, open_repository
-from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, save
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.saving import Request, save
+from backup.repository.save.walk import Way
 from backup.repository.stores.entering import Account
 from backup.repository.stores.folder import FolderStore
-from backup.repository.walk import Way
 from ncia.app.repository_store import store_of
 from ncia.core.base.clock import SystemClock
 from tests.backup.replicate.stores.stands import s3_stand, sftp_stand

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from backup.repository.index import Index, Pack
-from backup.repository.packs import Blob
+from backup.repository.format.index import Index, Pack
+from backup.repository.format.packs import Blob
 from tests.benchmarks.result import Bar, Result
 
 SUMMARY = "memory and speed of the index of ten million blobs, beside a dictionary"

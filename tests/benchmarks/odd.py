@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backup.repository.repository import create, open_repository
-from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, save
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.saving import Request, save
+from backup.repository.save.walk import Way
 from backup.repository.stores.folder import FolderStore
-from backup.repository.walk import Way
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
 from tests.benchmarks.result import Bar, Result

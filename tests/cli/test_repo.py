@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from backup.repository.keys import Holder
+from backup.repository.format.keys import Holder
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind
 from backup.repository.repository import create, open_repository

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from backup.repository.keys import Holder
+from backup.repository.format.keys import Holder
+from backup.repository.format.snapshots import Snapshot
+from backup.repository.format.trees import tree_text
 from backup.repository.locks import Lock
-from backup.repository.pipeline import Packing
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository, create
-from backup.repository.snapshots import Snapshot
+from backup.repository.save.pipeline import Packing
 from backup.repository.stores.folder import FolderStore
-from backup.repository.trees import tree_text
 from ncia.cli import build
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backup.replicate.stores.s3 import Access
-from backup.repository.extending import Extended, extend_due, survey
+from backup.repository.care.extending import Extended, extend_due, survey
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import create, open_repository
 from backup.repository.retaining import Mode, Retention

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.keys import Holder
+from backup.repository.format.keys import Holder
 from backup.repository.ports import Kind
 from backup.repository.repository import create
 from backup.repository.stores.folder import FolderStore

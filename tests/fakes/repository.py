@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from backup.repository.layout import demand_range, path_of, told
+from backup.repository.format.layout import demand_range, path_of, told
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 
 

@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backup.repository.faults import Damaged
-from backup.repository.layout import told
+from backup.repository.format.layout import told
+from backup.repository.format.settings import config_of
 from backup.repository.ports import Kind, Missing, Store, Stored, StoreFault
 from backup.repository.repository import Repository
-from backup.repository.settings import config_of
 from ncia.core.base.errors import NciaError, Refusal
 
 WAIT_SECONDS = 300.0  # of one call at one place: a pack over a slow line, or the patience of a store that asks again

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from backup.repository.layout import demand_range, folders, name_of, path_of, told
+from backup.repository.format.layout import demand_range, folders, name_of, path_of, told
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 from ncia.core.base.errors import NciaError
 

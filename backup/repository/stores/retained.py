@@ -17,7 +17,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from backup.clients.s3 import ABSENT, Version, code_of, pages, versions
-from backup.repository.layout import name_of, told
+from backup.repository.format.layout import name_of, told
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.retaining import Capabilities, File, Mode, Retention, Undeleted, Verdict
 from backup.repository.stores.attack import Attack

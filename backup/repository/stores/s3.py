@@ -24,7 +24,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from backup.clients.s3 import ABSENT, code_of, pages, tag_of
-from backup.repository.layout import demand_range, name_of, path_of, told
+from backup.repository.format.layout import demand_range, name_of, path_of, told
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 from backup.repository.stores.retry import NotKept, Unanswered
 

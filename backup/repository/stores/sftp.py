@@ -21,7 +21,7 @@ from paramiko.sftp import SFTPError
 
 from backup.clients.session import FSYNC, HARDLINK, POSIX_RENAME, TOGETHER_MAX, Session, is_silence
 from backup.clients.sftp import Limits, SftpHost, free_bytes
-from backup.repository.layout import demand_range, folders, name_of, path_of, told
+from backup.repository.format.layout import demand_range, folders, name_of, path_of, told
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 from backup.repository.retaining import Capabilities, Verdict
 from backup.repository.stores.attack_sftp import SftpAttack

@@ -22,8 +22,8 @@ from backup.agencies.telling import repositories
 from backup.repository.escrow import open_escrow, recover, stored
 from backup.repository.ports import Kind
 from backup.repository.repository import create
-from backup.repository.restoring import Restoring
-from backup.repository.walk import Way
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.walk import Way
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SystemId
 from ncia.core.journal.entries_repositories import (

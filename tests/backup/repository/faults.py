@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn, TypeVar
 
-from backup.repository.layout import told
+from backup.repository.format.layout import told
 from backup.repository.ports import Kind, Store, Stored, StoreFault
 from backup.repository.stores.retry import Unanswered
 from ncia.core.base.clock import Clock

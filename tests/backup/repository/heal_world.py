@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from backup.repository.checking import Checking, Share
-from backup.repository.copying import Copying
+from backup.repository.care.checking import Checking, Share
+from backup.repository.care.copying import Copying
+from backup.repository.care.reaching import Lacks
+from backup.repository.care.repairing import Repaired, Repairing
+from backup.repository.care.repairing_access import Opening
+from backup.repository.care.repairing_snapshots import Rewriting
 from backup.repository.faults import Damaged
-from backup.repository.keys import find_key
-from backup.repository.packs import Blob, header_span, open_header
+from backup.repository.format.keys import find_key
+from backup.repository.format.packs import Blob, header_span, open_header
 from backup.repository.ports import Kind
-from backup.repository.reaching import Lacks
-from backup.repository.repairing import Repaired, Repairing
-from backup.repository.repairing_access import Opening
-from backup.repository.repairing_snapshots import Rewriting
 from backup.repository.repository import Repository, open_repository
-from backup.repository.saving import Request, save
+from backup.repository.save.saving import Request, save
 from backup.repository.stores.folder import FolderStore
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError

@@ -15,17 +15,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from backup.repository.checking import STRUCTURE_ONLY, Checking
-from backup.repository.index import Mark, Pack, index_text
-from backup.repository.keys import Holder
-from backup.repository.layout import path_of
+from backup.repository.care.checking import STRUCTURE_ONLY, Checking
+from backup.repository.care.pruning import Pruned, Wish, prune
+from backup.repository.format.index import Mark, Pack, index_text
+from backup.repository.format.keys import Holder
+from backup.repository.format.layout import path_of
+from backup.repository.format.packs import Blob, seal_header
+from backup.repository.format.snapshots import Snapshot
+from backup.repository.format.trees import DIR, FILE, Node, node_text, tree_nodes, tree_text
 from backup.repository.locks import Lock, clear_locks
-from backup.repository.packs import Blob, seal_header
 from backup.repository.ports import Kind, Store, StoreFault
-from backup.repository.pruning import Pruned, Wish, prune
 from backup.repository.repository import Repository, open_repository
-from backup.repository.snapshots import Snapshot
-from backup.repository.trees import DIR, FILE, Node, node_text, tree_nodes, tree_text
 from ncia.core.base.errors import NciaError, Refusal
 from tests.backup.repository.faults import Call, Fault, FaultyStore, Killed
 from tests.backup.repository.sample import NOW, PASSWORD, new

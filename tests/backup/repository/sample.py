@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from backup.repository.keys import Holder, Scrypt
+from backup.repository.format.keys import Holder, Scrypt
 from backup.repository.ports import Store
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.stores.folder import FolderStore

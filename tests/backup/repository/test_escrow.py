@@ -27,7 +27,7 @@ from backup.repository.escrow import (
     stored,
 )
 from backup.repository.faults import Damaged
-from backup.repository.keys import add_key, list_keys
+from backup.repository.format.keys import add_key, list_keys
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.stores.folder import FolderStore

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.checking import Share
-from backup.repository.copying import Copying
-from backup.repository.existing import Overwrite
-from backup.repository.repairing import Repairing
-from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, save
+from backup.repository.care.checking import Share
+from backup.repository.care.copying import Copying
+from backup.repository.care.repairing import Repairing
+from backup.repository.restore.existing import Overwrite
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.saving import Request, save
+from backup.repository.save.walk import Way
 from backup.repository.stores.folder import FolderStore
-from backup.repository.walk import Way
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.files import noise, odd_tree
+from tests.backup.repository.restore.test_restoring_over import spoil
 from tests.backup.repository.sample import HOLDER, new, reopened, twin_of
-from tests.backup.repository.test_restoring_over import spoil
 from tests.demand import lack
 
 

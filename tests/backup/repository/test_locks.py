@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from backup.repository.keys import Holder
+from backup.repository.format.keys import Holder
 from backup.repository.locks import Lock, at_work, clear_locks, read_locks
 from backup.repository.ports import Kind, StoreFault
 from ncia.core.base.errors import Refusal

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.checking import Checking, Share
-from backup.repository.keys import Holder
+from backup.repository.care.checking import Checking, Share
+from backup.repository.format.keys import Holder
 from backup.repository.locks import Lock
 from backup.repository.repository import Repository, create, open_repository
-from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, Saved, save
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.saving import Request, Saved, save
+from backup.repository.save.walk import Way
 from backup.repository.stores.folder import FolderStore
-from backup.repository.walk import Way
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.files import differences, noise, odd_tree
 from tests.backup.repository.sample import CHEAP, PASSWORD

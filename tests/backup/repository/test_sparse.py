@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.cutting import CHUNK_MAX, hole_bytes
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository
-from backup.repository.restoring import Restoring
-from backup.repository.saving import Request, save
-from backup.repository.walk import Way
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.cutting import CHUNK_MAX, hole_bytes
+from backup.repository.save.saving import Request, save
+from backup.repository.save.walk import Way
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.faults import FaultyStore
 from tests.backup.repository.files import noise

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.checking import Checking, Share
+from backup.repository.care.checking import Checking, Share
+from backup.repository.format.snapshots import Snapshot
 from backup.repository.ports import Kind
 from backup.repository.repository import open_repository
-from backup.repository.restoring import Restored, Restoring
-from backup.repository.saving import Request, Saved, save
-from backup.repository.snapshots import Snapshot
+from backup.repository.restore.restoring import Restored, Restoring
+from backup.repository.save.saving import Request, Saved, save
+from backup.repository.save.walk import Way
 from backup.repository.stores.retry import Retrying
-from backup.repository.walk import Way
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 from tests.backup.repository.faults import Fault, FaultyStore, Killed

@@ -19,17 +19,17 @@ from typer.testing import CliRunner
 
 from backup.clients.session import HARDLINK
 from backup.clients.sftp import Login, SftpHost
-from backup.repository.checking import Checking, Share
-from backup.repository.keys import Holder
+from backup.repository.care.checking import Checking, Share
+from backup.repository.format.keys import Holder
 from backup.repository.locks import Lock, clear_locks, read_locks
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import create, open_repository
-from backup.repository.restoring import Restoring
+from backup.repository.restore.restoring import Restoring
 from backup.repository.retaining import Capabilities, capabilities_of
-from backup.repository.saving import Request, save
+from backup.repository.save.saving import Request, save
+from backup.repository.save.walk import Way
 from backup.repository.stores.folder import FolderStore
 from backup.repository.stores.sftp import LIMITS, SftpStore
-from backup.repository.walk import Way
 from ncia.cli import build
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import Refusal

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.checking import Checked, Checking, Share
-from backup.repository.copying import Copying
-from backup.repository.keys import Holder
+from backup.repository.care.checking import Checked, Checking, Share
+from backup.repository.care.copying import Copying
+from backup.repository.format.keys import Holder
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 from backup.repository.repository import Repository, open_repository
-from backup.repository.saving import Request, Saved, save
+from backup.repository.save.saving import Request, Saved, save
 from backup.repository.stores.both import Both, Side, Wait
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from backup.clients.s3 import code_of, s3_client
 from backup.replicate.stores.s3 import Access
-from backup.repository.layout import path_of
+from backup.repository.format.layout import path_of
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.retaining import Capabilities, Mode, Retention, Undeleted, capabilities_of
 from backup.repository.stores.folder import FolderStore

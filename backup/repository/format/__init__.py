@@ -1,0 +1,1 @@
+"""restic's format itself: what each file of a repository holds, byte for byte."""

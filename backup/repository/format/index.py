@@ -1,0 +1,147 @@
+"""Where each blob lies: index files as JSON, and all of them in memory in packed arrays.
+
+In memory a blob takes 46 bytes in one of 65,536 byte arrays, chosen by the first two bytes of its id and searched as
+text: nothing is sorted, and adding is appending. (A dict of tuples takes six times as much.)
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from backup.repository.faults import Damaged
+from backup.repository.format.packs import Blob
+from backup.repository.format.seal import OVERHEAD_BYTES
+from backup.repository.format.times import moment_of, moment_text
+
+SHARDS = 1 << 16
+RECORD = struct.Struct("<30sIIII")
+TREE_BIT = 1 << 31  # of the pack's number
+WORD_MAX = (1 << 32) - 1
+MARKED = "packs_to_delete"
+KINDS = {"data": False, "tree": True}
+
+Pack = tuple[bytes, Sequence[Blob]]  # its id, and what is in it
+
+
+class Where(NamedTuple):
+    """A blob's place."""
+
+    pack: bytes
+    blob: Blob
+
+
+class Index:
+    """All blobs that durable packs hold. Reading is safe while one other thread adds."""
+
+    def __init__(self) -> None:
+        self._shards: list[bytearray | None] = [None] * SHARDS
+        self._packs: list[bytes] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, pack: bytes, blobs: Iterable[Blob]) -> None:
+        number = len(self._packs)
+        self._packs.append(pack)
+        for id_, tree, offset, length, plain in blobs:
+            record = RECORD.pack(id_[2:], number | TREE_BIT if tree else number, offset, length, plain)
+            at = id_[0] << 8 | id_[1]
+            shard = self._shards[at]
+            if shard is None:
+                self._shards[at] = bytearray(record)
+            else:
+                shard += record
+            self._count += 1
+
+    def has(self, id_: bytes, tree: bool) -> bool:
+        return self._find(id_, tree) is not None
+
+    def where(self, id_: bytes, tree: bool) -> Where | None:
+        """One place of a blob (the first that was told), or None."""
+        found = self._find(id_, tree)
+        if found is None:
+            return None
+        shard, at = found
+        _, number, offset, length, plain = RECORD.unpack_from(shard, at)
+        return Where(self._packs[number & ~TREE_BIT], Blob(id_, tree, offset, length, plain))
+
+    def packs(self) -> tuple[bytes, ...]:
+        return tuple(self._packs)
+
+    def _find(self, id_: bytes, tree: bool) -> tuple[bytearray, int] | None:
+        shard = self._shards[id_[0] << 8 | id_[1]]
+        if shard is None:
+            return None
+        needle = id_[2:]
+        at = shard.find(needle)
+        while at >= 0:
+            # bit 7 of the number's last byte is the type
+            if at % RECORD.size == 0 and bool(shard[at + 33] & 0x80) is tree:
+                return shard, at
+            at = shard.find(needle, at + 1)
+        return None
+
+
+class Mark(NamedTuple):
+    """A pack that nobody needed at ``at``; None where its file does not tell."""
+
+    pack: bytes
+    blobs: Sequence[Blob]
+    at: datetime | None
+
+
+def index_text(packs: Iterable[Pack], marks: Iterable[Mark] = ()) -> bytes:
+    """An index file's JSON. What is marked stands in a field that restic passes over and rustic knows."""
+    named = ",".join(_pack_text(id_, blobs) for id_, blobs in packs)
+    marked = ",".join(_pack_text(pack, blobs, at) for pack, blobs, at in marks)
+    rest = f',"{MARKED}":[{marked}]' if marked else ""
+    return f'{{"packs":[{named}]{rest}}}'.encode()
+
+
+def index_packs(text: bytes, what: str) -> Iterator[Pack]:
+    """The packs that an index file tells; raises :class:`Damaged`."""
+    try:
+        told = json.loads(text)
+        for pack in told["packs"] or ():
+            yield bytes.fromhex(pack["id"]), tuple(map(_blob, pack["blobs"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(what, f"it is not of the form {{packs: [{{id, blobs}}]}} ({error})") from error
+
+
+def index_marks(text: bytes, what: str) -> Iterator[Mark]:
+    """The packs that an index file marks for removal; raises :class:`Damaged`."""
+    if MARKED.encode() not in text:
+        return
+    try:
+        for pack in json.loads(text).get(MARKED) or ():
+            at = pack.get("time")
+            blobs = tuple(_blob(each) for each in pack.get("blobs") or ())
+            yield Mark(bytes.fromhex(pack["id"]), blobs, moment_of(at) if at else None)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(what, f"what it marks is not of the form [{{id, blobs, time}}] ({error})") from error
+
+
+def _pack_text(id_: bytes, blobs: Sequence[Blob], at: datetime | None = None) -> str:
+    texts = []
+    for blob, tree, offset, length, plain in blobs:
+        # a plain length of zero would be read as that of a compressed blob
+        end = f',"uncompressed_length":{plain}}}' if plain else "}"
+        kind = "tree" if tree else "data"
+        texts.append(f'{{"id":"{blob.hex()}","type":"{kind}","offset":{offset},"length":{length}{end}')
+    time = "" if at is None else f',"time":"{moment_text(at)}"'
+    return f'{{"id":"{id_.hex()}","blobs":[{",".join(texts)}]{time}}}'
+
+
+def _blob(told: dict[str, Any]) -> Blob:
+    id_, tree = bytes.fromhex(told["id"]), KINDS[told["type"]]
+    offset, length, plain = told["offset"], told["length"], told.get("uncompressed_length", 0)
+    if not type(offset) is type(length) is type(plain) is int or len(id_) != 32:
+        raise ValueError(f"no blob: {str(told)[:200]}")
+    if not (0 <= offset <= WORD_MAX and OVERHEAD_BYTES <= length <= WORD_MAX and 0 <= plain <= WORD_MAX):
+        raise ValueError(f"numbers out of range: {str(told)[:200]}")
+    return Blob(id_, tree, offset, length, plain)

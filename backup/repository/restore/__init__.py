@@ -1,0 +1,1 @@
+"""Out of a repository again: listed, compared, brought back, mounted."""

@@ -1,0 +1,1 @@
+"""Files into a repository: looked at, cut into chunks, sealed, packed, and a snapshot last."""

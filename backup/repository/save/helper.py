@@ -1,0 +1,195 @@
+"""A process that reads small files and seals them: ``python -m backup.repository.save.helper SLAB``.
+
+Per file this takes some hundred steps of Python, and one interpreter does one step at a time: two helpers do two. A
+helper holds the key, which it gets on its standard input, and asks no store. It answers on its standard output, and
+lays the sealed blobs into a slab of memory that both share. It ends when its standard input does.
+
+A question: ``count, length`` and that many bytes of ``length of the path, inode, mtime, size, path``. The answer: for
+each file what became of it, the id, its plain length, whether that is compressed, and how long its blob in the slab is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from backup.repository.faults import Damaged
+from backup.repository.format.compression import Squeezer
+from backup.repository.format.seal import KEY_BYTES, OVERHEAD_BYTES, Key, Sealer
+from ncia.core.base.errors import NciaError
+
+QUESTION = struct.Struct("<II")
+ASKED = struct.Struct("<IQqQ")
+ANSWER = struct.Struct("<B32sI?I")
+SLAB_BYTES = 4 << 20
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+SEALED, OTHER, FAILED, CORRUPT = range(4)
+END_SECONDS_MAX = 10
+
+
+class Small(NamedTuple):
+    """A small file as it was looked at."""
+
+    path: bytes
+    inode: int
+    mtime_ns: int
+    size: int
+
+
+class Sealed(NamedTuple):
+    """What became of it. ``state``: SEALED; OTHER, when it is not what it was looked at; FAILED, then ``plain_bytes``
+    is the error's number; CORRUPT, when what was sealed did not open to the same. ``length`` is that of its blob."""
+
+    state: int
+    id: bytes = bytes(32)
+    plain_bytes: int = 0
+    compressed: bool = False
+    length: int = 0
+
+
+class Helper:
+    """One such process, asked by one thread at a time."""
+
+    def __init__(self, key: Key, verify: bool) -> None:
+        descriptor = os.memfd_create("slab", 0)
+        os.ftruncate(descriptor, SLAB_BYTES)
+        self._slab = mmap.mmap(descriptor, SLAB_BYTES)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "backup.repository.save.helper", str(descriptor)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(descriptor,),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+            process_group=0,  # whoever interrupts us means us: a helper ends by itself
+        )
+        os.close(descriptor)
+        self._tell(key.encrypt + key.mac_k + key.mac_r + bytes([verify]))
+
+    @property
+    def slab(self) -> memoryview:
+        """The blobs of the last answer, one after the other, until the next question."""
+        return memoryview(self._slab)
+
+    def seal(self, files: Sequence[Small]) -> list[Sealed]:
+        """What became of each file, in their order."""
+        told = b"".join(ASKED.pack(len(each.path), each.inode, each.mtime_ns, each.size) + each.path for each in files)
+        self._tell(QUESTION.pack(len(files), len(told)) + told)
+        return list(map(Sealed._make, ANSWER.iter_unpack(self._heard(len(files) * ANSWER.size))))
+
+    def close(self) -> None:
+        """It ends when nobody can ask it any more."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue
+        try:
+            self._process.wait(END_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _tell(self, content: bytes) -> None:
+        pipe = self._process.stdin
+        try:
+            if pipe is None:
+                raise BrokenPipeError
+            pipe.write(content)
+            pipe.flush()
+        except BrokenPipeError as error:
+            raise self._gone() from error
+
+    def _heard(self, length: int) -> bytes:
+        content = self._process.stdout.read(length) if self._process.stdout is not None else b""
+        if len(content) != length:
+            raise self._gone()
+        return content
+
+    def _gone(self) -> NciaError:
+        why = f"it ended with {self._process.poll()}"
+        return NciaError("repository.helper-gone", "ask a helper process", why, "run it again; is there enough memory?")
+
+
+def main(slab: mmap.mmap) -> None:
+    """Answer until nobody asks."""
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    key, verify = Key.of_bytes(questions.read(KEY_BYTES)), questions.read(1) == b"\x01"
+    sealing = _Sealing(Sealer(key), Squeezer.new(), verify, memoryview(slab))
+    while header := questions.read(QUESTION.size):
+        _, length = QUESTION.unpack(header)
+        answers.write(sealing.answer(questions.read(length)))
+        answers.flush()
+
+
+class _Sealing:
+    def __init__(self, sealer: Sealer, squeezer: Squeezer, verify: bool, slab: memoryview) -> None:
+        self._sealer = sealer
+        self._squeezer = squeezer
+        self._verify = verify
+        self._slab = slab
+
+    def answer(self, question: bytes) -> bytes:
+        told = bytearray()
+        at = used = 0
+        while at < len(question):
+            length, *seen = ASKED.unpack_from(question, at)
+            at += ASKED.size
+            try:
+                content = _read(question[at : at + length], *seen)
+                if not content:
+                    told += ANSWER.pack(OTHER if content is None else SEALED, bytes(32), 0, 0, 0)
+                else:
+                    answer, size = self._seal(content, used)
+                    told += answer
+                    used += size
+            except OSError as error:
+                told += ANSWER.pack(FAILED, bytes(32), error.errno or 0, 0, 0)
+            except Damaged:
+                told += ANSWER.pack(CORRUPT, bytes(32), 0, 0, 0)
+            at += length
+        return bytes(told)
+
+    def _seal(self, content: bytes, used: int) -> tuple[bytes, int]:
+        id_ = hashlib.sha256(content).digest()
+        packed = self._squeezer.compressor.compress(content)
+        compressed = len(packed) < len(content)
+        body = packed if compressed else content
+        length = len(body) + OVERHEAD_BYTES
+        room = self._slab[used : used + length]
+        self._sealer.seal_into(body, room)
+        if self._verify:
+            what = "verify a blob before it is kept"
+            opened = self._sealer.look(room, what)
+            plain = self._squeezer.expand(opened, len(content), what) if compressed else opened
+            if hashlib.sha256(plain).digest() != id_:
+                raise Damaged(what, "it is not what was sealed")
+        return ANSWER.pack(SEALED, id_, len(content), compressed, length), length
+
+
+def _read(path: bytes, inode: int, mtime_ns: int, size: int) -> bytes | None:
+    """All of a file, or None where it is not what it was looked at, before or after."""
+    descriptor = os.open(path, READ)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or (found.st_ino, found.st_mtime_ns, found.st_size) != (
+            inode,
+            mtime_ns,
+            size,
+        ):
+            return None
+        content = os.read(descriptor, size + 1)
+        return content if len(content) == size else None
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES))

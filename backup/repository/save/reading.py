@@ -1,0 +1,346 @@
+"""Folders into trees: one thread walks and reads, others hash, compress and seal what it read.
+
+What was read becomes nodes in the order in which it was read; a folder's tree is kept once all that is in it is, so
+that memory holds the folders on the way and a bounded number of contents. A file whose metadata are those of the
+parent snapshot's node, letter by letter, is not read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from backup.repository.faults import Damaged
+from backup.repository.format.trees import (
+    DIR,
+    FILE,
+    HEAD_END,
+    SOCKET,
+    Node,
+    content_text,
+    head_text,
+    node_text,
+    node_texts,
+    shown,
+    tree_text,
+)
+from backup.repository.ports import Missing
+from backup.repository.repository import Repository
+from backup.repository.save.cutting import CHUNK_MIN, Chunks, Cutter
+from backup.repository.save.helper import READ
+from backup.repository.save.looking import Entry, Looking, joined
+from backup.repository.save.pipeline import Packing
+from backup.repository.save.scan import Losses, seen_again
+from backup.repository.save.small import Batch, SmallFiles
+from backup.repository.save.walk import Way
+from ncia.core.base.errors import NciaError
+
+TREES_MAX = 64
+BLOCK_BYTES = 512  # of what the system counts as held by a file
+TWINS_MAX = 20
+DONE_MAX = 1000  # entries that were read and are not written down yet: beyond it those that wait are sent at once,
+DONE_LOOKS = 100  # and each so many it is looked whether the first of them is kept by now
+TYPE = '","type":"'
+ONE_BLOB = len('["' + 64 * "0" + '"]}')  # what follows the content's name, of a file of one blob
+
+
+@dataclass
+class Figures:
+    """How much was there, and how much of it was read."""
+
+    files: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    folders: int = 0
+    others: int = 0
+    sockets: int = 0  # of no use to anybody once their process is gone; not kept, as with restic
+    bytes: int = 0
+    moved: int = 0  # files that were written to while they were read
+    twins: list[str] = field(default_factory=list)  # names that look the same and are not; kept apart, the first told
+
+
+@dataclass
+class Before:
+    """A folder as the parent snapshot has it."""
+
+    rests: dict[str, str] = field(default_factory=dict)  # head of a node -> what follows its content's name
+    folders: dict[str, bytes] = field(default_factory=dict)  # name, as JSON -> its tree
+    files: frozenset[str] = frozenset()  # names, as JSON
+
+
+@dataclass
+class Folder:
+    """A folder on the way: what is still to be looked at, and the texts of what was."""
+
+    path: bytes
+    node: Node
+    entries: Iterator[Entry]
+    before: Before
+    texts: list[str] = field(default_factory=list)
+    above: Folder | None = None
+
+
+@dataclass(slots=True)
+class Ending:
+    """An entry that was looked at. ``text`` is all that is to be written of it, or what comes before the content where
+    there is a ``node``: that of a file that is read."""
+
+    folder: Folder
+    text: str
+    path: bytes = b""
+    node: Node | None = None
+    known: bool = False  # the parent snapshot has a file of that name
+    batch: Batch | None = None  # that of a small file, which is there ``at`` a place
+    at: int = 0
+    chunks: Chunks | None = None  # those of a big one
+
+
+class Reading:
+    """One walk. Use it as a context: what it began is stopped when it fails."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        workers: int,
+        verify: bool,
+        guard: Callable[[], None],
+        looking: Looking,
+        tell: Callable[[Figures], None] = lambda _: None,
+    ) -> None:
+        self.figures = Figures()
+        self.packing = Packing(repository, verify, guard)
+        self._repository = repository
+        self._looking = looking
+        self._losses: Losses = looking.losses
+        self._tell = tell
+        self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "backup worker")
+        self._cutter = Cutter(repository.config.chunker_polynomial, self._chunk)
+        self._done: deque[Ending | Folder] = deque()  # what was read, in its order
+        self._small = SmallFiles(self.packing, repository.key, verify, self._workers)
+        self._trees: deque[Future[bytes]] = deque()
+        self._root = b""
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.shutdown(cancel_futures=True)
+        self._small.close()
+        self.packing.abandon()
+
+    def run(self, way: Way, parent: bytes | None) -> bytes:
+        """The id of the root's tree, once everything below it is durable and named."""
+        nowhere = Node(b"", DIR, 0, 0, 0, 0, 0, 0)
+        folder: Folder | None = self._enter(b"/", nowhere, way, self._before(parent), None)
+        if folder is None:
+            raise NciaError("repository.no-source", "back up /", "it cannot be listed")
+        while folder is not None:
+            deeper = next((each for entry in folder.entries if (each := self._entry(folder, entry))), None)
+            if deeper is None:
+                self._ended(folder)
+            folder = deeper or folder.above
+        self._settle(all_of_it=True)
+        while self._trees:
+            self._trees.popleft().result()
+        self.packing.finish()
+        return self._root
+
+    def _enter(self, path: bytes, node: Node, way: Way, before: Before, above: Folder | None) -> Folder | None:
+        try:
+            entries = list(self._looking.entries(path, way))
+        except OSError as error:
+            self._losses.note("folder", path, error.strerror or str(error))
+            return None
+        self._tell_twins(path, [name for name, _, _ in entries])
+        return Folder(path, node, iter(entries), before, above=above)
+
+    def _tell_twins(self, path: bytes, names: list[bytes]) -> None:
+        """One name composed in two ways (Hangul of macOS and of Linux) is two files, which people take for one."""
+        seen: dict[str, bytes] = {}
+        for name in names:
+            if not name.isascii():
+                twin = seen.setdefault(unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")), name)
+                if twin is not name and len(self.figures.twins) < TWINS_MAX:
+                    both = f"{shown(name)} ({name.hex()}, {twin.hex()})"
+                    self.figures.twins.append(f"{shown(path)} holds two entries that look like {both}")
+
+    def _entry(self, folder: Folder, entry: Entry) -> Folder | None:
+        """Look at one entry; returns it where it is a folder that is to be gone through."""
+        name, way, seen = entry
+        path = joined(folder.path, name)
+        try:
+            node, head = seen or self._looking.look(path, way)
+            if node.type == FILE:
+                self._file(folder, path, node, head)
+            elif node.type == DIR:
+                return self._folder(folder, path, node, head, way)
+            elif node.type == SOCKET:
+                self.figures.sockets += 1
+            else:
+                self.figures.others += 1
+                self._add(Ending(folder, node_text(node)))
+        except OSError as error:
+            self._losses.note("entry", path, error.strerror or str(error))
+        return None
+
+    def _folder(self, above: Folder, path: bytes, node: Node, head: str, way: Way) -> Folder | None:
+        self.figures.folders += 1
+        return self._enter(path, node, way, self._before(above.before.folders.get(_name_of(head))), above)
+
+    def _file(self, folder: Folder, path: bytes, node: Node, head: str) -> None:
+        before = folder.before
+        rest = before.rests.get(head) if before.rests else None
+        if rest is not None and self._all_kept(rest):
+            self.figures.files += 1
+            self.figures.unchanged += 1
+            self.figures.bytes += node.size
+            text = f"{head}{HEAD_END}{rest}"
+            if self._done:
+                self._add(Ending(folder, text))
+            else:  # nothing is waited for, so that it is its turn
+                folder.texts.append(text)
+            return
+        known = bool(before.files) and _name_of(head) in before.files
+        if node.size > CHUNK_MIN:
+            ending = Ending(folder, head, path, node, known)
+            self._read(ending, node)
+            self._add(ending)
+        else:
+            self._add(Ending(folder, head, path, node, known, *self._small.add(path, node)))
+
+    def _read(self, ending: Ending, node: Node) -> None:
+        """A big file, in chunks."""
+        descriptor = os.open(ending.path, READ)
+        counted = self.figures.bytes
+        try:
+            begun = os.fstat(descriptor)
+            if not stat.S_ISREG(begun.st_mode):
+                raise OSError(0, "it became something else while it was looked at")
+            node = seen_again(node, begun)
+            ending.chunks, size = self._cutter.cut(descriptor, begun.st_blocks * BLOCK_BYTES < begun.st_size)
+            self.figures.bytes = counted + size  # its holes as well
+            moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
+        except OSError:
+            self.figures.bytes = counted
+            raise
+        finally:
+            os.close(descriptor)
+        if size != node.size or node is not ending.node:
+            ending.text = head_text(node._replace(size=size))
+        self._count(ending, 0, moved)  # its bytes were counted chunk by chunk
+
+    def _count(self, ending: Ending, size: int, moved: bool) -> None:
+        self.figures.files += 1
+        self.figures.changed += ending.known
+        self.figures.new += not ending.known
+        self.figures.moved += moved
+        self.figures.bytes += size
+
+    def _add(self, ending: Ending) -> None:
+        self._done.append(ending)
+        count = len(self._done)
+        if count > DONE_MAX and not count % DONE_LOOKS:
+            self._settle()
+
+    def _chunk(self, chunk: memoryview) -> Future[bytes]:
+        self.figures.bytes += len(chunk)
+        self._tell(self.figures)
+        return self._workers.submit(self.packing.keep, chunk)
+
+    def _ended(self, folder: Folder) -> None:
+        self._done.append(folder)
+        self._settle()
+        self._tell(self.figures)
+
+    def _settle(self, all_of_it: bool = False) -> None:
+        """Write down what is kept, in the order in which it was read; ``all_of_it``: wait for what is not yet."""
+        if all_of_it or (len(self._done) > DONE_MAX and _is_unsent(self._done[0])):
+            self._small.flush()  # else those behind it would wait until there are more small files
+        while self._done and (all_of_it or _is_kept(self._done[0])):
+            done = self._done.popleft()
+            if isinstance(done, Folder):
+                self._close(done)
+            else:
+                self._write_down(done)
+
+    def _write_down(self, done: Ending) -> None:
+        node, head = done.node, done.text
+        if node is None:
+            done.folder.texts.append(head)
+            return
+        ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks or ()]
+        if done.batch is not None:
+            read, ids, moved, fault = done.batch.told[done.at]
+            if fault:
+                self._losses.note("entry", done.path, fault)
+                return
+            self._count(done, read.size, moved)
+            if read is not node:
+                head = head_text(read)
+        content = f'["{ids[0].hex()}"]' if len(ids) == 1 else content_text(ids)
+        done.folder.texts.append(f"{head}{HEAD_END}{content}}}")
+
+    def _close(self, folder: Folder) -> None:
+        text = tree_text(folder.texts)
+        folder.texts.clear()
+        id_ = hashlib.sha256(text).digest()
+        self._trees.append(self._workers.submit(self.packing.keep, text, True))
+        if len(self._trees) > TREES_MAX:
+            self._trees.popleft().result()
+        if folder.above is None:
+            self._root = id_
+        else:
+            folder.above.texts.append(node_text(folder.node._replace(subtree=id_)))
+
+    def _before(self, tree: bytes | None) -> Before:
+        """A folder of the parent snapshot. One that is lost costs reading its files again, and nothing else."""
+        if tree is None or not self._repository.index.has(tree, tree=True):
+            return Before()
+        before, files = Before(), []
+        try:
+            told = self._repository.load_blob(tree, tree=True)
+        except (Damaged, Missing) as error:
+            self._repository.damaged.append(f"{error.what}: {error.why}")
+            self.packing.distrust(tree)
+            return before
+        for text in node_texts(told):
+            head, _, rest = text.partition(HEAD_END)
+            name, _, type_ = head.partition(TYPE)
+            before.rests[head] = rest
+            if type_.startswith(DIR):
+                before.folders[name] = bytes.fromhex(rest[-66:-2])
+            elif type_.startswith(FILE):
+                files.append(name)
+        return replace(before, files=frozenset(files))
+
+    def _all_kept(self, rest: str) -> bool:
+        """Are all blobs of a parent's file still there?"""
+        has = self._repository.index.has
+        if len(rest) == ONE_BLOB:
+            return has(bytes.fromhex(rest[2:-3]), False)
+        if not rest.startswith("["):
+            return False
+        return all(has(bytes.fromhex(id_), False) for id_ in rest.split('"')[1::2])
+
+
+def _is_kept(done: Ending | Folder) -> bool:
+    if isinstance(done, Folder):
+        return True
+    if done.batch is not None:
+        return done.batch.known()
+    return done.chunks is None or all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
+
+
+def _is_unsent(done: Ending | Folder) -> bool:
+    return isinstance(done, Ending) and done.batch is not None and done.batch.outcomes is None
+
+
+def _name_of(head: str) -> str:
+    return head.partition(TYPE)[0]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup.repository.faults import Damaged, Hostile
+from backup.repository.format.trees import (
+    HEAD_END,
+    Node,
+    go_mode,
+    head_text,
+    node_text,
+    node_texts,
+    tree_nodes,
+    tree_text,
+)
+
+NAMES = st.binary(min_size=1, max_size=255).filter(
+    lambda name: not set(b"/\0") & set(name) and name not in (b".", b"..")
+)
+WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
+NUMBERS = st.integers(0, 2**64 - 1)
+MOMENTS = st.integers(-(10**18), 10**19)
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> Node:
+    type_ = draw(st.sampled_from(["file", "dir", "symlink", "chardev", "fifo"]))
+    return Node(
+        draw(NAMES),
+        type_,
+        draw(st.integers(0, 2**32 - 1)),
+        draw(MOMENTS),
+        draw(MOMENTS),
+        draw(MOMENTS),
+        draw(st.integers(0, 2**32 - 1)),
+        draw(st.integers(0, 2**32 - 1)),
+        draw(WORDS),
+        draw(WORDS),
+        draw(NUMBERS),
+        draw(NUMBERS),
+        draw(NUMBERS),
+        draw(NUMBERS),
+        draw(st.binary(min_size=1, max_size=50)) if type_ == "symlink" else b"",
+        tuple(draw(st.lists(st.tuples(WORDS, st.binary(max_size=20)), max_size=3))),
+        draw(NUMBERS),
+        tuple(draw(st.lists(st.binary(min_size=32, max_size=32), max_size=3))) if type_ == "file" else None,
+        draw(st.binary(min_size=32, max_size=32)) if type_ == "dir" else b"",
+    )
+
+
+@given(st.lists(nodes(), max_size=6, unique_by=lambda node: node.name))
+def test_a_tree_comes_back_and_so_does_the_text_of_each_node(found: list[Node]) -> None:
+    ordered = tuple(sorted(found))
+    text = tree_text(map(node_text, ordered))
+    assert tree_nodes(text, "read") == ordered
+    assert list(node_texts(text)) == [node_text(node) for node in ordered]
+    assert [each.partition(HEAD_END)[0] for each in node_texts(text)] == [head_text(node) for node in ordered]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "a\\x00b", "..\\x2fetc"])
+def test_a_name_that_no_folder_can_hold_is_hostile(name: str) -> None:
+    with pytest.raises(Hostile, match="holds an entry named"):
+        tree_nodes(tree_of(name), "read tree")
+
+
+@pytest.mark.parametrize(("names", "why"), [(("a", "a"), "twice"), (("b", "a"), "out of order")])
+def test_a_tree_that_is_not_in_order_is_hostile(names: tuple[str, ...], why: str) -> None:
+    with pytest.raises(Hostile, match=why):
+        tree_nodes(tree_of(*names), "read tree")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "portal"},
+        {"mode": -1},
+        {"inode": 1.5},
+        {"size": 2**64},
+        {"content": ["ab"]},
+        {"content": ["x" * 64]},
+        {"mtime": "yesterday"},
+        {"name": "\\q"},
+        {"type": "dir"},
+    ],
+)
+def test_a_node_of_another_shape_is_damaged(change: dict[str, object]) -> None:
+    told = json.loads(tree_of("a"))
+    told["nodes"][0] |= change
+    with pytest.raises(Damaged):
+        tree_nodes(json.dumps(told).encode(), "read tree")
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"nodes":5}', b'{"nodes":[5]}', b"\xff"])
+def test_a_text_that_is_no_tree_is_damaged(text: bytes) -> None:
+    with pytest.raises(Damaged):
+        tree_nodes(text, "read tree")
+
+
+@given(st.integers(0, 0o7777))
+def test_all_twelve_permission_bits_come_back(bits: int) -> None:
+    node = Node(b"a", "file", go_mode(stat.S_IFREG | bits), 0, 0, 0, 0, 0)
+    assert node.permissions == bits
+
+
+def tree_of(*names: str) -> bytes:
+    return json.dumps({"nodes": [{"name": name, "type": "file", "content": []} for name in names]}).encode()
