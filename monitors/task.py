@@ -20,7 +20,7 @@ from ncia.core.alerts.acks import holds, withdrawn
 from ncia.core.alerts.evidence import Evidence, Lack
 from ncia.core.alerts.incidents import RANK, Diagnosis, cleared, diagnose
 from ncia.core.base.clock import Clock, from_text
-from ncia.core.base.ids import DatasetId, SiteId, SystemId
+from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Estate
 from ncia.core.journal import Journal
 from ncia.core.journal.entries import (
@@ -252,9 +252,14 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
             why = "; ".join(fact.compared.differences)
             found.setdefault(("program", dataset), Lack("program", dataset, fact.compared_at, why))
     for (dataset, _), failure in state.snapshot_failures.items():
+        if DatasetId(dataset) not in estate.datasets:
+            continue  # nobody backs it up again
         found.setdefault(("backup", dataset), Lack("backup", dataset, failure.since, failure.last.error))
     yield from found.values()
     for (agency, site), repository in state.repositories.items():
+        known = estate.agencies.get(AgencyId(agency))
+        if known is None or known.repository is None:
+            continue  # nobody looks at it again
         if (trouble := repository.trouble()) is not None:
             yield Lack("snapshot", f"{agency}@{site}", *trouble)
     for (dataset, site), mirror in state.mirrors.items():

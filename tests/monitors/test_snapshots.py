@@ -148,3 +148,17 @@ def test_a_store_that_is_down_explains_it() -> None:
     seen = world("store:south-files0@south").evidence(SOUTH)
     found = {each.root: each.members for each in diagnose(ESTATE, replace(seen, lacks=(lack,)), NOW)}
     assert (ROOT in found, any(ROOT in members for members in found.values())) == (False, True)
+
+
+def test_a_repository_that_the_estate_has_no_more_is_nobodys_incident(tmp_path: Path) -> None:
+    before = centre(tmp_path, SOUTH, ESTATE)
+    see(before, world())
+    before.journal.append_all((MADE, KEPT, looked("snapshot 8e68 of s0/papers is not there")), by="x")
+    see(before, world(), 1)
+    assert ROOT in before.open()
+    before.journal.close()
+    without = replace(ESTATE, agencies={AGENCY: Agency(AGENCY, "Agency", None)})
+    after = centre(tmp_path, SOUTH, without, before.clock)
+    see(after, World(without, active_of(CHAIN), frozenset()))
+    assert ROOT not in after.open()
+    after.journal.close()
