@@ -177,7 +177,9 @@ class Stand:
 
     def measure(self, program: str, what: str, command: list[str]) -> None:
         os.sync()
-        run(command, self.times.setdefault((program, what), Times()))
+        times = self.times.setdefault((program, what), Times())
+        run(command, times)
+        print(f"{what} {program}: {times.wall[-1]:.2f} s", file=sys.stderr, flush=True)  # a run of half an hour tells
 
     def at(self, program: str, repository: str) -> Path:
         return self.home / f"{program}-{repository}"
