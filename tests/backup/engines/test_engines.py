@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -88,8 +89,11 @@ def test_a_backup_is_listed_checked_and_comes_back_whole(desk: Desk) -> None:
 
 
 def test_what_did_not_change_has_the_same_tree(desk: Desk) -> None:
+    """Its tree holds the folders above it too, and restic and other tests write into those of temporary files."""
     desk.make()
-    first, second = (desk.engine.backup(desk.place, desk.asked()) for _ in range(2))
+    with TemporaryDirectory(prefix=".ncia-test-", dir=Path.home()) as quiet:
+        (Path(quiet) / "return").write_text("a citizen's return")
+        first, second = (desk.engine.backup(desk.place, Asked((quiet,), "hometax")) for _ in range(2))
     assert (first.tree == second.tree, first.snapshot == second.snapshot) == (True, False)
     assert [each.snapshot for each in desk.engine.snapshots(desk.place).snapshots] == [first.snapshot, second.snapshot]
 
