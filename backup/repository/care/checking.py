@@ -14,11 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from backup.repository.care.examining import examine
+from backup.repository.care.reaching import nodes_of
 from backup.repository.faults import Damaged, Hostile
 from backup.repository.format.index import Mark, Pack, Where
 from backup.repository.format.keys import list_keys
 from backup.repository.format.packs import Blob, pack_bytes
-from backup.repository.format.trees import DIR, FILE, shown, tree_nodes
+from backup.repository.format.trees import DIR, FILE, shown
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from ncia.core.base.errors import NciaError
@@ -160,8 +161,7 @@ class Checking:
             self._trees.add(tree)
             self.checked.trees += 1
             try:
-                text = self._repository.load_blob(tree, tree=True)
-                nodes = tree_nodes(text, f"read tree {tree.hex()[:SHORT]}")
+                nodes = nodes_of(self._repository, tree)
             except (Damaged, Hostile, Missing, StoreFault) as error:
                 self._fault(error, f"{shown(path or b'/')} of snapshot {snapshot}")
                 continue

@@ -106,12 +106,12 @@ class Repairing:
         self._salvage(bad)
         self._indexes()
         self._remove_dropped()
-        now = Repository(self._store, self._repository.key, self._repository.config)
-        now.load_index()
-        lacks = Lacks(now, lambda id_, tree: now.where(id_, tree) is not None)
+        fresh = Repository(self._store, self._repository.key, self._repository.config)
+        fresh.load_index()
+        lacks = Lacks(fresh, lambda id_, tree: fresh.where(id_, tree) is not None)
         if self._twin is not None:
             self._bring_snapshots(self._twin, lacks)
-        self._lost(now, lacks)
+        self._lost(fresh, lacks)
         return self.repaired
 
     def _examine(self) -> None:
