@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from backup.repository.faults import Damaged
-from backup.repository.format.compression import Squeezer, pack_file, unpack_file
+from backup.repository.format.compression import Compression, Squeezer, pack_file, unpack_file
 from backup.repository.format.index import Index, Mark, Pack, Where, index_marks, index_packs
 from backup.repository.format.keys import Holder, Scrypt, add_key, find_key
 from backup.repository.format.packs import Blob, pack_bytes
@@ -33,6 +33,7 @@ class Repository:
         self.index = Index()
         self.marked = Index()  # what packs hold that are marked for removal: read where needed, counted on by nobody
         self.damaged: list[str] = []  # files that were passed over, for they cannot be read
+        self.compression = Compression.AUTO  # of blobs that are kept from now on
         self._own = threading.local()
 
     @property
@@ -47,7 +48,7 @@ class Repository:
     def squeezer(self) -> Squeezer:
         """This thread's."""
         if not hasattr(self._own, "squeezer"):
-            self._own.squeezer = Squeezer.new()
+            self._own.squeezer = Squeezer.new(self.compression)
         squeezer: Squeezer = self._own.squeezer
         return squeezer
 

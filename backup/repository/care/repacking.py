@@ -11,8 +11,6 @@ from backup.repository.ports import Kind
 from backup.repository.repository import Repository
 from backup.repository.save.pipeline import PACK_BLOBS_MAX, PACK_BYTES, OpenPack
 
-FIRST_ROOM_BYTES = 1 << 20
-
 
 class Repacking:
     """For one thread. ``guard`` raises where nothing may be written any more."""
@@ -45,7 +43,9 @@ class Repacking:
         return self._made
 
     def _add(self, blob: Blob, sealed: memoryview) -> None:
-        pack = self._open.setdefault(blob.tree, OpenPack(blob.tree, bytearray(FIRST_ROOM_BYTES)))
+        pack = self._open.get(blob.tree)
+        if pack is None:
+            pack = self._open[blob.tree] = OpenPack(blob.tree)
         with pack.reserve(blob.length) as room:
             room[:] = sealed
         pack.blobs.append(blob._replace(offset=pack.used))

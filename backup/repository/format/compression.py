@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import zstandard
 
 from backup.repository.faults import Damaged
 
-LEVEL = 3
+LEVEL = 3  # of files
 COMPRESSED = b"\x02"  # first byte of a compressed file; { and [ begin one that is not
 FILE_BYTES_MAX = 1 << 30
+SMALL_BYTES = 32 << 10  # of what is no longer, the first level makes as little as the third, in two thirds of the time
+
+
+class Compression(StrEnum):
+    """How hard it is tried, in restic's words."""
+
+    AUTO = "auto"
+    OFF = "off"
+    FASTEST = "fastest"
+    BETTER = "better"
+    MAX = "max"
+
+
+LEVELS = {  # for what is small, and for the rest
+    Compression.AUTO: (1, LEVEL),
+    Compression.FASTEST: (1, 1),
+    Compression.BETTER: (LEVEL, 6),
+    Compression.MAX: (12, 12),
+}
 
 
 @dataclass(frozen=True)
 class Squeezer:
-    """The two contexts of one thread."""
+    """The contexts of one thread: for what is small, for what is not, and for the way back. None compresses nothing."""
 
-    compressor: zstandard.ZstdCompressor
+    small: zstandard.ZstdCompressor | None
+    big: zstandard.ZstdCompressor | None
     decompressor: zstandard.ZstdDecompressor
 
     @classmethod
-    def new(cls) -> Squeezer:
-        return cls(zstandard.ZstdCompressor(level=LEVEL, write_checksum=False), zstandard.ZstdDecompressor())
+    def new(cls, compression: Compression = Compression.AUTO) -> Squeezer:
+        levels = LEVELS.get(compression, ())
+        small, big = [zstandard.ZstdCompressor(level, write_checksum=False) for level in levels] or (None, None)
+        return cls(small, big, zstandard.ZstdDecompressor())
+
+    def squeeze(self, plain: bytes | memoryview) -> bytes | memoryview:
+        """It compressed, or as it is where that is no longer."""
+        compressor = self.small if len(plain) <= SMALL_BYTES else self.big
+        if compressor is None:
+            return plain
+        packed = compressor.compress(plain)
+        return packed if len(packed) < len(plain) else plain
 
     def expand(self, packed: bytes | bytearray | memoryview, length: int, what: str) -> bytes:
         """A blob's plain bytes, exactly ``length`` of them. No more than that is ever allocated."""

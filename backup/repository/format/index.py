@@ -6,11 +6,12 @@ text: nothing is sorted, and adding is appending. (A dict of tuples takes six ti
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
 
 from backup.repository.faults import Damaged
 from backup.repository.format.packs import Blob
@@ -22,9 +23,40 @@ RECORD = struct.Struct("<30sIIII")
 TREE_BIT = 1 << 31  # of the pack's number
 WORD_MAX = (1 << 32) - 1
 MARKED = "packs_to_delete"
-KINDS = {"data": False, "tree": True}
 
 Pack = tuple[bytes, Sequence[Blob]]  # its id, and what is in it
+
+
+Word = Annotated[int, msgspec.Meta(ge=0, le=WORD_MAX)]
+
+
+class ToldBlob(msgspec.Struct, gc=False):
+    """A blob, as an index file tells of it."""
+
+    id: str
+    type: Literal["data", "tree"]
+    offset: Word
+    length: Annotated[int, msgspec.Meta(ge=OVERHEAD_BYTES, le=WORD_MAX)]
+    uncompressed_length: Word = 0
+
+
+class ToldPack(msgspec.Struct, gc=False):
+    id: str
+    blobs: list[ToldBlob]
+
+
+class ToldMark(msgspec.Struct, gc=False):
+    id: str
+    blobs: list[ToldBlob] | None = None
+    time: str | None = None
+
+
+class ToldIndex(msgspec.Struct):
+    packs: list[ToldPack] | None
+    packs_to_delete: list[ToldMark] | None = None
+
+
+TOLD = msgspec.json.Decoder(ToldIndex)
 
 
 class Where(NamedTuple):
@@ -106,10 +138,9 @@ def index_text(packs: Iterable[Pack], marks: Iterable[Mark] = ()) -> bytes:
 def index_packs(text: bytes, what: str) -> Iterator[Pack]:
     """The packs that an index file tells; raises :class:`Damaged`."""
     try:
-        told = json.loads(text)
-        for pack in told["packs"] or ():
-            yield bytes.fromhex(pack["id"]), tuple(map(_blob, pack["blobs"]))
-    except (KeyError, TypeError, ValueError) as error:
+        for pack in TOLD.decode(text).packs or ():
+            yield bytes.fromhex(pack.id), _blobs(pack.blobs)
+    except ValueError as error:
         raise Damaged(what, f"it is not of the form {{packs: [{{id, blobs}}]}} ({error})") from error
 
 
@@ -118,11 +149,10 @@ def index_marks(text: bytes, what: str) -> Iterator[Mark]:
     if MARKED.encode() not in text:
         return
     try:
-        for pack in json.loads(text).get(MARKED) or ():
-            at = pack.get("time")
-            blobs = tuple(_blob(each) for each in pack.get("blobs") or ())
-            yield Mark(bytes.fromhex(pack["id"]), blobs, moment_of(at) if at else None)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        for pack in TOLD.decode(text).packs_to_delete or ():
+            blobs = _blobs(pack.blobs or [])
+            yield Mark(bytes.fromhex(pack.id), blobs, moment_of(pack.time) if pack.time else None)
+    except ValueError as error:
         raise Damaged(what, f"what it marks is not of the form [{{id, blobs, time}}] ({error})") from error
 
 
@@ -137,11 +167,12 @@ def _pack_text(id_: bytes, blobs: Sequence[Blob], at: datetime | None = None) ->
     return f'{{"id":"{id_.hex()}","blobs":[{",".join(texts)}]{time}}}'
 
 
-def _blob(told: dict[str, Any]) -> Blob:
-    id_, tree = bytes.fromhex(told["id"]), KINDS[told["type"]]
-    offset, length, plain = told["offset"], told["length"], told.get("uncompressed_length", 0)
-    if not type(offset) is type(length) is type(plain) is int or len(id_) != 32:
-        raise ValueError(f"no blob: {str(told)[:200]}")
-    if not (0 <= offset <= WORD_MAX and OVERHEAD_BYTES <= length <= WORD_MAX and 0 <= plain <= WORD_MAX):
-        raise ValueError(f"numbers out of range: {str(told)[:200]}")
-    return Blob(id_, tree, offset, length, plain)
+def _blobs(told: list[ToldBlob]) -> tuple[Blob, ...]:
+    raw = bytes.fromhex
+    found = tuple(
+        [Blob(raw(each.id), each.type == "tree", each.offset, each.length, each.uncompressed_length) for each in told]
+    )
+    for blob in found:
+        if len(blob.id) != 32:
+            raise ValueError(f"a blob's id is {blob.id.hex()[:80]}")
+    return found

@@ -14,7 +14,9 @@ from concurrent.futures import Future
 
 from pyfastcdc import FastCDC
 
-CHUNK_MIN = 512 << 10  # a file no larger is one blob, as with restic, so that both find each other's
+from backup.repository.save.scan import ONE_BLOB_MAX
+
+CHUNK_MIN = ONE_BLOB_MAX
 CHUNK_TYPICAL = 512 << 10  # beyond the least: chunks have a mebibyte in the middle
 CHUNK_MAX = 8 << 20
 WINDOW_BYTES = 16 << 20

@@ -1,11 +1,12 @@
-"""A process that reads small files and seals them: ``python -m backup.repository.save.helper SLAB``.
+"""A process that reads small files and seals them: ``python -m backup.repository.save.helper SLAB COMPRESSION``.
 
 Per file this takes some hundred steps of Python, and one interpreter does one step at a time: two helpers do two. A
 helper holds the key, which it gets on its standard input, and asks no store. It answers on its standard output, and
 lays the sealed blobs into a slab of memory that both share. It ends when its standard input does.
 
-A question: ``count, length`` and that many bytes of ``length of the path, inode, mtime, size, path``. The answer: for
-each file what became of it, the id, its plain length, whether that is compressed, and how long its blob in the slab is.
+A question: ``count, length`` and that many bytes of paths, each ended by the next one's NUL. The answer: the length of
+the texts; for each file what became of it, the id, its plain length, whether that is compressed, and how long its blob
+in the slab is; then the files' nodes as text, a line each.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged
-from backup.repository.format.compression import Squeezer
+from backup.repository.format.compression import Compression, Squeezer
 from backup.repository.format.seal import KEY_BYTES, OVERHEAD_BYTES, Key, Sealer
+from backup.repository.format.trees import HEAD_END, head_text
+from backup.repository.save.scan import ONE_BLOB_MAX, Losses, Owners, node_of
 from ncia.core.base.errors import NciaError
 
 QUESTION = struct.Struct("<II")
-ASKED = struct.Struct("<IQqQ")
+TEXTS = struct.Struct("<I")
 ANSWER = struct.Struct("<B32sI?I")
 SLAB_BYTES = 4 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,18 +37,10 @@ SEALED, OTHER, FAILED, CORRUPT = range(4)
 END_SECONDS_MAX = 10
 
 
-class Small(NamedTuple):
-    """A small file as it was looked at."""
-
-    path: bytes
-    inode: int
-    mtime_ns: int
-    size: int
-
-
 class Sealed(NamedTuple):
-    """What became of it. ``state``: SEALED; OTHER, when it is not what it was looked at; FAILED, then ``plain_bytes``
-    is the error's number; CORRUPT, when what was sealed did not open to the same. ``length`` is that of its blob."""
+    """What became of a file. ``state``: SEALED; OTHER, when it needs more than a helper can do; FAILED, then
+    ``plain_bytes`` is the error's number; CORRUPT, when what was sealed did not open to the same. ``length`` is that of
+    its blob."""
 
     state: int
     id: bytes = bytes(32)
@@ -57,12 +52,12 @@ class Sealed(NamedTuple):
 class Helper:
     """One such process, asked by one thread at a time."""
 
-    def __init__(self, key: Key, verify: bool) -> None:
+    def __init__(self, key: Key, compression: Compression, verify: bool) -> None:
         descriptor = os.memfd_create("slab", 0)
         os.ftruncate(descriptor, SLAB_BYTES)
         self._slab = mmap.mmap(descriptor, SLAB_BYTES)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "backup.repository.save.helper", str(descriptor)],
+            [sys.executable, "-m", "backup.repository.save.helper", str(descriptor), compression],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(descriptor,),
@@ -77,11 +72,13 @@ class Helper:
         """The blobs of the last answer, one after the other, until the next question."""
         return memoryview(self._slab)
 
-    def seal(self, files: Sequence[Small]) -> list[Sealed]:
-        """What became of each file, in their order."""
-        told = b"".join(ASKED.pack(len(each.path), each.inode, each.mtime_ns, each.size) + each.path for each in files)
-        self._tell(QUESTION.pack(len(files), len(told)) + told)
-        return list(map(Sealed._make, ANSWER.iter_unpack(self._heard(len(files) * ANSWER.size))))
+    def seal(self, paths: Sequence[bytes]) -> tuple[list[Sealed], list[str]]:
+        """What became of each file, in their order, and the node's text of each that is sealed."""
+        told = b"\0".join(paths)
+        self._tell(QUESTION.pack(len(paths), len(told)) + told)
+        (length,) = TEXTS.unpack(self._heard(TEXTS.size))
+        sealed = list(map(Sealed._make, ANSWER.iter_unpack(self._heard(len(paths) * ANSWER.size))))
+        return sealed, self._heard(length).decode().split("\n")
 
     def close(self) -> None:
         """It ends when nobody can ask it any more."""
@@ -118,11 +115,11 @@ class Helper:
         return NciaError("repository.helper-gone", "ask a helper process", why, "run it again; is there enough memory?")
 
 
-def main(slab: mmap.mmap) -> None:
+def main(slab: mmap.mmap, compression: Compression) -> None:
     """Answer until nobody asks."""
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     key, verify = Key.of_bytes(questions.read(KEY_BYTES)), questions.read(1) == b"\x01"
-    sealing = _Sealing(Sealer(key), Squeezer.new(), verify, memoryview(slab))
+    sealing = _Sealing(Sealer(key), Squeezer.new(compression), verify, memoryview(slab))
     while header := questions.read(QUESTION.size):
         _, length = QUESTION.unpack(header)
         answers.write(sealing.answer(questions.read(length)))
@@ -135,33 +132,56 @@ class _Sealing:
         self._squeezer = squeezer
         self._verify = verify
         self._slab = slab
+        self._owners = Owners()
+        self._losses = Losses()
 
     def answer(self, question: bytes) -> bytes:
-        told = bytearray()
-        at = used = 0
-        while at < len(question):
-            length, *seen = ASKED.unpack_from(question, at)
-            at += ASKED.size
+        told, texts = bytearray(), []
+        used = 0
+        for path in question.split(b"\0"):
+            text = ""
             try:
-                content = _read(question[at : at + length], *seen)
-                if not content:
-                    told += ANSWER.pack(OTHER if content is None else SEALED, bytes(32), 0, 0, 0)
+                read = self._read(path, len(self._slab) - used)
+                if read is None:
+                    told += ANSWER.pack(OTHER, bytes(32), 0, 0, 0)
                 else:
-                    answer, size = self._seal(content, used)
+                    head, content = read
+                    answer, length, id_ = self._seal(content, used)
                     told += answer
-                    used += size
+                    used += length
+                    text = f"{head}{HEAD_END}[{id_}]}}"
             except OSError as error:
                 told += ANSWER.pack(FAILED, bytes(32), error.errno or 0, 0, 0)
             except Damaged:
                 told += ANSWER.pack(CORRUPT, bytes(32), 0, 0, 0)
-            at += length
-        return bytes(told)
+            texts.append(text)
+        lines = "\n".join(texts).encode()
+        return b"".join((TEXTS.pack(len(lines)), told, lines))
 
-    def _seal(self, content: bytes, used: int) -> tuple[bytes, int]:
-        id_ = hashlib.sha256(content).digest()
-        packed = self._squeezer.compressor.compress(content)
-        compressed = len(packed) < len(content)
-        body = packed if compressed else content
+    def _read(self, path: bytes, room: int) -> tuple[str, bytes] | None:
+        """A file's text up to its content, and that; None where it is not small, or moves, or is not kept whole."""
+        descriptor = os.open(path, READ)
+        try:
+            found = os.fstat(descriptor)
+            size = found.st_size
+            if not stat.S_ISREG(found.st_mode) or size > min(ONE_BLOB_MAX, room - OVERHEAD_BYTES):
+                return None
+            content = os.read(descriptor, size + 1)
+            node = node_of(path.rpartition(b"/")[2], path, found, self._owners, self._losses, descriptor)
+            if len(content) == size and not self._losses:
+                return head_text(node), content
+            self._losses = Losses()
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _seal(self, content: bytes, used: int) -> tuple[bytes, int, str]:
+        if not content:
+            return ANSWER.pack(SEALED, bytes(32), 0, 0, 0), 0, ""
+        hashed = hashlib.sha256(content)
+        id_ = hashed.digest()
+        body = self._squeezer.squeeze(content)
+        compressed = body is not content
         length = len(body) + OVERHEAD_BYTES
         room = self._slab[used : used + length]
         self._sealer.seal_into(body, room)
@@ -171,25 +191,8 @@ class _Sealing:
             plain = self._squeezer.expand(opened, len(content), what) if compressed else opened
             if hashlib.sha256(plain).digest() != id_:
                 raise Damaged(what, "it is not what was sealed")
-        return ANSWER.pack(SEALED, id_, len(content), compressed, length), length
-
-
-def _read(path: bytes, inode: int, mtime_ns: int, size: int) -> bytes | None:
-    """All of a file, or None where it is not what it was looked at, before or after."""
-    descriptor = os.open(path, READ)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or (found.st_ino, found.st_mtime_ns, found.st_size) != (
-            inode,
-            mtime_ns,
-            size,
-        ):
-            return None
-        content = os.read(descriptor, size + 1)
-        return content if len(content) == size else None
-    finally:
-        os.close(descriptor)
+        return ANSWER.pack(SEALED, id_, len(content), compressed, length), length, f'"{hashed.hexdigest()}"'
 
 
 if __name__ == "__main__":
-    main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES))
+    main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES), Compression(sys.argv[2]))

@@ -23,6 +23,7 @@ class Looking:
 
     losses: Losses
     owners: Owners = field(default_factory=Owners)
+    seen_ahead: int = 0  # so many entries
     _ahead: dict[bytes, list[Entry]] = field(default_factory=dict)
 
     def entries(self, path: bytes, way: Way) -> Iterator[Entry]:
@@ -32,11 +33,17 @@ class Looking:
         known = self._ahead.pop(path, None)
         return iter(_listed(path, way) if known is None else known)
 
-    def look(self, path: bytes, way: Way, losses: Losses | None = None) -> Seen:
-        """One entry; raises ``OSError``. A link on the way is gone through, as it was asked."""
-        found = os.lstat(path) if way.whole else os.stat(path)
+    def stat(self, path: bytes, way: Way) -> os.stat_result:
+        """What the system says of one entry; raises ``OSError``. A link on the way is gone through, as it was asked."""
+        return os.lstat(path) if way.whole else os.stat(path)
+
+    def seen(self, path: bytes, found: os.stat_result, losses: Losses | None = None) -> Seen:
+        """The rest of it; raises ``OSError``."""
         node = node_of(path.rpartition(b"/")[2], path, found, self.owners, self.losses if losses is None else losses)
         return node, head_text(node)
+
+    def look(self, path: bytes, way: Way, losses: Losses | None = None) -> Seen:
+        return self.seen(path, self.stat(path, way), losses)
 
     def ahead(self, way: Way, over: Callable[[], bool]) -> None:
         """Look at folders in the order in which they will be asked for, until it is ``over``. A folder in which
@@ -56,6 +63,7 @@ class Looking:
                 continue
             if not amiss:
                 self._ahead[path] = list(found)
+                self.seen_ahead += len(found)
             left += [(joined(path, name), below) for name, below, seen in reversed(found) if seen[0].type == DIR]
 
 

@@ -7,6 +7,7 @@ lengths in a pack does not tell which file it was. A pack that is full is writte
 from __future__ import annotations
 
 import hashlib
+import mmap
 import secrets
 import threading
 import time
@@ -23,8 +24,7 @@ from backup.repository.repository import Repository
 from backup.repository.save.helper import Sealed
 
 PACK_BYTES = 16 << 20  # restic's own target; the last blob may exceed it
-PACK_ROOM_BYTES = PACK_BYTES + (1 << 20)
-FIRST_ROOM_BYTES = 1 << 20
+PACK_ROOM_BYTES = PACK_BYTES + (9 << 20)  # with the longest chunk and a header; memory is only what is written to
 SPREAD = 2  # so many packs are open for chance to choose from
 SPREAD_FROM_BYTES = 4 << 20  # below that a backup is so small that more packs would only be more files
 PACK_BLOBS_MAX = 100_000  # so that a header stays far below what restic reads
@@ -55,16 +55,17 @@ class OpenPack:
     """A pack that is being filled by one thread at a time."""
 
     tree: bool
-    room: bytearray
+    room: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, PACK_ROOM_BYTES))
     used: int = 0
     blobs: list[Blob] = field(default_factory=list)
 
     def reserve(self, length: int) -> memoryview:
         """The next ``length`` bytes, to be written by the caller."""
         end = self.used + length
-        if end > len(self.room):
-            grown = max(end, min(2 * len(self.room), PACK_ROOM_BYTES))
-            self.room += bytes(grown - len(self.room))
+        if end > len(self.room):  # a folder of very many files
+            grown = mmap.mmap(-1, 2 * end)
+            grown[: self.used] = self.room[: self.used]
+            self.room = grown
         return memoryview(self.room)[self.used : end]
 
 
@@ -77,10 +78,10 @@ class Packing:
         self._verify = verify
         self._guard = guard  # raises where no index may be written any more
         self._lock = threading.Lock()
-        self._claimed: set[tuple[bytes, bool]] = set()
+        self._claimed: dict[bool, set[bytes]] = {False: set(), True: set()}  # in packs that are not durable yet
         self._distrusted: set[bytes] = set()  # trees that an index tells of and nobody can read
         self._open: dict[bool, list[OpenPack]] = {False: [], True: []}
-        self._rooms: list[bytearray] = []
+        self._rooms: list[mmap.mmap] = []
         self._writer = ThreadPoolExecutor(WRITERS, "pack writer")
         self._slots = threading.Semaphore(WRITES_MAX)
         self._writes: deque[Future[None]] = deque()
@@ -93,10 +94,8 @@ class Packing:
         with self._lock:
             if not self._claim(id_, tree):
                 return id_
-        packed: bytes | memoryview = self._repository.squeezer.compressor.compress(plain)
-        plain_length = len(plain)
-        if len(packed) >= plain_length:
-            packed, plain_length = plain, 0
+        packed = self._repository.squeezer.squeeze(plain)
+        plain_length = 0 if packed is plain else len(plain)
         pack = self._take(tree)
         length = len(packed) + OVERHEAD_BYTES
         with pack.reserve(length) as sealed:
@@ -114,32 +113,30 @@ class Packing:
     def place(self, sealed: Sequence[Sealed], slab: memoryview) -> None:
         """Keep blobs of data that a helper has sealed, as they follow each other in its slab; those that are known
         already are passed over."""
-        fresh: list[Blob] = []
-        plain_bytes = end = 0
         with self._lock:
-            for _, id_, plain, compressed, length in sealed:
-                if length and self._claim(id_, tree=False):
-                    fresh.append(Blob(id_, False, end, length, plain if compressed else 0))
-                    plain_bytes += plain
-                end += length
-        if not fresh:
+            fresh = [each.length > 0 and self._claim(each.id, tree=False) for each in sealed]
+        size = sum([each.length for each, new in zip(sealed, fresh, strict=True) if new])
+        if not size:
             return
-        size = sum(blob.length for blob in fresh)
         pack = self._take(tree=False)
-        used = pack.used
+        used, blobs = pack.used, pack.blobs
+        before = len(blobs)
+        plain_bytes = at = filled = 0  # at: in the slab
         with pack.reserve(size) as room:
-            if size == end:
-                room[:] = slab[:end]
-                pack.blobs += [Blob(id_, tree, used + at, length, plain) for id_, tree, at, length, plain in fresh]
-            else:
-                filled = 0
-                for id_, tree, at, length, plain in fresh:
-                    room[filled : filled + length] = slab[at : at + length]
-                    pack.blobs.append(Blob(id_, tree, used + filled, length, plain))
+            whole = size == sum([each.length for each in sealed])
+            if whole:
+                room[:] = slab[:size]
+            for (_, id_, plain, compressed, length), new in zip(sealed, fresh, strict=True):
+                if new:
+                    if not whole:
+                        room[filled : filled + length] = slab[at : at + length]
+                    blobs.append(Blob(id_, False, used + filled, length, plain if compressed else 0))
                     filled += length
+                    plain_bytes += plain
+                at += length
         pack.used = used + size
         with self._lock:
-            self.added.data_blobs += len(fresh)
+            self.added.data_blobs += len(blobs) - before
             self.added.plain_bytes += plain_bytes
             self.added.packed_bytes += size
         self._put(pack)
@@ -165,12 +162,13 @@ class Packing:
 
     def _claim(self, id_: bytes, tree: bool) -> bool:
         """Is this one nobody's yet? Then it is the caller's to keep. Ask under the lock."""
-        if (id_, tree) in self._claimed:
+        claimed = self._claimed[tree]
+        if id_ in claimed:
             return False
         if self._repository.index.has(id_, tree) and not (tree and id_ in self._distrusted):
             return False
         self._distrusted.discard(id_)
-        self._claimed.add((id_, tree))
+        claimed.add(id_)
         return True
 
     def _put(self, pack: OpenPack) -> None:
@@ -187,7 +185,7 @@ class Packing:
             free = self._open[tree]
             if len(free) >= SPREAD or (free and free[0].used < SPREAD_FROM_BYTES):
                 return free.pop(secrets.randbelow(len(free)))
-            return OpenPack(tree, self._rooms.pop() if self._rooms else bytearray(FIRST_ROOM_BYTES))
+            return OpenPack(tree, self._rooms.pop()) if self._rooms else OpenPack(tree)
 
     def _send(self, pack: OpenPack) -> None:
         self._slots.acquire()
@@ -207,9 +205,10 @@ class Packing:
                 self._repository.keep(Kind.DATA, name.hex(), whole)
             with self._lock:
                 self._repository.index.add(name, pack.blobs)
-                self._claimed.difference_update((blob.id, blob.tree) for blob in pack.blobs)
+                self._claimed[pack.tree].difference_update([blob.id for blob in pack.blobs])
                 self.added.packed_bytes += len(header)
-                self._rooms.append(pack.room)
+                if len(pack.room) == PACK_ROOM_BYTES:
+                    self._rooms.append(pack.room)
                 self._unnamed.append((name, pack.blobs))
                 due = self._taken_if_due()
             self._name(due)

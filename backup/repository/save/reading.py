@@ -89,17 +89,21 @@ class Folder:
 
 @dataclass(slots=True)
 class Ending:
-    """An entry that was looked at. ``text`` is all that is to be written of it, or what comes before the content where
-    there is a ``node``: that of a file that is read."""
+    """An entry that was looked at. ``text`` is all that is to be written of it, or what comes before its ``chunks``."""
 
     folder: Folder
     text: str
-    path: bytes = b""
-    node: Node | None = None
-    known: bool = False  # the parent snapshot has a file of that name
-    batch: Batch | None = None  # that of a small file, which is there ``at`` a place
-    at: int = 0
-    chunks: Chunks | None = None  # those of a big one
+    chunks: Chunks | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """Small files that follow each other in a folder, and in a batch from ``at`` on."""
+
+    folder: Folder
+    batch: Batch
+    at: int
+    count: int = 1
 
 
 class Reading:
@@ -122,8 +126,9 @@ class Reading:
         self._tell = tell
         self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "backup worker")
         self._cutter = Cutter(repository.config.chunker_polynomial, self._chunk)
-        self._done: deque[Ending | Folder] = deque()  # what was read, in its order
-        self._small = SmallFiles(self.packing, repository.key, verify, self._workers)
+        self._done: deque[Ending | Run | Folder] = deque()  # what was read, in its order
+        self._waiting = 0  # so many entries are in it
+        self._small = SmallFiles(self.packing, repository, verify, self._workers)
         self._trees: deque[Future[bytes]] = deque()
         self._root = b""
 
@@ -138,6 +143,8 @@ class Reading:
     def run(self, way: Way, parent: bytes | None) -> bytes:
         """The id of the root's tree, once everything below it is durable and named."""
         nowhere = Node(b"", DIR, 0, 0, 0, 0, 0, 0)
+        if parent is None:
+            self._small.expect(self._looking.seen_ahead)
         folder: Folder | None = self._enter(b"/", nowhere, way, self._before(parent), None)
         if folder is None:
             raise NciaError("repository.no-source", "back up /", "it cannot be listed")
@@ -176,7 +183,13 @@ class Reading:
         name, way, seen = entry
         path = joined(folder.path, name)
         try:
-            node, head = seen or self._looking.look(path, way)
+            if seen is None:
+                found = self._looking.stat(path, way)
+                if not folder.before.rests and stat.S_ISREG(found.st_mode) and found.st_size <= CHUNK_MIN:
+                    self._small_file(folder, path, found.st_size)  # whoever reads it looks at the rest of it
+                    return None
+                seen = self._looking.seen(path, found)
+            node, head = seen
             if node.type == FILE:
                 self._file(folder, path, node, head)
             elif node.type == DIR:
@@ -206,47 +219,57 @@ class Reading:
                 self._add(Ending(folder, text))
             else:  # nothing is waited for, so that it is its turn
                 folder.texts.append(text)
-            return
-        known = bool(before.files) and _name_of(head) in before.files
-        if node.size > CHUNK_MIN:
-            ending = Ending(folder, head, path, node, known)
-            self._read(ending, node)
-            self._add(ending)
+        elif node.size > CHUNK_MIN:
+            self._add(self._read(folder, path, node, head))
         else:
-            self._add(Ending(folder, head, path, node, known, *self._small.add(path, node)))
+            self._small_file(folder, path, node.size)
 
-    def _read(self, ending: Ending, node: Node) -> None:
+    def _small_file(self, folder: Folder, path: bytes, size: int) -> None:
+        batch, at = self._small.add(path, size)
+        last = self._done[-1] if self._done else None
+        if isinstance(last, Run) and last.batch is batch and last.folder is folder:
+            last.count += 1
+            self._waited()
+        else:
+            self._add(Run(folder, batch, at))
+
+    def _read(self, folder: Folder, path: bytes, node: Node, head: str) -> Ending:
         """A big file, in chunks."""
-        descriptor = os.open(ending.path, READ)
+        descriptor = os.open(path, READ)
         counted = self.figures.bytes
         try:
             begun = os.fstat(descriptor)
             if not stat.S_ISREG(begun.st_mode):
                 raise OSError(0, "it became something else while it was looked at")
-            node = seen_again(node, begun)
-            ending.chunks, size = self._cutter.cut(descriptor, begun.st_blocks * BLOCK_BYTES < begun.st_size)
+            read = seen_again(node, begun)
+            chunks, size = self._cutter.cut(descriptor, begun.st_blocks * BLOCK_BYTES < begun.st_size)
             self.figures.bytes = counted + size  # its holes as well
-            moved = size != node.size or os.fstat(descriptor).st_mtime_ns != node.mtime_ns
+            self.figures.moved += size != read.size or os.fstat(descriptor).st_mtime_ns != read.mtime_ns
         except OSError:
             self.figures.bytes = counted
             raise
         finally:
             os.close(descriptor)
-        if size != node.size or node is not ending.node:
-            ending.text = head_text(node._replace(size=size))
-        self._count(ending, 0, moved)  # its bytes were counted chunk by chunk
+        self._count(folder, head)
+        if size != read.size or read is not node:
+            head = head_text(read._replace(size=size))
+        return Ending(folder, head, chunks)
 
-    def _count(self, ending: Ending, size: int, moved: bool) -> None:
+    def _count(self, folder: Folder, text: str) -> None:
+        """One file that was read."""
+        known = bool(folder.before.files) and _name_of(text) in folder.before.files
         self.figures.files += 1
-        self.figures.changed += ending.known
-        self.figures.new += not ending.known
-        self.figures.moved += moved
-        self.figures.bytes += size
+        self.figures.changed += known
+        self.figures.new += not known
 
-    def _add(self, ending: Ending) -> None:
+    def _add(self, ending: Ending | Run) -> None:
         self._done.append(ending)
-        count = len(self._done)
-        if count > DONE_MAX and not count % DONE_LOOKS:
+        self._waited()
+
+    def _waited(self) -> None:
+        """One more entry waits to be written down."""
+        self._waiting += 1
+        if self._waiting > DONE_MAX and not self._waiting % DONE_LOOKS:
             self._settle()
 
     def _chunk(self, chunk: memoryview) -> Future[bytes]:
@@ -261,31 +284,41 @@ class Reading:
 
     def _settle(self, all_of_it: bool = False) -> None:
         """Write down what is kept, in the order in which it was read; ``all_of_it``: wait for what is not yet."""
-        if all_of_it or (len(self._done) > DONE_MAX and _is_unsent(self._done[0])):
+        if all_of_it or (self._waiting > DONE_MAX and _is_unsent(self._done[0])):
             self._small.flush()  # else those behind it would wait until there are more small files
         while self._done and (all_of_it or _is_kept(self._done[0])):
             done = self._done.popleft()
             if isinstance(done, Folder):
                 self._close(done)
+            elif isinstance(done, Run):
+                self._write_run(done)
             else:
                 self._write_down(done)
 
     def _write_down(self, done: Ending) -> None:
-        node, head = done.node, done.text
-        if node is None:
-            done.folder.texts.append(head)
-            return
-        ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks or ()]
-        if done.batch is not None:
-            read, ids, moved, fault = done.batch.told[done.at]
-            if fault:
-                self._losses.note("entry", done.path, fault)
-                return
-            self._count(done, read.size, moved)
-            if read is not node:
-                head = head_text(read)
-        content = f'["{ids[0].hex()}"]' if len(ids) == 1 else content_text(ids)
-        done.folder.texts.append(f"{head}{HEAD_END}{content}}}")
+        self._waiting -= 1
+        text = done.text
+        if done.chunks is not None:
+            ids = [chunk if isinstance(chunk, bytes) else chunk.result() for chunk in done.chunks]
+            text = f"{text}{HEAD_END}{content_text(ids)}}}"
+        done.folder.texts.append(text)
+
+    def _write_run(self, run: Run) -> None:
+        self._waiting -= run.count
+        told, part = run.batch.told, slice(run.at, run.at + run.count)
+        if told.losses or told.moved:
+            self._losses.add(told.losses)
+            self.figures.moved += told.moved
+            told.losses, told.moved = Losses(), 0  # it may hold other runs
+        texts = told.texts[part] if all(told.texts[part]) else list(filter(None, told.texts[part]))
+        self.figures.bytes += sum(told.sizes[part])
+        if run.folder.before.files:
+            for text in texts:
+                self._count(run.folder, text)
+        else:
+            self.figures.files += len(texts)
+            self.figures.new += len(texts)
+        run.folder.texts += texts
 
     def _close(self, folder: Folder) -> None:
         text = tree_text(folder.texts)
@@ -330,16 +363,16 @@ class Reading:
         return all(has(bytes.fromhex(id_), False) for id_ in rest.split('"')[1::2])
 
 
-def _is_kept(done: Ending | Folder) -> bool:
-    if isinstance(done, Folder):
-        return True
-    if done.batch is not None:
+def _is_kept(done: Ending | Run | Folder) -> bool:
+    if isinstance(done, Run):
         return done.batch.known()
-    return done.chunks is None or all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
+    if isinstance(done, Folder) or done.chunks is None:
+        return True
+    return all(isinstance(chunk, bytes) or chunk.done() for chunk in done.chunks)
 
 
-def _is_unsent(done: Ending | Folder) -> bool:
-    return isinstance(done, Ending) and done.batch is not None and done.batch.outcomes is None
+def _is_unsent(done: Ending | Run | Folder) -> bool:
+    return isinstance(done, Run) and done.batch.outcome is None
 
 
 def _name_of(head: str) -> str:

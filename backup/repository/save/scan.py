@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from backup.repository.format.trees import FILE, LINKED_TYPES, NODE_TYPE, SYMLINK, Node, go_mode, shown
 
 NO_ATTRIBUTES = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+ONE_BLOB_MAX = 512 << 10  # a file no larger is one blob, as with restic, so that both find each other's
 NAMED_MAX = 100  # of what could not be kept so many are named, and all are counted
 
 
@@ -29,6 +30,10 @@ class Losses:
         if len(self.named) < NAMED_MAX:
             self.named.append(f"{shown(path)}: {kind} not kept: {why}")
 
+    def add(self, others: Losses) -> None:
+        self.counts += others.counts
+        self.named += others.named[: max(0, NAMED_MAX - len(self.named))]
+
     def __bool__(self) -> bool:
         return bool(self.counts)
 
@@ -41,23 +46,28 @@ class Owners:
     groups: dict[int, str] = field(default_factory=dict)
 
     def user(self, uid: int) -> str:
-        return _known(self.users, uid, lambda: pwd.getpwuid(uid).pw_name)
+        if (name := self.users.get(uid)) is None:
+            name = self.users[uid] = _name_or_none(lambda: pwd.getpwuid(uid).pw_name)
+        return name
 
     def group(self, gid: int) -> str:
-        return _known(self.groups, gid, lambda: grp.getgrgid(gid).gr_name)
+        if (name := self.groups.get(gid)) is None:
+            name = self.groups[gid] = _name_or_none(lambda: grp.getgrgid(gid).gr_name)
+        return name
 
 
-def _known(cache: dict[int, str], number: int, ask: Callable[[], str]) -> str:
-    if number not in cache:
-        try:
-            cache[number] = ask()
-        except KeyError:
-            cache[number] = ""
-    return cache[number]
+def _name_or_none(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except KeyError:
+        return ""
 
 
-def node_of(name: bytes, path: bytes, found: os.stat_result, owners: Owners, losses: Losses) -> Node:
-    """The node of one entry, without its content. Raises ``OSError`` where its link cannot be read."""
+def node_of(
+    name: bytes, path: bytes, found: os.stat_result, owners: Owners, losses: Losses, descriptor: int | None = None
+) -> Node:
+    """The node of one entry, which may be open, without its content. Raises ``OSError`` where its link cannot be
+    read."""
     type_ = NODE_TYPE.get(stat.S_IFMT(found.st_mode), "irregular")
     mtime = found.st_mtime_ns
     return Node(
@@ -76,7 +86,7 @@ def node_of(name: bytes, path: bytes, found: os.stat_result, owners: Owners, los
         found.st_size if type_ == FILE else 0,
         found.st_nlink if type_ in LINKED_TYPES else 0,
         os.readlink(path) if type_ == SYMLINK else b"",
-        _attributes(path, losses),
+        _attributes(path, descriptor, losses),
         found.st_rdev if stat.S_ISBLK(found.st_mode) or stat.S_ISCHR(found.st_mode) else 0,
     )
 
@@ -99,21 +109,22 @@ def seen_again(node: Node, found: os.stat_result) -> Node:
     )
 
 
-def _attributes(path: bytes, losses: Losses) -> tuple[tuple[str, bytes], ...]:
+def _attributes(path: bytes, descriptor: int | None, losses: Losses) -> tuple[tuple[str, bytes], ...]:
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(path, follow_symlinks=False) if descriptor is None else os.listxattr(descriptor)
     except OSError as error:
         if error.errno not in NO_ATTRIBUTES:
             losses.note("extended attributes", path, error.strerror or str(error))
         return ()
-    return tuple(_read(path, names, losses)) if names else ()
+    return tuple(_read(path, descriptor, names, losses)) if names else ()
 
 
-def _read(path: bytes, names: list[str], losses: Losses) -> list[tuple[str, bytes]]:
+def _read(path: bytes, descriptor: int | None, names: list[str], losses: Losses) -> list[tuple[str, bytes]]:
     found = []
     for name in names:
         try:
-            found.append((name, os.getxattr(path, name, follow_symlinks=False)))
+            at = path if descriptor is None else descriptor
+            found.append((name, os.getxattr(at, name, follow_symlinks=descriptor is not None)))
         except OSError as error:
             losses.note(f"extended attribute {name}", path, error.strerror or str(error))
     return found

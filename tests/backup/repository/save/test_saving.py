@@ -183,10 +183,10 @@ def test_a_blob_that_does_not_unpack_to_itself_is_never_kept(tmp_path: Path) -> 
 
     class Liar:
         def compress(self, plain: bytes) -> bytes:
-            return honest.compressor.compress(bytes(len(plain)))
+            return honest.small.compress(bytes(len(plain)))
 
     class Faulty(Repository):
-        squeezer = property(lambda self: Squeezer(Liar(), honest.decompressor))
+        squeezer = property(lambda self: Squeezer(Liar(), Liar(), honest.decompressor))
 
     honest = Squeezer.new()
     (tmp_path / "file").write_bytes(b"content " * 100)
