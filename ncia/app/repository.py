@@ -18,7 +18,7 @@ from backup.repository.format.snapshots import Snapshot, chosen
 from backup.repository.format.times import moment_text, ns_text
 from backup.repository.format.trees import shown
 from backup.repository.locks import Lock
-from backup.repository.ports import Store, StoreFault
+from backup.repository.ports import Store
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.save.walk import absolute
@@ -29,8 +29,6 @@ from ncia.core.base.errors import NciaError
 if TYPE_CHECKING:
     from backup.repository.care.checking import Checked
     from backup.repository.restore.restoring import Restored
-    from backup.repository.save.looking import Looking
-    from backup.repository.save.saving import Request, Saved
     from backup.repository.save.scan import Losses
 
 Answer = dict[str, Any]
@@ -92,55 +90,6 @@ def init(access: Access, twin: Access | None, retain_days: int = 0, retain_mode:
         return {"id": made.config.id, "url": access.url, "retained": retained_as(store)}
     finally:
         store.close()
-
-
-def backup(
-    access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
-) -> Answer:
-    begun: list[tuple[Request, Looking]] = []
-
-    def begin(over: Callable[[], bool]) -> None:
-        from backup.repository.save.saving import Request, look_ahead
-
-        request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
-        begun.append((request, look_ahead(request, over)))
-
-    with access.opened(meanwhile=begin) as repository:
-        from backup.repository.save.saving import save
-
-        request, looking = begun.pop()
-        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
-        return saved_told(repository, saved, verify)
-
-
-def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
-    from backup.repository.save.output import save_output
-    from backup.repository.save.saving import Request
-
-    with access.opened() as repository:
-        request = Request((name,), holder(host), tuple(tags), program=program())
-        return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
-
-
-def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
-    try:
-        reaching = extended(repository)
-    except StoreFault as fault:  # the snapshot is there all the same
-        reaching = 0
-        saved.losses.note("retention of what it reuses", b"/", fault.why)
-    return {
-        "snapshot": saved.snapshot.id,
-        "retained": retained_as(repository.store),
-        "extended": reaching,
-        "parent": saved.snapshot.parent,
-        "tree": saved.snapshot.tree.hex(),
-        "partial": saved.partial,
-        "verified": verify,
-        **asdict(saved.figures),
-        "added": asdict(saved.added),
-        "losses": _losses(saved.losses),
-        "damaged": repository.damaged,
-    }
 
 
 def snapshots(access: Access) -> Answer:
@@ -206,7 +155,7 @@ def restore(
         "bytes": restored.bytes,
         "bytes_found": restored.bytes_found,
         "kept": restored.kept,
-        "losses": _losses(restored.losses),
+        "losses": losses_told(restored.losses),
         "damaged": repository.damaged,
     }
 
@@ -308,5 +257,5 @@ def snapshot_told(each: Snapshot) -> Answer:
     }
 
 
-def _losses(losses: Losses) -> Answer:
+def losses_told(losses: Losses) -> Answer:
     return {"counts": dict(losses.counts), "named": losses.named}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
@@ -11,11 +11,10 @@ from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository, open_repository
 from backup.repository.retaining import Retaining
-from ncia.app.repository import CLOCK, Access, Answer, extended, holder, program, retained_as, saved_told
+from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, retained_as
+from ncia.app.repository_backup import Wanted, request_of, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
-
-Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all
 
 
 def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer:
@@ -97,24 +96,12 @@ def _repair(repository: Repository, twin: Repository | None, mending: Mending, t
     return told
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a backup at two places is asked for."""
-
-    paths: tuple[str, ...]
-    tags: tuple[str, ...] = ()
-    host: str = ""
-    force: bool = False
-    verify: bool = True
-    wait_seconds: float = 0.0  # of one call at one of them; 0: as long as a store's own patience and a slow line take
-
-
 def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
     """Into two places at once. ``places`` tells at which of them it is whole; where one was given up it is partial."""
-    from backup.repository.save.saving import Request, save
+    from backup.repository.save.saving import save
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
 
-    password = access.password()
+    password, request = access.password(), request_of(access, wanted)
     sides = (Side(store_of(access.url), access.url), Side(store_of(also), also))
     both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
     try:
@@ -122,9 +109,6 @@ def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
         both.demand_twins(opened)
         repository = Repository(both, opened.key, opened.config, opened.key_name)
         apart = both.apart(Kind.INDEX)
-        request = Request(
-            wanted.paths, holder(wanted.host), wanted.tags, not wanted.force, wanted.verify, access.workers, program()
-        )
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
         places = [
             {

@@ -33,6 +33,7 @@ from backup.repository.format.trees import (
 from backup.repository.ports import Missing
 from backup.repository.repository import Repository
 from backup.repository.save.cutting import CHUNK_MIN, Chunks, Cutter
+from backup.repository.save.excluding import LeftOut
 from backup.repository.save.helper import READ
 from backup.repository.save.looking import Entry, Looking, joined
 from backup.repository.save.pipeline import Packing
@@ -62,6 +63,7 @@ class Figures:
     others: int = 0
     sockets: int = 0  # of no use to anybody once their process is gone; not kept, as with restic
     bytes: int = 0
+    excluded: int = 0  # entries that were left out because it was asked for, a folder as one
     moved: int = 0  # files that were written to while they were read
     twins: list[str] = field(default_factory=list)  # names that look the same and are not; kept apart, the first told
 
@@ -186,6 +188,8 @@ class Reading:
             else:
                 self.figures.others += 1
                 self._add(Ending(folder, node_text(node)))
+        except LeftOut:
+            self._looking.excluded += 1
         except OSError as error:
             self._losses.note("entry", path, error.strerror or str(error))
         return None
