@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.format.snapshots import Snapshot, chosen
 from backup.repository.format.times import moment_text, ns_text
 from backup.repository.format.trees import shown
-from backup.repository.locks import Lock
-from backup.repository.ports import Store
+from backup.repository.locks import MAY_NOT, NO_PATIENCE, Lock, Patience
+from backup.repository.ports import Store, StoreFault
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.save.walk import absolute
@@ -39,12 +39,21 @@ CLOCK = SystemClock()
 
 @dataclass(frozen=True)
 class Access:
-    """Where a repository is, and how it is entered. Without ``lock`` nothing is written where only reading is asked."""
+    """Where a repository is, and how it is entered. Without ``lock`` nothing is written where only reading is asked.
+    ``retry_lock``: for how long one that somebody holds is waited for; ``hear`` is told of it."""
 
     url: str
     password_file: Path
     lock: bool = True
     workers: int = 0
+    retry_lock: str = ""
+    hear: Callable[[str], None] = lambda _: None
+
+    @property
+    def patience(self) -> Patience:
+        from backup.repository.care.spans import seconds_of
+
+        return Patience(seconds_of(self.retry_lock), self.hear) if self.retry_lock else NO_PATIENCE
 
     def password(self) -> str:
         what = f"read the password in {self.password_file}"
@@ -61,13 +70,22 @@ class Access:
         password, store = self.password(), store_of(self.url)
         try:
             repository = open_repository(store, password, meanwhile)
-            if locked and self.lock:
-                with Lock(repository, holder(), CLOCK):
-                    yield repository
-            else:
+            with self.reading(repository) if locked and self.lock else nullcontext():
                 yield repository
         finally:
             store.close()
+
+    @contextmanager
+    def reading(self, repository: Repository) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(Lock(repository, holder(), CLOCK, patience=self.patience))
+            except StoreFault as fault:
+                if fault.code not in MAY_NOT:
+                    raise
+                hint = "--no-lock reads without one; a prune without grace at the same time may remove what is read"
+                raise StoreFault(fault.code, "lock the repository to read it", fault.why, hint) from fault
+            yield
 
 
 def holder(host: str = "") -> Holder:

@@ -67,7 +67,7 @@ def backup_output(access: Access, name: str, command: Sequence[str], tags: Seque
     from backup.repository.save.saving import Request
 
     with access.opened() as repository:
-        request = Request((name,), holder(host), tuple(tags), program=program())
+        request = Request((name,), holder(host), tuple(tags), program=program(), patience=access.patience)
         return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
 
 
@@ -98,6 +98,7 @@ def request_of(access: Access, wanted: Wanted) -> Request:
         access.workers,
         program(),
         exclusions,
+        access.patience,
     )
 
 

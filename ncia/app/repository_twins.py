@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 from backup.repository.format.snapshots import chosen
-from backup.repository.locks import Lock
+from backup.repository.locks import Lock, Patience
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository, open_repository
 from backup.repository.retaining import Retaining
@@ -29,7 +29,7 @@ def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer
         alike = twins(one, other)
         known = one.snapshots() if words or not alike else []
         wanted = [chosen(known, word) for word in dict.fromkeys(words)] if words else None
-        with Lock(other, holder(), CLOCK) as lock:
+        with Lock(other, holder(), CLOCK, patience=to.patience) as lock:
             if alike:
                 copied = Copying(one, other, lock.demand, heard).run(wanted)
             else:
@@ -63,7 +63,7 @@ def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) 
                 store = Rehearsing(store, twin.store if twin else None)
             opening = Opening(store, password, twin)
             repository = opening.run(holder(), CLOCK.now())
-            told = _repair(repository, twin, mending, tell)
+            told = _repair(repository, twin, mending, access.patience, tell)
             told["mended"] = [*opening.mended, *told["mended"]]
             told["lost"] = [*opening.lost, *told["lost"]]
             told["lost_count"] += len(opening.lost)
@@ -72,7 +72,9 @@ def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) 
         store.close()
 
 
-def _repair(repository: Repository, twin: Repository | None, mending: Mending, tell: Tell) -> Answer:
+def _repair(
+    repository: Repository, twin: Repository | None, mending: Mending, patience: Patience, tell: Tell
+) -> Answer:
     from backup.repository.care.checking import STRUCTURE_ONLY, Share
     from backup.repository.care.copying import twins
     from backup.repository.care.repairing import Repaired, Repairing
@@ -87,7 +89,7 @@ def _repair(repository: Repository, twin: Repository | None, mending: Mending, t
         tell(repaired.packs, done, whole)
 
     share = Share(*mending.share) if mending.share else STRUCTURE_ONLY
-    with Lock(repository, holder(), CLOCK, exclusive=True) as lock:
+    with Lock(repository, holder(), CLOCK, exclusive=True, patience=patience) as lock:
         told: Answer = asdict(Repairing(repository, twin, lock.demand, share, heard).run())
         if mending.snapshots:
             fresh = Repository(repository.store, repository.key, repository.config)

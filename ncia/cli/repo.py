@@ -46,6 +46,15 @@ Password = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 Lock = Annotated[bool, typer.Option("--lock/--no-lock", help="Say that somebody reads; --no-lock writes nothing.")]
+RetryLock = Annotated[
+    str,
+    typer.Option(
+        "--retry-lock",
+        metavar="DURATION",
+        envvar="NCIA_RETRY_LOCK",
+        help="Wait so long for another's lock, such as 5m.",
+    ),
+]
 Named = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.")]
 RetainDays = Annotated[int, typer.Option(min=0, help="Keep each file from removal for so long (S3 Object Lock).")]
 RetainMode = Annotated[Mode, typer.Option(help="governance may be lifted by whoever has the right to.")]
@@ -142,11 +151,12 @@ def check(
     read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every byte, too.")] = False,
     part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts: 1/7 … 7/7 are all.")] = "",
     lock: Lock = True,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Is all of it there; with --read-data: is it what was written? Says what share was read. Exit 1 at any fault."""
     with _Progress() as tell:
-        found = _app().check(_access(repo, password_file, lock), _share(read_data, part), tell)
+        found = _app().check(_access(repo, password_file, lock, retry_lock), _share(read_data, part), tell)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -204,8 +214,12 @@ def _app() -> Any:
     return importlib.import_module("ncia.app.repository")
 
 
-def _access(repo: str, password_file: Path, lock: bool = True) -> Any:
-    return _app().Access(repo, password_file, lock)
+def _access(repo: str, password_file: Path, lock: bool = True, retry_lock: str = "") -> Any:
+    return _app().Access(repo, password_file, lock, retry_lock=retry_lock, hear=_tell_waiting)
+
+
+def _tell_waiting(sentence: str) -> None:
+    print(f"Note: {sentence}", file=sys.stderr, flush=True)
 
 
 def _share(read_data: bool, part: str) -> tuple[int, int] | None:

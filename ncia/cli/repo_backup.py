@@ -15,6 +15,7 @@ from ncia.cli.repo import (
     SHORT,
     AsJson,
     Password,
+    RetryLock,
     Url,
     _access,
     _end,
@@ -51,13 +52,14 @@ def backup(
     one_file_system: Annotated[
         bool, typer.Option("--one-file-system", "-x", help="Nothing that is mounted below what is asked for.")
     ] = False,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else.
 
     Or, with --also, where it is whole at one of the two places only: ncia repo copy brings the rest.
     """
-    access, asked = _access(repo, password_file), _asked()
+    access, asked = _access(repo, password_file, retry_lock=retry_lock), _asked()
     leave_out = asked.LeaveOut(
         exclude or (),
         iexclude or (),
@@ -87,10 +89,11 @@ def backup_output(
     password_file: Password,
     tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
     host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
-    saved = _asked().backup_output(_access(repo, password_file), name, command, tag or [], host)
+    saved = _asked().backup_output(_access(repo, password_file, retry_lock=retry_lock), name, command, tag or [], host)
     _tell_saved(saved, as_json)
 
 

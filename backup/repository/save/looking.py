@@ -73,6 +73,11 @@ class Looking:
                 self.excluded += excluded + len(listed) - len(found)
             left += [(joined(path, name), below) for name, below, seen in reversed(found) if seen[0].type == DIR]
 
+    def forget(self) -> None:
+        """What was looked at ahead; it is looked at again."""
+        self._ahead.clear()
+        self.excluded = 0
+
     def _listed(self, path: bytes, way: Way) -> tuple[list[Entry], int]:
         """What is in a folder, and how many entries of it are excluded by their path."""
         listed = _listed(path, way)

@@ -11,7 +11,7 @@ from typing import Any
 from backup.repository.format.keys import Holder
 from backup.repository.format.snapshots import Snapshot, parent_of
 from backup.repository.format.times import moment_text
-from backup.repository.locks import Lock, at_work
+from backup.repository.locks import NO_PATIENCE, Lock, Patience, at_work
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository
 from backup.repository.save.excluding import NOTHING, Excluding, Exclusions
@@ -36,6 +36,7 @@ class Request:
     workers: int = 0  # as many as there are processors
     program: str = "ncia"
     exclusions: Exclusions = NOTHING
+    patience: Patience = NO_PATIENCE
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ def save(
 ) -> Saved:
     """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder and chunk;
     ``looking`` may know some of what is there."""
-    started = clock.now()
     looking = looking or _looking(request)
     losses = looking.losses
     paths = demand_paths(request.paths, losses)
-    with Lock(repository, at_work(request.holder), clock) as lock:
+    with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
+        started = clock.now()
+        if lock.waited:  # what was looked at ahead is of before
+            looking.forget()
         repository.load_index(repository.packs_there())  # counting on others it would be whole by its word, and hollow
         names = tuple(os.fsdecode(path) for path in paths)
         found = [each for each in repository.snapshots() if each.time <= started]  # none is of the future but in error
