@@ -3,6 +3,9 @@
 A lock is told anew every five minutes and is stale after thirty. Whoever was frozen for longer has been taken for dead:
 it must not write another index or snapshot, for what it counts on may have been removed since. An account that may only
 add cannot take its lock back: that one stays, and whoever may remove clears it once it is stale.
+
+A lock is another file each time it is told anew. So who waits sees by its own clock whether a holder lives, whatever
+the date of the lock says: one file that stays for half an hour is nobody's, also where it is dated into next year.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,8 +31,25 @@ from ncia.core.base.errors import NciaError, Refusal, Unreachable
 
 REFRESH_SECONDS = 300.0
 STALE = timedelta(minutes=30)
+AHEAD = timedelta(minutes=5)  # a lock that is dated later was told by a clock that is wrong, or is seen by one
 SURE_SECONDS = 25 * 60.0  # after so long without a word nobody counts on a lock of its own any more
 MAY_NOT = ("repository.adds-only", "repository.denied", "repository.refused")  # an account without that right
+
+
+PAUSE_SECONDS = 5.0  # between looks at a lock that is waited for; each is twice the one before, as restic's
+PAUSE_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """For how long a lock that somebody holds is waited for. ``hear`` is told once; ``pause`` waits."""
+
+    seconds: float = 0.0
+    hear: Callable[[str], None] = lambda _: None
+    pause: Callable[[float], None] = time.sleep
+
+
+NO_PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
@@ -52,9 +73,21 @@ class LockFile:
 
 
 class Lock:
-    """A lock that is held from :meth:`take` to :meth:`release`, and kept fresh by a thread of its own."""
+    """A lock that is held from :meth:`take` to :meth:`release`, and kept fresh by a thread of its own. ``waited``: it
+    was somebody else's at first. ``silent``: locks that nobody told anew while it was waited for."""
 
-    def __init__(self, repository: Repository, holder: Holder, clock: Clock, exclusive: bool = False) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        holder: Holder,
+        clock: Clock,
+        exclusive: bool = False,
+        patience: Patience = NO_PATIENCE,
+    ) -> None:
+        self.waited = False
+        self.silent: set[str] = set()
+        self._seen_ns: dict[str, int] = {}  # when a lock that holds us up was seen first
+        self._patience = patience
         self._repository = repository
         self._holder = holder
         self._clock = clock
@@ -66,7 +99,26 @@ class Lock:
         self._refresher: threading.Thread | None = None
 
     def take(self) -> None:
-        """Refuses where somebody else's live lock forbids it."""
+        """Refuses where somebody else's live lock forbids it, once patience has ended."""
+        begun = self._clock.boottime_ns()
+        pause = PAUSE_SECONDS
+        while True:
+            try:
+                self._try()
+                break
+            except Held as held:
+                left = self._patience.seconds - (self._clock.boottime_ns() - begun) / 1e9
+                if left <= 0:
+                    raise
+                if not self.waited:
+                    self._patience.hear(f"{held.why}; waiting for up to {left:.0f} s")
+                self.waited = True
+                self._patience.pause(min(pause, left))
+                pause = min(2 * pause, PAUSE_SECONDS_MAX)
+        self._refresher = threading.Thread(target=self._keep_fresh, name="repository lock", daemon=True)
+        self._refresher.start()
+
+    def _try(self) -> None:
         self._refuse_if_taken()
         self._tell()
         try:
@@ -74,8 +126,6 @@ class Lock:
         except NciaError:
             self._drop(self._name)
             raise
-        self._refresher = threading.Thread(target=self._keep_fresh, name="repository lock", daemon=True)
-        self._refresher.start()
 
     def demand(self) -> None:
         """Before anything is written that others will count on: is the lock surely still ours?"""
@@ -141,10 +191,16 @@ class Lock:
         for other in read_locks(self._repository):
             if other.name == self._name or not (self._exclusive or other.exclusive):
                 continue
-            if not other.stale(self._clock.now(), self._holder.hostname, alive):
-                what = "lock the repository" + (" for oneself" if self._exclusive else "")
-                hint = "wait for it; one whose holder is dead is passed over after 30 minutes"
-                raise Refusal("repository.locked", what, f"it is locked by {other}", hint)
+            now = self._clock.now()
+            if not other.stale(now, self._holder.hostname, alive) and not self._is_silent(other):
+                raise Held("lock the repository" + (" for oneself" if self._exclusive else ""), other, now)
+
+    def _is_silent(self, other: LockFile) -> bool:
+        """Has its holder not told it anew for as long as makes a lock stale, by our own clock?"""
+        at = self._clock.boottime_ns()
+        if at - self._seen_ns.setdefault(other.name, at) > STALE.total_seconds() * 1e9:
+            self.silent.add(other.name)
+        return other.name in self.silent
 
     def _keep_fresh(self) -> None:
         while not self._over.wait(REFRESH_SECONDS):
@@ -152,6 +208,21 @@ class Lock:
                 self.refresh()
             except (StoreFault, Unreachable):  # tried again in five minutes; demand() sees how long it has been
                 continue
+
+
+class Held(Refusal):
+    """Somebody else has it."""
+
+    def __init__(self, what: str, other: LockFile, now: datetime) -> None:
+        hint = "--retry-lock 10m waits for it; one whose holder is dead is passed over after 30 minutes, and"
+        if (ahead := other.time - now) > AHEAD:
+            span = f"{ahead.days} days" if ahead.days > 1 else f"{ahead.total_seconds() / 3600:.1f} hours"
+            hint = (
+                f"its time is {span} ahead of ours, so one of the two clocks is wrong; "
+                "--retry-lock 35m passes it over where nobody tells it anew meanwhile, and"
+            )
+        hint += " ncia repo unlock --remove-all removes it at once"
+        super().__init__("repository.locked", what, f"it is locked by {other}", hint)
 
 
 @dataclass(frozen=True)
@@ -162,11 +233,13 @@ class Cleared:
     kept: tuple[LockFile, ...]
 
 
-def clear_locks(repository: Repository, holder: Holder, now: datetime, whole: bool = False) -> Cleared:
-    """Remove the locks of those that are gone. With ``whole`` also those of the living, who find it out before they
-    write another index or snapshot, and what was never finished."""
+def clear_locks(
+    repository: Repository, holder: Holder, now: datetime, whole: bool = False, silent: Collection[str] = ()
+) -> Cleared:
+    """Remove the locks of those that are gone, by their date or as somebody saw (``silent``). With ``whole`` also those
+    of the living, who find it out before they write another index or snapshot, and what was never finished."""
     found = list(read_locks(repository))
-    stale = [each for each in found if each.stale(now, holder.hostname, alive)]
+    stale = [each for each in found if each.name in silent or each.stale(now, holder.hostname, alive)]
     over = [each.name for each in repository.store.names(Kind.LOCKS)] if whole else [each.name for each in stale]
     for name in over:
         repository.store.remove(Kind.LOCKS, name)

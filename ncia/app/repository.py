@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.format.snapshots import Snapshot, chosen
 from backup.repository.format.times import moment_text, ns_text
 from backup.repository.format.trees import shown
-from backup.repository.locks import Lock
+from backup.repository.locks import MAY_NOT, NO_PATIENCE, Lock, Patience
 from backup.repository.ports import Store, StoreFault
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.retaining import Mode, Retaining, Retention
@@ -29,8 +29,6 @@ from ncia.core.base.errors import NciaError
 if TYPE_CHECKING:
     from backup.repository.care.checking import Checked
     from backup.repository.restore.restoring import Restored
-    from backup.repository.save.looking import Looking
-    from backup.repository.save.saving import Request, Saved
     from backup.repository.save.scan import Losses
 
 Answer = dict[str, Any]
@@ -41,12 +39,21 @@ CLOCK = SystemClock()
 
 @dataclass(frozen=True)
 class Access:
-    """Where a repository is, and how it is entered. Without ``lock`` nothing is written where only reading is asked."""
+    """Where a repository is, and how it is entered. Without ``lock`` nothing is written where only reading is asked.
+    ``retry_lock``: for how long one that somebody holds is waited for; ``hear`` is told of it."""
 
     url: str
     password_file: Path
     lock: bool = True
     workers: int = 0
+    retry_lock: str = ""
+    hear: Callable[[str], None] = lambda _: None
+
+    @property
+    def patience(self) -> Patience:
+        from backup.repository.care.spans import seconds_of
+
+        return Patience(seconds_of(self.retry_lock), self.hear) if self.retry_lock else NO_PATIENCE
 
     def password(self) -> str:
         what = f"read the password in {self.password_file}"
@@ -63,13 +70,22 @@ class Access:
         password, store = self.password(), store_of(self.url)
         try:
             repository = open_repository(store, password, meanwhile)
-            if locked and self.lock:
-                with Lock(repository, holder(), CLOCK):
-                    yield repository
-            else:
+            with self.reading(repository) if locked and self.lock else nullcontext():
                 yield repository
         finally:
             store.close()
+
+    @contextmanager
+    def reading(self, repository: Repository) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(Lock(repository, holder(), CLOCK, patience=self.patience))
+            except StoreFault as fault:
+                if fault.code not in MAY_NOT:
+                    raise
+                hint = "--no-lock reads without one; a prune without grace at the same time may remove what is read"
+                raise StoreFault(fault.code, "lock the repository to read it", fault.why, hint) from fault
+            yield
 
 
 def holder(host: str = "") -> Holder:
@@ -92,55 +108,6 @@ def init(access: Access, twin: Access | None, retain_days: int = 0, retain_mode:
         return {"id": made.config.id, "url": access.url, "retained": retained_as(store)}
     finally:
         store.close()
-
-
-def backup(
-    access: Access, paths: Sequence[str], tags: Sequence[str], host: str, force: bool, verify: bool, tell: Tell
-) -> Answer:
-    begun: list[tuple[Request, Looking]] = []
-
-    def begin(over: Callable[[], bool]) -> None:
-        from backup.repository.save.saving import Request, look_ahead
-
-        request = Request(tuple(paths), holder(host), tuple(tags), not force, verify, access.workers, program())
-        begun.append((request, look_ahead(request, over)))
-
-    with access.opened(meanwhile=begin) as repository:
-        from backup.repository.save.saving import save
-
-        request, looking = begun.pop()
-        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
-        return saved_told(repository, saved, verify)
-
-
-def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
-    from backup.repository.save.output import save_output
-    from backup.repository.save.saving import Request
-
-    with access.opened() as repository:
-        request = Request((name,), holder(host), tuple(tags), program=program())
-        return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
-
-
-def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
-    try:
-        reaching = extended(repository)
-    except StoreFault as fault:  # the snapshot is there all the same
-        reaching = 0
-        saved.losses.note("retention of what it reuses", b"/", fault.why)
-    return {
-        "snapshot": saved.snapshot.id,
-        "retained": retained_as(repository.store),
-        "extended": reaching,
-        "parent": saved.snapshot.parent,
-        "tree": saved.snapshot.tree.hex(),
-        "partial": saved.partial,
-        "verified": verify,
-        **asdict(saved.figures),
-        "added": asdict(saved.added),
-        "losses": _losses(saved.losses),
-        "damaged": repository.damaged,
-    }
 
 
 def snapshots(access: Access) -> Answer:
@@ -206,7 +173,7 @@ def restore(
         "bytes": restored.bytes,
         "bytes_found": restored.bytes_found,
         "kept": restored.kept,
-        "losses": _losses(restored.losses),
+        "losses": losses_told(restored.losses),
         "damaged": repository.damaged,
     }
 
@@ -308,5 +275,5 @@ def snapshot_told(each: Snapshot) -> Answer:
     }
 
 
-def _losses(losses: Losses) -> Answer:
+def losses_told(losses: Losses) -> Answer:
     return {"counts": dict(losses.counts), "named": losses.named}

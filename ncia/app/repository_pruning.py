@@ -35,7 +35,7 @@ def forget_by(
         if dry:
             judged = _judged(repository, policy, words, proven)
             return _told(judged, repository, ()) | {"refusal": "" if words else _refusal(judged, removed_max)}
-        with alone(repository, holder(), CLOCK) as lock:
+        with alone(repository, holder(), CLOCK, access.patience) as lock:
             judged = _judged(repository, policy, words, proven)
             if not words:
                 demand_modest(judged, removed_max)
@@ -51,7 +51,9 @@ def prune_by_restic(access: Access, grace: str, unused_percent: float) -> Answer
     program = shutil.which("restic")
     if program is None:
         raise NciaError("repository.no-restic", what, "restic is not on PATH", "--engine ncia needs none")
-    words = ("--no-cache", "prune", "--max-unused", f"{unused_percent}%")
+    words = ["--no-cache", "prune", "--max-unused", f"{unused_percent}%"]
+    if access.retry_lock:
+        words += ["--retry-lock", access.retry_lock]
     command = [program, "-r", access.url, "--password-file", str(access.password_file), *words]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
@@ -70,7 +72,7 @@ def prune(access: Access, grace: str, unused_percent: float, dry: bool, empty: b
     with access.opened() as repository:
         if dry:
             return {"engine": "ncia"} | asdict(rehearse(repository, now, wish))
-        with alone(repository, holder(), CLOCK) as lock:
+        with alone(repository, holder(), CLOCK, access.patience) as lock:
             return {"engine": "ncia"} | asdict(pruned(repository, lock, CLOCK.now(), wish))
 
 

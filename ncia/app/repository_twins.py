@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 from backup.repository.format.snapshots import chosen
-from backup.repository.locks import Lock
+from backup.repository.locks import Lock, Patience
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository, open_repository
 from backup.repository.retaining import Retaining
-from ncia.app.repository import CLOCK, Access, Answer, extended, holder, program, retained_as, saved_told
+from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, retained_as
+from ncia.app.repository_backup import Wanted, request_of, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
-
-Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all
 
 
 def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer:
@@ -30,7 +29,7 @@ def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer
         alike = twins(one, other)
         known = one.snapshots() if words or not alike else []
         wanted = [chosen(known, word) for word in dict.fromkeys(words)] if words else None
-        with Lock(other, holder(), CLOCK) as lock:
+        with Lock(other, holder(), CLOCK, patience=to.patience) as lock:
             if alike:
                 copied = Copying(one, other, lock.demand, heard).run(wanted)
             else:
@@ -64,7 +63,7 @@ def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) 
                 store = Rehearsing(store, twin.store if twin else None)
             opening = Opening(store, password, twin)
             repository = opening.run(holder(), CLOCK.now())
-            told = _repair(repository, twin, mending, tell)
+            told = _repair(repository, twin, mending, access.patience, tell)
             told["mended"] = [*opening.mended, *told["mended"]]
             told["lost"] = [*opening.lost, *told["lost"]]
             told["lost_count"] += len(opening.lost)
@@ -73,7 +72,9 @@ def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) 
         store.close()
 
 
-def _repair(repository: Repository, twin: Repository | None, mending: Mending, tell: Tell) -> Answer:
+def _repair(
+    repository: Repository, twin: Repository | None, mending: Mending, patience: Patience, tell: Tell
+) -> Answer:
     from backup.repository.care.checking import STRUCTURE_ONLY, Share
     from backup.repository.care.copying import twins
     from backup.repository.care.repairing import Repaired, Repairing
@@ -88,7 +89,7 @@ def _repair(repository: Repository, twin: Repository | None, mending: Mending, t
         tell(repaired.packs, done, whole)
 
     share = Share(*mending.share) if mending.share else STRUCTURE_ONLY
-    with Lock(repository, holder(), CLOCK, exclusive=True) as lock:
+    with Lock(repository, holder(), CLOCK, exclusive=True, patience=patience) as lock:
         told: Answer = asdict(Repairing(repository, twin, lock.demand, share, heard).run())
         if mending.snapshots:
             fresh = Repository(repository.store, repository.key, repository.config)
@@ -97,24 +98,12 @@ def _repair(repository: Repository, twin: Repository | None, mending: Mending, t
     return told
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a backup at two places is asked for."""
-
-    paths: tuple[str, ...]
-    tags: tuple[str, ...] = ()
-    host: str = ""
-    force: bool = False
-    verify: bool = True
-    wait_seconds: float = 0.0  # of one call at one of them; 0: as long as a store's own patience and a slow line take
-
-
 def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
     """Into two places at once. ``places`` tells at which of them it is whole; where one was given up it is partial."""
-    from backup.repository.save.saving import Request, save
+    from backup.repository.save.saving import save
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
 
-    password = access.password()
+    password, request = access.password(), request_of(access, wanted)
     sides = (Side(store_of(access.url), access.url), Side(store_of(also), also))
     both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
     try:
@@ -122,9 +111,6 @@ def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
         both.demand_twins(opened)
         repository = Repository(both, opened.key, opened.config, opened.key_name)
         apart = both.apart(Kind.INDEX)
-        request = Request(
-            wanted.paths, holder(wanted.host), wanted.tags, not wanted.force, wanted.verify, access.workers, program()
-        )
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
         places = [
             {

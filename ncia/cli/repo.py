@@ -46,6 +46,15 @@ Password = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 Lock = Annotated[bool, typer.Option("--lock/--no-lock", help="Say that somebody reads; --no-lock writes nothing.")]
+RetryLock = Annotated[
+    str,
+    typer.Option(
+        "--retry-lock",
+        metavar="DURATION",
+        envvar="NCIA_RETRY_LOCK",
+        help="Wait so long for another's lock, such as 5m.",
+    ),
+]
 Named = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The beginning of its id, or latest.")]
 RetainDays = Annotated[int, typer.Option(min=0, help="Keep each file from removal for so long (S3 Object Lock).")]
 RetainMode = Annotated[Mode, typer.Option(help="governance may be lifted by whoever has the right to.")]
@@ -72,53 +81,6 @@ def init(
     kept = made["retained"]
     held = f", retained under {kept['mode']} for {kept['days']} days" if kept else ""
     print(json.dumps(made) if as_json else f"made repository {made['id'][:SHORT]} at {made['url']}{held}")
-
-
-@app.command()
-def backup(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH…", help="What to keep; folders with all that is in them.")
-    ],
-    repo: Url,
-    password_file: Password,
-    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
-    host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
-    verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
-    also: Annotated[str, typer.Option(help="URL of its twin, into which it goes at the same time.")] = "",
-    also_wait: Annotated[float, typer.Option(help="Seconds of silence after which one of the two is given up.")] = 0.0,
-    as_json: AsJson = False,
-) -> None:
-    """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else.
-
-    Or, with --also, where it is whole at one of the two places only: ncia repo copy brings the rest.
-    """
-    with _Progress() as tell:
-        access = _access(repo, password_file)
-        if also:
-            twins = importlib.import_module("ncia.app.repository_twins")
-            wanted = twins.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, also_wait)
-            saved = twins.backup(access, also, wanted, tell)
-        else:
-            saved = _app().backup(access, paths, tag or [], host, force, verify, tell)
-    _tell_saved(saved, as_json)
-    _tell_places(saved, as_json)
-    _end(saved, "the snapshot is partial")
-
-
-@app.command("backup-output")
-def backup_output(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The file as which it is kept, such as database.sql.")],
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, without a shell.")],
-    repo: Url,
-    password_file: Password,
-    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
-    host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
-    saved = _app().backup_output(_access(repo, password_file), name, command, tag or [], host)
-    _tell_saved(saved, as_json)
 
 
 @app.command()
@@ -189,11 +151,12 @@ def check(
     read_data: Annotated[bool, typer.Option("--read-data", help="Read and verify every byte, too.")] = False,
     part: Annotated[str, typer.Option(metavar="N/OF", help="Read the Nth of OF parts: 1/7 … 7/7 are all.")] = "",
     lock: Lock = True,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Is all of it there; with --read-data: is it what was written? Says what share was read. Exit 1 at any fault."""
     with _Progress() as tell:
-        found = _app().check(_access(repo, password_file, lock), _share(read_data, part), tell)
+        found = _app().check(_access(repo, password_file, lock, retry_lock), _share(read_data, part), tell)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -251,8 +214,12 @@ def _app() -> Any:
     return importlib.import_module("ncia.app.repository")
 
 
-def _access(repo: str, password_file: Path, lock: bool = True) -> Any:
-    return _app().Access(repo, password_file, lock)
+def _access(repo: str, password_file: Path, lock: bool = True, retry_lock: str = "") -> Any:
+    return _app().Access(repo, password_file, lock, retry_lock=retry_lock, hear=_tell_waiting)
+
+
+def _tell_waiting(sentence: str) -> None:
+    print(f"Note: {sentence}", file=sys.stderr, flush=True)
 
 
 def _share(read_data: bool, part: str) -> tuple[int, int] | None:
@@ -262,36 +229,6 @@ def _share(read_data: bool, part: str) -> tuple[int, int] | None:
     if not found or int(found[1]) > int(found[2]):
         raise typer.BadParameter(f"{part!r} is not of the form 2/7", param_hint="--part")
     return int(found[1]), int(found[2])
-
-
-def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(saved, ensure_ascii=False))
-    else:
-        added = saved["added"]
-        print(
-            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
-            f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
-            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
-        )
-        if saved["moved"]:
-            print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
-        for sentence in saved["twins"]:
-            print(f"Note: {sentence}")
-
-
-def _tell_places(saved: dict[str, Any], as_json: bool) -> None:
-    """At which places it is, where it was to be at two."""
-    if saved.get("apart") and not as_json:
-        print(
-            f"Note: {saved['apart']} indexes were at one place only; what they alone name was kept again. Copy first."
-        )
-    for place in saved.get("places", ()):
-        if not place["whole"]:
-            hint = "ncia repo copy brings it once it answers"
-            print(f"Error: the snapshot is not at {place['url']}: {place['why']}\nTry: {hint}", file=sys.stderr)
-    if saved["partial"] and not saved["losses"]["counts"]:
-        raise typer.Exit(EXIT_PARTIAL)
 
 
 def _end(told: dict[str, Any], sentence: str) -> None:
@@ -348,6 +285,15 @@ def _size(count: float) -> str:
 
 
 # commands in modules of their own, which take the options above
-MORE = ("repo_engines", "repo_escrow", "repo_mount", "repo_prune", "repo_restore", "repo_retention", "repo_twins")
+MORE = (
+    "repo_backup",
+    "repo_engines",
+    "repo_escrow",
+    "repo_mount",
+    "repo_prune",
+    "repo_restore",
+    "repo_retention",
+    "repo_twins",
+)
 for _more in MORE:
     importlib.import_module(f"ncia.cli.{_more}")

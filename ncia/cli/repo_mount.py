@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ncia.cli.repo import Lock, Password, Url, _access, app
+from ncia.cli.repo import Lock, Password, RetryLock, Url, _access, app
 
 
 @app.command()
@@ -19,6 +19,7 @@ def mount(
     password_file: Password,
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Other users may look into it as well.")] = False,
     lock: Lock = True,
+    retry_lock: RetryLock = "",
 ) -> None:
     """Show the snapshots as folders below FOLDER, read-only, by FUSE. Ctrl-C or umount ends it.
 
@@ -29,5 +30,5 @@ def mount(
     def ready(count: int) -> None:
         print(f"{count} snapshots at {place}; Ctrl-C or umount ends it", file=sys.stderr, flush=True)
 
-    access = _access(repo, password_file, lock)
+    access = _access(repo, password_file, lock, retry_lock)
     importlib.import_module("ncia.app.repository_mount").mount(access, place, allow_other, ready)

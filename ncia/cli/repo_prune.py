@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ncia.cli.repo import SHORT, AsJson, Password, Url, _access, _size, _tell_damaged, app
+from ncia.cli.repo import SHORT, AsJson, Password, RetryLock, Url, _access, _size, _tell_damaged, app
 
 Count = Annotated[int, typer.Option(min=0, help="So many, each in an hour, day … of its own.")]
 Within = Annotated[str, typer.Option(metavar="SPAN", help="So long before the newest, such as 1y5m7d2h.")]
@@ -43,6 +43,7 @@ def forget(
     proven: Annotated[list[str] | None, typer.Option(help="A snapshot that was restored and compared.")] = None,
     remove_max: Annotated[int | None, typer.Option(min=0, help="So many may go at once, and no share of them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show it, and remove nothing.")] = False,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Remove snapshots that no rule keeps, of each host and paths by themselves; prune then makes room.
@@ -68,7 +69,9 @@ def forget(
         "within_yearly": keep_within_yearly,
     }
     policy = pruning.policy_of(counts, spans, keep_tag or [])
-    found = pruning.forget_by(_access(repo, password_file), policy, snapshots or [], proven or [], remove_max, dry_run)
+    found = pruning.forget_by(
+        _access(repo, password_file, retry_lock=retry_lock), policy, snapshots or [], proven or [], remove_max, dry_run
+    )
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -89,6 +92,7 @@ def prune(
     ] = False,
     engine: Annotated[Engine, typer.Option(help="Ours, or restic's program where it is on PATH.")] = Engine.NCIA,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show it, and write nothing.")] = False,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Make room: what no snapshot needs is marked, and removed by a prune that runs after its grace.
@@ -100,10 +104,10 @@ def prune(
     if engine is Engine.RESTIC:
         if dry_run:
             raise typer.BadParameter("restic prune --dry-run shows what restic would do", param_hint="--dry-run")
-        told = pruning.prune_by_restic(_access(repo, password_file), grace, max_unused)
+        told = pruning.prune_by_restic(_access(repo, password_file, retry_lock=retry_lock), grace, max_unused)
         print(json.dumps(told) if as_json else "\n".join(told["said"]))
         return
-    found = pruning.prune(_access(repo, password_file), grace, max_unused, dry_run, empty)
+    found = pruning.prune(_access(repo, password_file, retry_lock=retry_lock), grace, max_unused, dry_run, empty)
     if as_json:
         print(json.dumps(found))
         return

@@ -18,6 +18,7 @@ from ncia.cli.repo import (
     Named,
     Password,
     Paths,
+    RetryLock,
     Url,
     _access,
     _app,
@@ -52,6 +53,7 @@ def restore(
         bool, typer.Option("--dry-run", help="Show what would be done to it; nothing is written.")
     ] = False,
     lock: Lock = True,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring a snapshot back below a folder, each byte verified before it is written. Exit 4: something is missing.
@@ -59,7 +61,7 @@ def restore(
     --overwrite always writes what differs, and no more: so a restore that was broken off goes on. if-changed takes a
     file of the same size and time for the same, if-newer replaces what is older, never nothing that is there.
     """
-    access = _access(repo, password_file, lock)
+    access = _access(repo, password_file, lock, retry_lock)
     if dry_run:
         _tell_changes(access, snapshot, target, paths or [], overwrite or Over.ALWAYS, as_json)
         return

@@ -16,6 +16,7 @@ from ncia.cli.repo import (
     AsJson,
     Lock,
     Password,
+    RetryLock,
     Url,
     _access,
     _Progress,
@@ -39,6 +40,7 @@ def copy(
     ] = None,
     to_password_file: OtherPassword = None,
     lock: Lock = True,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring what another repository does not have yet; run again, it goes on. Exit 4: something could not be copied.
@@ -47,8 +49,8 @@ def copy(
     Any other repository gets each blob read, verified and sealed anew.
     """
     with _Progress() as tell:
-        other = _access(to, to_password_file or password_file)
-        copied = _twins().copy(_access(repo, password_file, lock), other, snapshot or [], tell)
+        other = _access(to, to_password_file or password_file, retry_lock=retry_lock)
+        copied = _twins().copy(_access(repo, password_file, lock, retry_lock), other, snapshot or [], tell)
     if as_json:
         print(json.dumps(copied, ensure_ascii=False))
     else:
@@ -78,6 +80,7 @@ def repair(
     forget: Annotated[bool, typer.Option("--forget", help="With --snapshots: then the originals go.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; nothing is written.")] = False,
     lock: Lock = True,
+    retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Mend what a check finds, from the twin where it is whole there. Exit 4: something is lost for good; it is named.
@@ -89,9 +92,9 @@ def repair(
     twins = _twins()
     share = _share(read_data, part)
     with _Progress() as tell:
-        other = _access(source, from_password_file or password_file, lock) if source else None
+        other = _access(source, from_password_file or password_file, lock, retry_lock) if source else None
         mending = twins.Mending(share, dry_run, snapshots, forget)
-        told = twins.repair(_access(repo, password_file), other, mending, tell)
+        told = twins.repair(_access(repo, password_file, retry_lock=retry_lock), other, mending, tell)
     if as_json:
         print(json.dumps(told, ensure_ascii=False))
     else:

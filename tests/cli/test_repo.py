@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,38 @@ def test_reading_needs_no_writing_where_it_is_said_so(desk: Desk) -> None:
         desk.told("restore", "latest", "--no-lock", "--target", desk.folder / "two")
         desk.told("check", "--no-lock")
     assert list(opened.store.names(Kind.LOCKS)) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("backup", "."),
+        ("backup-output", "x", "--", "true"),
+        ("check",),
+        ("restore", "latest", "--target", "target"),
+        ("forget", "--keep-last", "1"),
+        ("prune",),
+        ("repair",),
+        ("copy", "--to", "other"),
+        ("mount", "folder"),
+    ],
+)
+def test_every_verb_that_locks_reads_how_long_it_is_to_wait(desk: Desk, words: tuple[str, ...]) -> None:
+    words = tuple(
+        {"target": desk.folder / "t", "other": desk.folder / "o", "folder": desk.folder}.get(w, w) for w in words
+    )
+    shutil.copytree(desk.root, desk.folder / "o")
+    told = desk.run(words[0], "--retry-lock", "soon", *words[1:])
+    assert told.exit_code == 1
+    assert "read a duration" in str(told.exception)
+
+
+def test_a_lock_is_waited_for_as_long_as_it_is_said(desk: Desk) -> None:
+    opened = open_repository(FolderStore(desk.root), "open sesame")
+    with Lock(opened, Holder("pruner", "elsewhere"), SystemClock(), exclusive=True):
+        refused = desk.run("backup", "--retry-lock", "1s", desk.source / "plain")
+    assert isinstance(refused.exception, Refusal)
+    assert "Note: it is locked by pruner@elsewhere" in refused.stderr
 
 
 def test_a_store_without_keys_is_not_dialled(desk: Desk) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from backup.repository.care.forgetting import Judged
 from backup.repository.format.keys import Holder
 from backup.repository.format.snapshots import Snapshot
-from backup.repository.locks import Lock, clear_locks
+from backup.repository.locks import NO_PATIENCE, Lock, Patience, clear_locks
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository
 from backup.repository.retaining import capabilities_of
@@ -19,15 +19,15 @@ HOLLOW = "its tree is nowhere"
 
 
 @contextmanager
-def alone(repository: Repository, holder: Holder, clock: Clock) -> Iterator[Lock]:
+def alone(repository: Repository, holder: Holder, clock: Clock, patience: Patience = NO_PATIENCE) -> Iterator[Lock]:
     """The lock of whoever removes. What others left behind is cleared. Refuses an account that may only add."""
     if capabilities_of(repository.store).adds_only:
         why = "this account may add files there, and neither remove nor replace any"
         raise Refusal(
             "repository.adds-only", "remove from the repository", why, "whoever may remove has another account"
         )
-    with Lock(repository, holder, clock, exclusive=True) as lock:
-        clear_locks(repository, holder, clock.now())
+    with Lock(repository, holder, clock, exclusive=True, patience=patience) as lock:
+        clear_locks(repository, holder, clock.now(), silent=lock.silent)
         yield lock
 
 

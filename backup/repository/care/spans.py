@@ -10,6 +10,7 @@ from backup.repository.format.times import moment_of
 from ncia.core.base.errors import NciaError
 
 FORM = re.compile(r"(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?")
+DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
 FIRST_YEAR = 1
 MONTHS = 12
 
@@ -49,6 +50,15 @@ def span_of(text: str) -> Span:
     if not text or found is None:
         raise NciaError("repository.bad-span", "read a span of time", f"{text!r} is none", "such as 7d, 36h, 1y5m7d2h")
     return Span(*(int(each or 0) for each in found.groups()))
+
+
+def seconds_of(text: str) -> float:
+    """A duration as Go writes it, such as 90s, 5m, 1h30m; 0 of nothing. Raises ``repository.bad-span``."""
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise NciaError("repository.bad-span", "read a duration", f"{text!r} is none", "such as 90s, 5m, 1h30m")
+    hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return 3600.0 * hours + 60 * minutes + seconds
 
 
 def moment_or_ago(text: str, now: datetime) -> datetime:

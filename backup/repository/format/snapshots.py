@@ -34,6 +34,7 @@ class Snapshot:
     summary: dict[str, Any] = field(default_factory=dict)
     id: str = ""
     original: str = ""  # the snapshot that this one was made from: copied elsewhere, or made anew
+    excludes: tuple[str, ...] = ()  # patterns of what was left out
 
     def as_json(self) -> bytes:
         fields: dict[str, Any] = {
@@ -45,6 +46,7 @@ class Snapshot:
             "username": self.username,
             "uid": self.uid,
             "gid": self.gid,
+            "excludes": list(self.excludes),
             "tags": list(self.tags),
             "program_version": self.program_version,
             "original": self.original,
@@ -70,6 +72,7 @@ def snapshot_of(text: bytes, id_: str) -> Snapshot:
             username=str(told.get("username", "")),
             uid=int(told.get("uid", 0)),
             gid=int(told.get("gid", 0)),
+            excludes=tuple(map(str, told.get("excludes") or ())),
             tags=tuple(map(str, told.get("tags") or ())),
             parent=str(told.get("parent") or ""),
             program_version=str(told.get("program_version", "")),

@@ -31,9 +31,9 @@ END_SECONDS_MAX = 10
 
 def save_output(repository: Repository, request: Request, command: Sequence[str], clock: Clock) -> Saved:
     """Run ``command`` and keep its standard output as the file that the request's one path names, at the root."""
-    started = clock.now()
     name = _demand_name(request.paths)
-    with Lock(repository, at_work(request.holder), clock) as lock:
+    with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
+        started = clock.now()
         repository.load_index(repository.packs_there())
         packing = Packing(repository, request.verify, lock.demand)
         try:

@@ -33,6 +33,7 @@ from backup.repository.format.trees import (
 from backup.repository.ports import Missing
 from backup.repository.repository import Repository
 from backup.repository.save.cutting import CHUNK_MIN, Chunks, Cutter
+from backup.repository.save.excluding import LeftOut
 from backup.repository.save.helper import READ
 from backup.repository.save.looking import Entry, Looking, joined
 from backup.repository.save.pipeline import Packing
@@ -62,6 +63,7 @@ class Figures:
     others: int = 0
     sockets: int = 0  # of no use to anybody once their process is gone; not kept, as with restic
     bytes: int = 0
+    excluded: int = 0  # entries that were left out because it was asked for, a folder as one
     moved: int = 0  # files that were written to while they were read
     twins: list[str] = field(default_factory=list)  # names that look the same and are not; kept apart, the first told
 
@@ -185,10 +187,10 @@ class Reading:
         try:
             if seen is None:
                 found = self._looking.stat(path, way)
-                if not folder.before.rests and stat.S_ISREG(found.st_mode) and found.st_size <= CHUNK_MIN:
+                if not folder.before.rests and self._looking.excluding is None and _is_small(found):
                     self._small_file(folder, path, found.st_size)  # whoever reads it looks at the rest of it
                     return None
-                seen = self._looking.seen(path, found)
+                seen = self._looking.seen(path, way, found)
             node, head = seen
             if node.type == FILE:
                 self._file(folder, path, node, head)
@@ -199,6 +201,8 @@ class Reading:
             else:
                 self.figures.others += 1
                 self._add(Ending(folder, node_text(node)))
+        except LeftOut:
+            self._looking.excluded += 1
         except OSError as error:
             self._losses.note("entry", path, error.strerror or str(error))
         return None
@@ -373,6 +377,10 @@ def _is_kept(done: Ending | Run | Folder) -> bool:
 
 def _is_unsent(done: Ending | Run | Folder) -> bool:
     return isinstance(done, Run) and done.batch.outcome is None
+
+
+def _is_small(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_size <= CHUNK_MIN
 
 
 def _name_of(head: str) -> str:

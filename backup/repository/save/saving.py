@@ -11,9 +11,10 @@ from typing import Any
 from backup.repository.format.keys import Holder
 from backup.repository.format.snapshots import Snapshot, parent_of
 from backup.repository.format.times import moment_text
-from backup.repository.locks import Lock, at_work
+from backup.repository.locks import NO_PATIENCE, Lock, Patience, at_work
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository
+from backup.repository.save.excluding import NOTHING, Excluding, Exclusions
 from backup.repository.save.looking import Looking
 from backup.repository.save.pipeline import Added
 from backup.repository.save.reading import Figures, Reading
@@ -34,6 +35,8 @@ class Request:
     verify: bool = True
     workers: int = 0  # as many as there are processors
     program: str = "ncia"
+    exclusions: Exclusions = NOTHING
+    patience: Patience = NO_PATIENCE
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Saved:
 
 def look_ahead(request: Request, over: Callable[[], bool]) -> Looking:
     """Look at what is to be backed up before the repository is open, until it is ``over``."""
-    found = Looking(Losses())
+    found = _looking(request)
     paths = [path for path in map(absolute, request.paths) if os.path.lexists(path)]
     found.ahead(ways(paths), over)
     return found
@@ -68,17 +71,20 @@ def save(
 ) -> Saved:
     """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder and chunk;
     ``looking`` may know some of what is there."""
-    started = clock.now()
-    looking = looking or Looking(Losses())
+    looking = looking or _looking(request)
     losses = looking.losses
     paths = demand_paths(request.paths, losses)
-    with Lock(repository, at_work(request.holder), clock) as lock:
+    with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
+        started = clock.now()
+        if lock.waited:  # what was looked at ahead is of before
+            looking.forget()
         repository.load_index(repository.packs_there())  # counting on others it would be whole by its word, and hollow
         names = tuple(os.fsdecode(path) for path in paths)
         found = [each for each in repository.snapshots() if each.time <= started]  # none is of the future but in error
         parent = parent_of(found, request.holder.hostname, names) if request.parent else None
         with Reading(repository, request.workers, request.verify, lock.demand, looking, tell) as reading:
             tree = reading.run(ways(path for path in paths if os.path.lexists(path)), parent.tree if parent else None)
+        reading.figures.excluded = looking.excluded
         made = Snapshot(
             time=started,
             tree=tree,
@@ -87,6 +93,7 @@ def save(
             username=request.holder.username,
             uid=os.getuid(),
             gid=os.getgid(),
+            excludes=request.exclusions.told,
             tags=request.tags,
             parent=parent.id if parent else "",
             program_version=request.program,
@@ -95,6 +102,12 @@ def save(
         lock.demand()
         name = repository.save_file(Kind.SNAPSHOTS, made.as_json())
     return Saved(replace(made, id=name), reading.figures, reading.packing.added, losses)
+
+
+def _looking(request: Request) -> Looking:
+    if request.exclusions == NOTHING:
+        return Looking(Losses())
+    return Looking(Losses(), excluding=Excluding(request.exclusions, map(absolute, request.paths)))
 
 
 def demand_paths(asked: tuple[str, ...], losses: Losses) -> tuple[bytes, ...]:

@@ -1,0 +1,123 @@
+"""What ``ncia repo backup`` asks: files, or what a command writes, kept as one snapshot; answered in plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backup.repository.ports import StoreFault
+from backup.repository.repository import Repository
+from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, losses_told, program, retained_as
+
+if TYPE_CHECKING:
+    from backup.repository.save.looking import Looking
+    from backup.repository.save.saving import Request, Saved
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """What is not to be kept, as it is given on a command line."""
+
+    patterns: Sequence[str] = ()
+    insensitive: Sequence[str] = ()
+    files: Sequence[Path] = ()
+    insensitive_files: Sequence[Path] = ()
+    caches: bool = False
+    if_present: Sequence[str] = ()
+    larger_than: str = ""
+    one_file_system: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a backup is asked for. ``wait_seconds``: of one call at one of two places; 0: as long as a store's own
+    patience and a slow line take."""
+
+    paths: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    host: str = ""
+    force: bool = False
+    verify: bool = True
+    leave_out: LeaveOut = field(default_factory=LeaveOut)
+    wait_seconds: float = 0.0
+
+
+def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
+    begun: list[tuple[Request, Looking]] = []
+    asked = request_of(access, wanted)
+
+    def begin(over: Callable[[], bool]) -> None:
+        from backup.repository.save.saving import look_ahead
+
+        begun.append((asked, look_ahead(asked, over)))
+
+    with access.opened(meanwhile=begin) as repository:
+        from backup.repository.save.saving import save
+
+        request, looking = begun.pop()
+        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
+        return saved_told(repository, saved, wanted.verify)
+
+
+def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
+    from backup.repository.save.output import save_output
+    from backup.repository.save.saving import Request
+
+    with access.opened() as repository:
+        request = Request((name,), holder(host), tuple(tags), program=program(), patience=access.patience)
+        return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
+
+
+def request_of(access: Access, wanted: Wanted) -> Request:
+    from backup.repository.save.excluding import CACHES, NOTHING, exclusions_of
+    from backup.repository.save.saving import Request
+
+    out = wanted.leave_out
+    exclusions = NOTHING
+    if out != LeaveOut():
+        tags = [*out.if_present, *([CACHES] if out.caches else ())]
+        exclusions = exclusions_of(
+            out.patterns,
+            out.insensitive,
+            out.files,
+            out.insensitive_files,
+            tags,
+            out.larger_than,
+            out.one_file_system,
+            os.environ,
+        )
+    return Request(
+        wanted.paths,
+        holder(wanted.host),
+        wanted.tags,
+        not wanted.force,
+        wanted.verify,
+        access.workers,
+        program(),
+        exclusions,
+        access.patience,
+    )
+
+
+def saved_told(repository: Repository, saved: Saved, verify: bool) -> Answer:
+    try:
+        reaching = extended(repository)
+    except StoreFault as fault:  # the snapshot is there all the same
+        reaching = 0
+        saved.losses.note("retention of what it reuses", b"/", fault.why)
+    return {
+        "snapshot": saved.snapshot.id,
+        "retained": retained_as(repository.store),
+        "extended": reaching,
+        "parent": saved.snapshot.parent,
+        "tree": saved.snapshot.tree.hex(),
+        "partial": saved.partial,
+        "verified": verify,
+        **asdict(saved.figures),
+        "added": asdict(saved.added),
+        "losses": losses_told(saved.losses),
+        "damaged": repository.damaged,
+    }

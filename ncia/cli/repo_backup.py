@@ -1,0 +1,133 @@
+"""`ncia repo backup` and `backup-output`: files, or what a command writes, kept as one snapshot."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ncia.cli.repo import (
+    EXIT_PARTIAL,
+    SHORT,
+    AsJson,
+    Password,
+    RetryLock,
+    Url,
+    _access,
+    _end,
+    _Progress,
+    _size,
+    app,
+)
+
+PATTERN = "Leave out what it matches, as restic: *, ?, \\[a-z], **; with a leading / from the root; ! takes back."
+
+
+@app.command()
+def backup(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="What to keep; folders with all that is in them.")
+    ],
+    repo: Url,
+    password_file: Password,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
+    verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
+    also: Annotated[str, typer.Option(help="URL of its twin, into which it goes at the same time.")] = "",
+    also_wait: Annotated[float, typer.Option(help="Seconds of silence after which one of the two is given up.")] = 0.0,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", "-e", metavar="PATTERN", help=PATTERN)] = None,
+    iexclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="The same in either case.")] = None,
+    exclude_file: Annotated[list[Path] | None, typer.Option(help="A file of such patterns, one a line.")] = None,
+    iexclude_file: Annotated[list[Path] | None, typer.Option(help="The same in either case.")] = None,
+    exclude_caches: Annotated[bool, typer.Option("--exclude-caches", help="What a CACHEDIR.TAG marks.")] = False,
+    exclude_if_present: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[:BEGIN]", help="What is beside such a file.")
+    ] = None,
+    exclude_larger_than: Annotated[str, typer.Option(metavar="SIZE", help="Such as 300M; of files.")] = "",
+    one_file_system: Annotated[
+        bool, typer.Option("--one-file-system", "-x", help="Nothing that is mounted below what is asked for.")
+    ] = False,
+    retry_lock: RetryLock = "",
+    as_json: AsJson = False,
+) -> None:
+    """Keep files as one snapshot. Exit 4 where something could not be read: the snapshot then holds everything else.
+
+    Or, with --also, where it is whole at one of the two places only: ncia repo copy brings the rest.
+    """
+    access, asked = _access(repo, password_file, retry_lock=retry_lock), _asked()
+    leave_out = asked.LeaveOut(
+        exclude or (),
+        iexclude or (),
+        exclude_file or (),
+        iexclude_file or (),
+        exclude_caches,
+        exclude_if_present or (),
+        exclude_larger_than,
+        one_file_system,
+    )
+    wanted = asked.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, leave_out, also_wait)
+    with _Progress() as tell:
+        if also:
+            saved = importlib.import_module("ncia.app.repository_twins").backup(access, also, wanted, tell)
+        else:
+            saved = asked.backup(access, wanted, tell)
+    _tell_saved(saved, as_json)
+    _tell_places(saved, as_json)
+    _end(saved, "the snapshot is partial")
+
+
+@app.command("backup-output")
+def backup_output(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The file as which it is kept, such as database.sql.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, without a shell.")],
+    repo: Url,
+    password_file: Password,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
+    retry_lock: RetryLock = "",
+    as_json: AsJson = False,
+) -> None:
+    """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
+    saved = _asked().backup_output(_access(repo, password_file, retry_lock=retry_lock), name, command, tag or [], host)
+    _tell_saved(saved, as_json)
+
+
+def _asked() -> Any:
+    return importlib.import_module("ncia.app.repository_backup")
+
+
+def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(saved, ensure_ascii=False))
+    else:
+        added = saved["added"]
+        print(
+            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
+            f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
+            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
+        )
+        if saved["excluded"]:
+            print(f"{saved['excluded']} entries were left out, as it was asked; a folder counts as one")
+        if saved["moved"]:
+            print(f"{saved['moved']} files were written to while they were read: theirs may be no state they ever had")
+        for sentence in saved["twins"]:
+            print(f"Note: {sentence}")
+
+
+def _tell_places(saved: dict[str, Any], as_json: bool) -> None:
+    """At which places it is, where it was to be at two."""
+    if saved.get("apart") and not as_json:
+        print(
+            f"Note: {saved['apart']} indexes were at one place only; what they alone name was kept again. Copy first."
+        )
+    for place in saved.get("places", ()):
+        if not place["whole"]:
+            hint = "ncia repo copy brings it once it answers"
+            print(f"Error: the snapshot is not at {place['url']}: {place['why']}\nTry: {hint}", file=sys.stderr)
+    if saved["partial"] and not saved["losses"]["counts"]:
+        raise typer.Exit(EXIT_PARTIAL)

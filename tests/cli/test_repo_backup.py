@@ -1,0 +1,51 @@
+"""`ncia repo backup`: what is asked of it on its command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backup.repository.repository import create
+from backup.repository.stores.folder import FolderStore
+from ncia.core.base.errors import NciaError
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW
+from tests.cli.test_repo import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    found = Desk(tmp_path)
+    create(FolderStore(found.root), "open sesame", HOLDER, NOW, CHEAP)
+    return found
+
+
+def test_what_is_excluded_is_left_out_counted_and_told(desk: Desk) -> None:
+    (desk.folder / "patterns").write_text(f"# of this source\n{desk.source}/below/*\n!{desk.source}/below/deeper\n")
+    words = (
+        "-e",
+        "big",
+        "--iexclude",
+        "TEXT",
+        "--exclude-file",
+        desk.folder / "patterns",
+        "--exclude-larger-than",
+        "1M",
+    )
+    told = desk.run("backup", *words, "--exclude-caches", "-x", "--exclude-if-present", ".nobackup", desk.source)
+    assert (told.exit_code, told.exception) == (0, None)
+    assert "entries were left out, as it was asked" in told.stdout
+    listed = desk.run("ls", "latest", desk.source).stdout
+    assert [f"{desk.source}/{name}\n" in listed for name in ("plain", "below/deeper", "below/000")] == [
+        True,
+        True,
+        False,
+    ]
+    assert not {f"{desk.source}/{name}" for name in ("big", "text", "zeros")} & set(listed.split())
+    assert desk.told("backup", "-e", "big", desk.source)["excluded"] == 1
+
+
+def test_what_is_no_pattern_is_refused_before_a_repository_is_asked(desk: Desk) -> None:
+    refused = desk.run("backup", "-r", desk.folder / "nowhere", "-e", "[", desk.source)
+    assert isinstance(refused.exception, NciaError)
+    assert refused.exception.code == "repository.bad-pattern"
