@@ -43,16 +43,17 @@ class Wanted:
     verify: bool = True
     leave_out: LeaveOut = field(default_factory=LeaveOut)
     wait_seconds: float = 0.0
+    compression: str = "auto"
 
 
 def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
     begun: list[tuple[Request, Looking]] = []
-    asked = request_of(access, wanted)
 
     def begin(over: Callable[[], bool]) -> None:
+        request = request_of(access, wanted)
         from backup.repository.save.saving import look_ahead
 
-        begun.append((asked, look_ahead(asked, over)))
+        begun.append((request, look_ahead(request, over)))
 
     with access.opened(meanwhile=begin) as repository:
         from backup.repository.save.saving import save
@@ -62,16 +63,17 @@ def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
         return saved_told(repository, saved, wanted.verify)
 
 
-def backup_output(access: Access, name: str, command: Sequence[str], tags: Sequence[str], host: str) -> Answer:
+def backup_output(access: Access, command: Sequence[str], wanted: Wanted) -> Answer:
+    """``wanted`` has one path: the name as which it is kept."""
     from backup.repository.save.output import save_output
-    from backup.repository.save.saving import Request
 
     with access.opened() as repository:
-        request = Request((name,), holder(host), tuple(tags), program=program(), patience=access.patience)
-        return saved_told(repository, save_output(repository, request, command, CLOCK), verify=True)
+        saved = save_output(repository, request_of(access, wanted), command, CLOCK)
+        return saved_told(repository, saved, wanted.verify)
 
 
 def request_of(access: Access, wanted: Wanted) -> Request:
+    from backup.repository.format.compression import Compression
     from backup.repository.save.excluding import CACHES, NOTHING, exclusions_of
     from backup.repository.save.saving import Request
 
@@ -99,6 +101,7 @@ def request_of(access: Access, wanted: Wanted) -> Request:
         program(),
         exclusions,
         access.patience,
+        Compression(wanted.compression),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,19 @@ from ncia.cli.repo import (
 )
 
 PATTERN = "Leave out what it matches, as restic: *, ?, \\[a-z], **; with a leading / from the root; ! takes back."
+
+
+class Compression(StrEnum):
+    """restic's words."""
+
+    AUTO = "auto"
+    OFF = "off"
+    FASTEST = "fastest"
+    BETTER = "better"
+    MAX = "max"
+
+
+Compress = Annotated[Compression, typer.Option("--compression", help="How hard to try (zstd).")]
 
 
 @app.command()
@@ -52,6 +66,7 @@ def backup(
     one_file_system: Annotated[
         bool, typer.Option("--one-file-system", "-x", help="Nothing that is mounted below what is asked for.")
     ] = False,
+    compression: Compress = Compression.AUTO,
     retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
@@ -70,7 +85,7 @@ def backup(
         exclude_larger_than,
         one_file_system,
     )
-    wanted = asked.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, leave_out, also_wait)
+    wanted = asked.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, leave_out, also_wait, compression)
     with _Progress() as tell:
         if also:
             saved = importlib.import_module("ncia.app.repository_twins").backup(access, also, wanted, tell)
@@ -89,11 +104,14 @@ def backup_output(
     password_file: Password,
     tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
     host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
+    compression: Compress = Compression.AUTO,
     retry_lock: RetryLock = "",
     as_json: AsJson = False,
 ) -> None:
     """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
-    saved = _asked().backup_output(_access(repo, password_file, retry_lock=retry_lock), name, command, tag or [], host)
+    access, asked = _access(repo, password_file, retry_lock=retry_lock), _asked()
+    wanted = asked.Wanted((name,), tuple(tag or ()), host, compression=compression)
+    saved = asked.backup_output(access, command, wanted)
     _tell_saved(saved, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,19 @@ def test_what_is_no_pattern_is_refused_before_a_repository_is_asked(desk: Desk) 
     refused = desk.run("backup", "-r", desk.folder / "nowhere", "-e", "[", desk.source)
     assert isinstance(refused.exception, NciaError)
     assert refused.exception.code == "repository.bad-pattern"
+
+
+def test_how_hard_it_is_compressed_can_be_said(desk: Desk) -> None:
+    chance = random.Random(8)
+    words = [chance.randbytes(chance.randint(1, 4)).hex() for _ in range(3000)]
+    (desk.source / "words").write_text(" ".join(chance.choices(words, k=100_000)))
+    kept = []
+    for word in ("off", "fastest", "auto", "max"):
+        create(FolderStore(desk.folder / word), "open sesame", HOLDER, NOW, CHEAP)
+        told = desk.told("backup", "-r", desk.folder / word, "--compression", word, desk.source / "words")
+        kept.append(told["added"]["packed_bytes"])
+    assert kept == sorted(kept, reverse=True)
+    assert len(set(kept)) == len(kept)
+    command = ("cat", desk.source / "words")
+    told = desk.told("backup-output", "--compression", "off", "words", "--", *command)
+    assert told["added"]["packed_bytes"] >= (desk.source / "words").stat().st_size

@@ -32,6 +32,7 @@ END_SECONDS_MAX = 10
 def save_output(repository: Repository, request: Request, command: Sequence[str], clock: Clock) -> Saved:
     """Run ``command`` and keep its standard output as the file that the request's one path names, at the root."""
     name = _demand_name(request.paths)
+    repository.compression = request.compression
     with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
         started = clock.now()
         repository.load_index(repository.packs_there())

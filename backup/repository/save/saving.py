@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from backup.repository.format.compression import Compression
 from backup.repository.format.keys import Holder
 from backup.repository.format.snapshots import Snapshot, parent_of
 from backup.repository.format.times import moment_text
@@ -37,6 +38,7 @@ class Request:
     program: str = "ncia"
     exclusions: Exclusions = NOTHING
     patience: Patience = NO_PATIENCE
+    compression: Compression = Compression.AUTO
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def save(
     looking = looking or _looking(request)
     losses = looking.losses
     paths = demand_paths(request.paths, losses)
+    repository.compression = request.compression
     with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
         started = clock.now()
         if lock.waited:  # what was looked at ahead is of before
