@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ncia.core.base.errors import NciaError
 
@@ -40,7 +40,8 @@ class Store(Protocol):
     """
 
     def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
-        """Whole and durable when it returns; nothing of that name before; raises StoreFault."""
+        """Whole and durable when it returns; nothing of that name before; raises StoreFault. ``data`` stays as it is
+        until then, and after that if the store is :class:`Lingering`."""
         ...
 
     def load(self, kind: Kind, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -62,3 +63,12 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Lingering(Protocol):
+    """A store that gives up what takes too long."""
+
+    def lingers(self) -> bool:
+        """May a save that has returned, or any later one, still read what it was given?"""
+        ...

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from backup.repository.format.index import Pack, index_text
 from backup.repository.format.packs import Blob, seal_header
 from backup.repository.format.seal import OVERHEAD_BYTES
-from backup.repository.ports import Kind
+from backup.repository.ports import Kind, Lingering
 from backup.repository.repository import Repository
 from backup.repository.save.helper import Sealed
 
@@ -207,13 +207,17 @@ class Packing:
                 self._repository.index.add(name, pack.blobs)
                 self._claimed[pack.tree].difference_update([blob.id for blob in pack.blobs])
                 self.added.packed_bytes += len(header)
-                if len(pack.room) == PACK_ROOM_BYTES:
+                if len(pack.room) == PACK_ROOM_BYTES and not self._is_read_on():
                     self._rooms.append(pack.room)
                 self._unnamed.append((name, pack.blobs))
                 due = self._taken_if_due()
             self._name(due)
         finally:
             self._slots.release()
+
+    def _is_read_on(self) -> bool:
+        store = self._repository.store
+        return isinstance(store, Lingering) and store.lingers()
 
     def _taken_if_due(self) -> list[Pack]:
         """The packs that it is time to name; they are the caller's then."""

@@ -50,6 +50,11 @@ class Both:
         self._wait_seconds = wait_seconds
         self._wait = wait or (lambda _, future, seconds: future.result(seconds))
         self._lock = threading.Lock()
+        self._lingers = False
+
+    def lingers(self) -> bool:
+        """Once it gave up waiting: who comes to himself later must not find other bytes in what he was given."""
+        return self._lingers
 
     def demand_twins(self, repository: Repository) -> None:
         """Refuses where a side is not the repository that is open. One that says nothing is given up, as ever."""
@@ -85,7 +90,7 @@ class Both:
         return True
 
     def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
-        content = bytes(data)  # one that comes to itself after it was given up must not find other bytes there
+        content = memoryview(data)  # which whoever is given up may still read when the caller is done with his
 
         def kept(store: Store) -> None:
             store.save(kind, name, content)
@@ -169,6 +174,7 @@ class Both:
         try:
             answer: T = self._wait(side, future, self._wait_seconds)
         except NoAnswer as error:
+            self._lingers = True
             why = f"no answer for {self._wait_seconds:.0f} s"
             raise StoreFault("repository.unreachable", f"{what} at {side.where}", why, "is it cut off?") from error
         return answer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -139,3 +140,31 @@ def test_what_a_helper_sealed_twice_is_kept_once() -> None:
     packing.finish()
     assert packing.added.data_blobs == 1
     assert len(repository.index) == 1
+
+
+@pytest.mark.parametrize("lingers", [False, True])
+def test_what_somebody_who_was_given_up_may_still_read_is_written_to_no_more(lingers: bool) -> None:
+    """One of two places that is frozen in the middle of a save, and wakes when other packs were filled since."""
+
+    class Frozen(FakeStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.given: dict[str, memoryview] = {}
+
+        def lingers(self) -> bool:
+            return lingers
+
+        def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
+            if kind is Kind.DATA:
+                self.given[name] = memoryview(data)[:]
+            super().save(kind, name, data)
+
+    store = Frozen()
+    made = new()
+    packing = packing_of(Repository(store, made.key, made.config))
+    content = noise(1, PACK_BYTES // 2)
+    for number in range(12):
+        packing.keep(b"%d" % number + content)
+    packing.finish()
+    same = [hashlib.sha256(given).hexdigest() == name for name, given in store.given.items()]
+    assert all(same) is lingers
