@@ -62,7 +62,7 @@ SENTENCES = {
     "heals": "it mends a repository from its twin",
     "forgets": "it removes single snapshots",
     "prunes": "it removes what no snapshot needs",
-    "retains": "it has what it writes retained by the store, and reads that back",
+    "retains": "it has what it writes retained as a bucket's Object Lock rule says, and reads that back",
     "resumes_backups": "a backup that was interrupted is gone on with by the next one",
     "resumes_restores": "a restore that was interrupted is gone on with",
 }

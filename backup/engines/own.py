@@ -74,7 +74,7 @@ class OwnEngine:
             heals=True,
             forgets=True,
             prunes=True,
-            retains=False,
+            retains=True,
             resumes_backups=True,
             resumes_restores=False,
             metadata=METADATA,

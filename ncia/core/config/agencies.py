@@ -39,12 +39,16 @@ def _repository(record: Record) -> AgencyRepository:
     rotation = Rotation() if check is None else _rotation(check)
     prune = record.within("prune", required=False)
     pruned = PRUNE_INTERVAL_SECONDS if prune is None else _prune(prune)
+    retained = record.whole("retain_days", 0)
     places: dict[SiteId, TreeCopy | BucketCopy] = {}
     for site, node in record.pairs("places"):
         record.reading.references.append(Reference("site", site, node, f"{record.name}, 'places'"))
         part = record.part(node, f"place at {site}")
         places[SiteId(site)] = read_place(part, SiteId(site), "bucket" if part.has("bucket") else "files")
         part.finish()
+    if retained and places and not any(isinstance(place, BucketCopy) for place in places.values()):
+        what = "'retain_days' asks for Object Lock, and none of its places is a bucket"
+        record.tell(record.where("retain_days"), what, "a place {endpoint: …, bucket: …}")
     escrow = record.texts("escrow")
     for person, node in escrow:
         record.reading.references.append(Reference("person", person, node, f"{record.name}, 'escrow'"))
@@ -53,7 +57,7 @@ def _repository(record: Record) -> AgencyRepository:
         record.tell(record.where("escrow"), what, "at least two people")
     record.finish()
     people = tuple(PersonId(person) for person, _ in escrow)
-    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned)
+    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned, retained)
 
 
 def _keep(record: Record) -> Keep:

@@ -50,7 +50,8 @@ class Rotation:
 @dataclass(frozen=True)
 class AgencyRepository:
     """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone. ``check``: how each place is
-    read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it."""
+    read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it. ``retain_days``: for
+    how long a bucket keeps each file from our own key (Object Lock); 0: as its own rule says, if it has one."""
 
     engine: EngineName
     interval_seconds: float
@@ -59,3 +60,4 @@ class AgencyRepository:
     escrow: tuple[PersonId, ...]
     check: Rotation = Rotation()
     prune_interval_seconds: float = PRUNE_INTERVAL_SECONDS
+    retain_days: int = 0

@@ -108,7 +108,7 @@ class World:
             )
         )
         ledger = JournalLedger(self.journal, self.states, self.jobs.check)
-        tools = Tools(
+        self.tools = Tools(
             ledger=ledger,
             engine_of=lambda repository: self.engine,
             place_of=self.place,
@@ -119,7 +119,7 @@ class World:
             clock=self.clock,
             cost=CHEAP,
         )
-        self.works = AgencyWork(self.estate, self.site, tools).works()
+        self.works = AgencyWork(self.estate, self.site, self.tools).works()
         self.jobs.start(self.works, Limits())
 
     def permit(self, entries: Sequence[Entry]) -> None:

@@ -1,0 +1,136 @@
+"""What jobs do to a place of an agency's repository that is made: mend it, read it again, prune it.
+
+Each step may be done twice; what the journal holds is not written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from backup.agencies.acting import LOST_NAMED_MAX, Acting
+from backup.agencies.clearing import PRUNE, lacking
+from backup.agencies.plan import MEND, SHORT
+from backup.agencies.ports import Share
+from backup.agencies.reading import CHECK
+from ncia.core.base.clock import to_text
+from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import SiteId
+from ncia.core.estate.model import Agency
+from ncia.core.journal.entries_repositories import RepositoryChecked, RepositoryPruned
+from ncia.core.work.jobs import Job, StepFailed, Steps, Work
+
+
+class Caring(Acting):
+    """Carries out the jobs that look after this site's own place."""
+
+    def works(self) -> Mapping[str, Work]:
+        return {MEND: self.mend, CHECK: self.check, PRUNE: self.prune}
+
+    def mend(self, job: Job, steps: Steps) -> str:
+        """This site's place, from its twin at the other one. What a reading found faults in is read for it, and once
+        more when it is mended, so that the journal says what holds now."""
+        agency, repository = self._agency(job)
+        other = next(site for site in repository.places if site != self._site)
+        shares = [Share(*part) for part in job.order.details.get("parts", ())]
+        mended: dict[str, None] = {}
+        lost: dict[str, None] = {}
+        wanted: list[Share | None] = [*shares] or [None]
+        for share in wanted:
+            name = f"mend part {share.number} of {share.of}" if share else "mend"
+            healed = steps.do(name, partial(self._mend, agency, other, share))
+            mended |= dict.fromkeys(healed["mended"])
+            lost |= dict.fromkeys(healed["lost"])
+        left = [fault for share in shares for fault in self._read(steps, agency, share)["named"]]
+        if lost:
+            raise StepFailed(f"lost for good: {'; '.join([*lost][:LOST_NAMED_MAX])}")
+        if left:
+            raise StepFailed(f"not mended: {'; '.join(left[:LOST_NAMED_MAX])}")
+        return f"{agency.id} at {self._site}: {'; '.join([*mended][:LOST_NAMED_MAX]) or 'nothing was to be mended'}"
+
+    def _mend(self, agency: Agency, other: SiteId, share: Share | None) -> dict[str, Any]:
+        here, there = (self._tools.place_of(agency, site) for site in (self._site, other))
+        return asdict(self._engine(agency).heal(here, there, share))
+
+    def check(self, job: Job, steps: Steps) -> str:
+        """Every byte of one part of this site's place, and the structure of all of it."""
+        agency, _ = self._agency(job)
+        share = Share(int(job.order.details["part"]), int(job.order.details["of"]))
+        found = self._read(steps, agency, share)
+        if found["faults"]:
+            raise StepFailed(f"{found['faults']} faults: {'; '.join(found['named'])}")
+        size = "" if found["bytes_read"] is None else f", {found['bytes_read'] / 1e6:.1f} MB,"
+        return f"part {share.number} of {share.of} of {agency.id} at {self._site}{size} is as it was written"
+
+    def _read(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
+        """Read a part and write down what was found."""
+        name = f"part {share.number} of {share.of}"
+        found: dict[str, Any] = steps.do(f"read {name}", partial(self._check, steps, agency, share))
+        body = RepositoryChecked(
+            job=steps.job.id,
+            agency=agency.id,
+            site=self._site,
+            repository=str(steps.job.order.details["repository"]),
+            part=share.number,
+            of=share.of,
+            bytes_read=-1 if found["bytes_read"] is None else found["bytes_read"],
+            bytes_all=-1 if found["bytes_all"] is None else found["bytes_all"],
+            faults=found["faults"],
+            named=tuple(found["named"]),
+            started_at=found["started_at"],
+            ended_at=found["ended_at"],
+        )
+        steps.clean(f"write down {name}", lambda: self._write(steps, body))
+        return found
+
+    def _check(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
+        engine, place = self._engine(agency), self._tools.place_of(agency, self._site)
+        what = f"read part {share.number} of {share.of} of {agency.id} at {self._site}"
+        engine.capabilities().demand("reads_parts", what)
+        there = engine.snapshots(place).repository
+        if there != steps.job.order.details["repository"]:
+            why = f"it is repository {there[:SHORT]}, and another one was made there"
+            raise NciaError("agency.other-repository", what, why, "ncia backup look")
+        started = to_text(self._tools.clock.now())
+        found = engine.check(place, share)
+        return {
+            "faults": len(found.faults),
+            "named": found.faults[:LOST_NAMED_MAX],
+            "bytes_read": found.bytes_read,
+            "bytes_all": found.bytes_all,
+            "started_at": started,
+            "ended_at": to_text(self._tools.clock.now()),
+        }
+
+    def prune(self, job: Job, steps: Steps) -> str:
+        """What no snapshot of this site's place needs is marked, or removed; nothing where one that is expected is not
+        there: what it needs would be removed."""
+        agency, _ = self._agency(job)
+        done: dict[str, Any] = steps.do("prune", partial(self._prune, steps, agency))
+        figures = {name: -1 if count is None else count for name, count in done["cleared"].items()}
+        body = RepositoryPruned(
+            job=job.id,
+            agency=agency.id,
+            site=self._site,
+            repository=str(job.order.details["repository"]),
+            reason=str(job.order.details["reason"]),
+            started_at=done["started_at"],
+            ended_at=done["ended_at"],
+            **figures,
+        )
+        steps.clean("write down", lambda: self._write(steps, body))
+        told = f"{agency.id} at {self._site}: {body.marked} packs marked, {body.removed} removed"
+        return told if body.removed_bytes < 0 else f"{told}, {body.removed_bytes / 1e6:.1f} MB"
+
+    def _prune(self, steps: Steps, agency: Agency) -> dict[str, Any]:
+        engine, place = self._engine(agency), self._tools.place_of(agency, self._site)
+        what, details = f"prune the repository of {agency.id} at {self._site}", steps.job.order.details
+        engine.capabilities().demand("prunes", what)
+        why = lacking(str(details["repository"]), dict(details["expected"]), engine.snapshots(place))
+        if why:
+            raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
+        started = to_text(self._tools.clock.now())
+        cleared = asdict(engine.prune(place))
+        return {"cleared": cleared, "started_at": started, "ended_at": to_text(self._tools.clock.now())}
