@@ -268,6 +268,11 @@ class Desk:
             raise Refusal("agency.which", what, why, "ncia backup mend SYSTEM/documents")
         return {"jobs": [self._agencies.mend(dataset, by).to_json()]}
 
+    def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> Mapping[str, Any]:
+        if self._agencies is None:
+            raise Refusal("agency.which", f"forget snapshots of {agency}", "no agency has a repository here")
+        return self._agencies.forget(agency, remove_max, reason, by)
+
     def look(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"looked": [] if self._agencies is None else self._agencies.look_now(dataset)}
 

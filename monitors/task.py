@@ -262,6 +262,8 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
             continue  # nobody looks at it again
         if (trouble := repository.trouble()) is not None:
             yield Lack("snapshot", f"{agency}@{site}", *trouble)
+        if (held := repository.held) is not None:
+            yield Lack("forget", f"{agency}@{site}", held.since, held.found.why)
     for (dataset, site), mirror in state.mirrors.items():
         if mirror.body.state == "failing":
             yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)

@@ -152,15 +152,18 @@ def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Hol
     return Compared(told, frozenset(trees) - known)
 
 
-def over(expected: Sequence[ExpectedSnapshot], keep: Keep, now: datetime) -> tuple[tuple[ExpectedSnapshot, str], ...]:
+def over(
+    expected: Sequence[ExpectedSnapshot], keep: Keep, now: datetime, removed_max: int | None = None
+) -> tuple[tuple[ExpectedSnapshot, str], ...]:
     """Which snapshots of one place need not be kept any more, and why. Those of a dataset are judged together, by when
     the journal has them: nobody else's clock counts. The newest whole one of each stays, and so do all partial ones
-    after it. Raises :class:`Refusal` where much would go at once: somebody is to look at that first."""
+    after it. Raises :class:`Refusal` where much would go at once: somebody is to look at that first, and
+    then says ``removed_max``."""
     whole = [each for each in expected if each.whole]
     newest = {each.kept.dataset: each for each in whole}
     policy = Policy(keep.last, daily=keep.daily, weekly=keep.weekly, monthly=keep.monthly, yearly=keep.yearly)
     judged = judge(map(_judgeable, whole), policy, now, [each.kept.snapshot for each in newest.values()])
-    demand_modest(judged)
+    demand_modest(judged, removed_max)
     gone = {each.snapshot.id for each in judged if not each.kept}
     counts = ", ".join(f"{word} {count}" for word, count in vars(keep).items() if count)
     found = [(each, f"newer ones take its places: {counts}") for each in whole if each.kept.snapshot in gone]

@@ -16,6 +16,7 @@ import structlog
 
 from backup.agencies import plan
 from backup.agencies.clearing import PRUNE, Clearing, clearings
+from backup.agencies.forgetting import Forgetting
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
 from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
@@ -25,9 +26,8 @@ from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
 from ncia.core.estate.model import Agency, Estate, Link, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry, Journal
-from ncia.core.journal.entries_repositories import SnapshotForgotten
 from ncia.core.state import State, StateStore
-from ncia.core.state.repositories import ExpectedSnapshot, RepositoryFact
+from ncia.core.state.repositories import RepositoryFact
 from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
@@ -65,6 +65,7 @@ class AgencyTask:
 
     def __post_init__(self) -> None:
         self._made_at = self.parts.clock.now()
+        self._forgetting = Forgetting(self.parts)
 
     def tick(self, now: datetime) -> None:
         """Order what is due, and look into the repository that was looked into longest ago."""
@@ -85,7 +86,7 @@ class AgencyTask:
         if agency_due is not None:
             found = self.look(agency_due)
             if found is not None and not (found.missing or found.why):
-                self.retain(agency_due, found.strangers, now)
+                self._forgetting.retain(agency_due, found.strangers, now)
 
     def _order_care(self, now: datetime) -> None:
         """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
@@ -144,6 +145,18 @@ class AgencyTask:
             self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, told)
         )
 
+    def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> dict[str, Any]:
+        """Tell what the rules have no place for in this site's place; with ``remove_max`` let it go, once. Nothing goes
+        where something is missing: what nobody needs today may be what mends it."""
+        known, what = self.parts.estate.agencies.get(AgencyId(agency)), f"forget snapshots of {agency}"
+        if known is None or known.repository is None:
+            owners = ", ".join(each.id for each in self.parts.estate.agencies.values() if each.repository)
+            raise NciaError("agency.unknown", what, "no agency with a repository is called so", owners)
+        if remove_max is not None and not self._is_well(known):
+            why = f"what its place at {self.parts.site} holds is not as it was kept, or it does not answer"
+            raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
+        return self._forgetting.allow(known, remove_max, reason, by, self.parts.clock.now())
+
     def keeps(self, dataset: str) -> bool:
         """Whether it is documents of an agency that has a repository."""
         return self._owner(dataset) is not None
@@ -199,29 +212,6 @@ class AgencyTask:
                     self.parts.journal.append(told, by=BY)
                     log.info("repository.looked", **told.model_dump())
             return found
-
-    def retain(self, agency: Agency, strangers: frozenset[str], now: datetime) -> None:
-        """Forget what need not be kept any more in this site's place: written down first, known at a second place, and
-        then removed. What was forgotten and is still there (a lock, a crash, a mending) is removed as well."""
-        parts, repository = self.parts, agency.repository
-        fact = parts.states.snapshot().repositories.get((agency.id, parts.site))
-        if fact is None or repository is None:
-            return
-        engine = parts.engine_of(repository)
-        try:
-            engine.capabilities().demand("forgets", f"forget snapshots of {agency.id}")
-            over = plan.over(fact.expected, repository.keep, now)
-            names = {each.kept.snapshot for each, _ in over} | strangers
-            parts.journal.append_all([_forgotten(each, why) for each, why in over], by=BY)
-            known = parts.journal.of_kind(SnapshotForgotten.KIND) if names else ()
-            entries = [each for each in known if _snapshot_of(each) in names]
-            if entries:
-                parts.permit(entries)
-                gone = sorted({_snapshot_of(each) for each in entries})
-                engine.forget(parts.place_of(agency, parts.site), gone)
-                log.info("repository.forgot", agency=agency.id, snapshots=gone)
-        except NciaError as error:
-            log.warning("repository.not-forgotten", agency=agency.id, why=str(error))
 
     def _compared(self, agency: Agency, repository: AgencyRepository, before: RepositoryFact) -> Compared | None:
         try:
@@ -300,14 +290,3 @@ class AgencyTask:
             details={"agency": agency.id, **details},
             lane=KEEP,
         )
-
-
-def _forgotten(each: ExpectedSnapshot, reason: str) -> SnapshotForgotten:
-    kept = each.kept
-    return SnapshotForgotten(
-        agency=kept.agency, dataset=kept.dataset, site=kept.site, snapshot=kept.snapshot, reason=reason
-    )
-
-
-def _snapshot_of(entry: Entry) -> str:
-    return entry.body.snapshot if isinstance(entry.body, SnapshotForgotten) else ""

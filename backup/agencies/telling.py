@@ -44,8 +44,18 @@ def _place(agency: Agency, site: str, fact: RepositoryFact | None, now: datetime
         "missing": list(looked.missing) if looked else [],
         "strangers": looked.strangers if looked else 0,
         "why": looked.why if looked else "",
+        "held": _held(fact),
         "read": _read(fact, agency.repository.check, now) if fact and agency.repository else None,
     }
+
+
+def _held(fact: RepositoryFact | None) -> dict[str, Any] | None:
+    """A forgetting that waits for a person."""
+    if fact is None or fact.held is None:
+        return None
+    found = fact.held.found
+    told = {"would_go": found.would_go, "of": found.of, "named": list(found.named), "why": found.why}
+    return {**told, "since": to_text(fact.held.since)}
 
 
 def _prune(fact: RepositoryFact | None, agency: Agency, why: str) -> dict[str, Any] | None:

@@ -47,6 +47,11 @@ def _tell(console: Console, place: dict[str, Any]) -> None:
         console.print(f"[bold red]{where}: {sentence}[/]", soft_wrap=True, highlight=False)
     if place["prune"]["unwell"]:
         console.print(f"{where}: {escape(place['prune']['unwell'])}", soft_wrap=True, highlight=False)
+    if place["held"]:
+        run = f"ncia backup forget {place['agency']} (at that site)"
+        console.print(
+            f"[yellow]{where}: nothing is forgotten[/]: {escape(place['held']['why'])}: {run}", soft_wrap=True
+        )
     read = place["read"]
     if read["faults"] or (read["unwell"] and read["whole_since"]):
         style = "bold red" if read["faults"] else "yellow"
@@ -77,3 +82,19 @@ def show_looks(looked: list[dict[str, Any]]) -> None:
         if not faults:
             strangers = f"; {each['strangers']} that nobody wrote down" if each["strangers"] else ""
             print(f"{where}: all {each['expected']} expected snapshots are there{strangers}")
+
+
+def show_forgotten(told: dict[str, Any]) -> None:
+    where = f"{told['agency']} at {told['site']}"
+    for sentence in told["named"]:
+        print(sentence)
+    more = told["would_go"] - len(told["named"])
+    if more > 0:
+        print(f"and {more} more")
+    if not told["forgotten"]:
+        also = f"; --remove-max {told['would_go']} lets them go" if told["would_go"] else ""
+        print(f"{where}: {told['would_go']} of {told['of']} snapshots would go{also}")
+        return
+    print(f"{where}: {len(told['forgotten'])} of {told['of']} snapshots are forgotten")
+    if told["why"]:
+        print(f"their files are removed at a later look: {told['why']}")

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from ncia.cli.backup_snapshots import show_looks, show_snapshots
+from ncia.cli.backup_snapshots import show_forgotten, show_looks, show_snapshots
 
 PLACE = {
     "agency": "treasury",
@@ -19,6 +19,7 @@ PLACE = {
     "why": "",
     "read": {"unwell": "", "faults": 0, "whole_since": "2026-01-01T00:00:00Z", "parts": 7, "parts_read": 7},
     "prune": {"unwell": ""},
+    "held": None,
 }
 SNAPSHOT = {
     "dataset": "tax/letters",
@@ -89,4 +90,25 @@ def test_a_look_says_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.splitlines() == [
         "treasury at west: all 2 expected snapshots are there; 1 that nobody wrote down",
         "customs at west: snapshot 8e68 is not there",
+    ]
+
+
+def test_a_forgetting_that_waits_for_a_person_is_told_with_the_command_that_shows_it() -> None:
+    told = shown(repositories=[{**PLACE, "held": {"why": "31 of 40 would go"}}], snapshots=[])
+    assert told == (
+        "treasury at west: nothing is forgotten: 31 of 40 would go: ncia backup forget treasury (at that site)\n"
+    )
+
+
+def test_what_would_go_and_what_went_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"agency": "treasury", "site": "west", "would_go": 2, "of": 9, "named": ["8e68: old"], "forgotten": []}
+    show_forgotten(told)
+    show_forgotten({**told, "would_go": 1, "forgotten": ["8e68c22b"], "why": "it is locked"})
+    assert capsys.readouterr().out.splitlines() == [
+        "8e68: old",
+        "and 1 more",
+        "treasury at west: 2 of 9 snapshots would go; --remove-max 2 lets them go",
+        "8e68: old",
+        "treasury at west: 1 of 9 snapshots are forgotten",
+        "their files are removed at a later look: it is locked",
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ncia.core.journal.entries_care import ForgetHeld
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
@@ -61,6 +62,15 @@ class PartRead:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A forgetting that waits for a person ``since`` then; ``found``: as it was told last, at ``at``."""
+
+    since: datetime
+    at: datetime
+    found: ForgetHeld
+
+
+@dataclass(frozen=True)
 class RepositoryFact:
     """One agency's repository at one site; ``expected`` oldest first. ``read``: what share of it was read when; parts
     of another division stay while faults stand in them, until all parts of the new one were read."""
@@ -73,6 +83,7 @@ class RepositoryFact:
     read: Mapping[Part, PartRead] = field(default_factory=dict)
     pruned_at: datetime | None = None
     pruned: RepositoryPruned | None = None
+    held: Held | None = None
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
         """Of so many, those that were read, the one that waits longest first."""

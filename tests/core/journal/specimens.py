@@ -39,6 +39,7 @@ from ncia.core.journal.entries import (
     VerdictChange,
     VerdictsChanged,
 )
+from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld
 from ncia.core.journal.entries_people import (
     AccountRestored,
     AccountSuspended,
@@ -341,6 +342,17 @@ SPECIMENS: tuple[Body, ...] = (
         removed_bytes=300,
         started_at=AT,
         ended_at=AT,
+    ),
+    ForgetHeld(
+        agency="treasury",
+        site="west",
+        would_go=31,
+        of=40,
+        named=("8e68c22b of tax/letters, kept 2026-01-02T03:04Z: newer ones take its places: last 2",),
+        why="31 of 40 of treasury (tax/letters) would go at once",
+    ),
+    ForgetAllowed(
+        agency="treasury", site="west", remove_max=31, going=31, reason="the rule was shortened on purpose, ticket 17"
     ),
 )
 
