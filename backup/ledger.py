@@ -23,6 +23,7 @@ from ncia.core.journal.entries import (
     ProofFinished,
     ProofStarted,
 )
+from ncia.core.journal.entries_care import PruneFailed, PruneStarted, SnapshotMended
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryMade,
@@ -48,6 +49,9 @@ KINDS: tuple[type[Body], ...] = (
     SnapshotFailed,
     RepositoryChecked,
     RepositoryPruned,
+    SnapshotMended,
+    PruneStarted,
+    PruneFailed,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -148,7 +152,7 @@ def written(state: State, body: Body) -> bool:
         case RepositoryMade():
             made = state.repositories.get((body.agency, body.site))
             return made is not None and made.made.repository == body.repository
-        case SnapshotKept():
+        case SnapshotKept() | SnapshotMended():
             there = state.repositories.get((body.agency, body.site))
             return there is not None and any(each.kept.snapshot == body.snapshot for each in there.expected)
         case SnapshotFailed():
@@ -161,6 +165,11 @@ def written(state: State, body: Body) -> bool:
         case RepositoryPruned():
             where = state.repositories.get((body.agency, body.site))
             return where is not None and where.pruned is not None and where.pruned.job == body.job
+        case PruneStarted() | PruneFailed():
+            pruned = state.repositories.get((body.agency, body.site))
+            begun = pruned.pruning if pruned is not None else None
+            same = begun is not None and begun.begun.job == body.job
+            return same and (isinstance(body, PruneStarted) or bool(begun and begun.error))
         case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
             found = state.point(body.dataset, body.point)
             return found is None or (found.reread is not None and found.reread.outcome.job == body.job)

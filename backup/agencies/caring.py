@@ -19,8 +19,9 @@ from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Agency
+from ncia.core.journal.entries_care import PruneFailed, PruneStarted, SnapshotMended
 from ncia.core.journal.entries_repositories import RepositoryChecked, RepositoryPruned
-from ncia.core.work.jobs import Job, StepFailed, Steps, Work
+from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps, Work
 
 
 class Caring(Acting):
@@ -43,12 +44,31 @@ class Caring(Acting):
             healed = steps.do(name, partial(self._mend, agency, other, share))
             mended |= dict.fromkeys(healed["mended"])
             lost |= dict.fromkeys(healed["lost"])
+        self._brought(job, steps, agency, other)
         left = [fault for share in shares for fault in self._read(steps, agency, share)["named"]]
         if lost:
             raise StepFailed(f"lost for good: {'; '.join([*lost][:LOST_NAMED_MAX])}")
         if left:
             raise StepFailed(f"not mended: {'; '.join(left[:LOST_NAMED_MAX])}")
         return f"{agency.id} at {self._site}: {'; '.join([*mended][:LOST_NAMED_MAX]) or 'nothing was to be mended'}"
+
+    def _brought(self, job: Job, steps: Steps, agency: Agency, other: SiteId) -> None:
+        """What is here now, was kept at the other site and never forgotten here is expected here too."""
+        wanted = {each["snapshot"]: each for each in job.order.details.get("there", ())}
+        if not wanted:
+            return
+        trees = dict(steps.do("look for what came", partial(self._trees, agency)))
+        for name, told in wanted.items():
+            if trees.get(name) == told["tree"]:
+                reason = f"mended from {other}, where it was kept: {told['reason']}"
+                body = SnapshotMended(
+                    **{**told, "job": job.id, "site": self._site, "source_site": other, "reason": reason}
+                )
+                steps.clean(f"write down {name}", partial(self._write, steps, body))
+
+    def _trees(self, agency: Agency) -> dict[str, str]:
+        held = self._engine(agency).snapshots(self._tools.place_of(agency, self._site)).snapshots
+        return {each.snapshot: each.tree for each in held}
 
     def _mend(self, agency: Agency, other: SiteId, share: Share | None) -> dict[str, Any]:
         here, there = (self._tools.place_of(agency, site) for site in (self._site, other))
@@ -108,14 +128,21 @@ class Caring(Acting):
         """What no snapshot of this site's place needs is marked, or removed; nothing where one that is expected is not
         there: what it needs would be removed."""
         agency, _ = self._agency(job)
-        done: dict[str, Any] = steps.do("prune", partial(self._prune, steps, agency))
+        about = {"job": job.id, "agency": agency.id, "site": self._site}
+        repository, reason = str(job.order.details["repository"]), str(job.order.details["reason"])
+        begun = PruneStarted(**about, repository=repository, reason=reason)
+        steps.do("write down the beginning", partial(self._begin, steps, agency, begun))
+        try:
+            done: dict[str, Any] = steps.do("prune", partial(self._prune, steps, agency))
+        except (StepFailed, Cancelled) as failure:
+            failed = PruneFailed(**about, error=failure.why)
+            steps.clean("write down the failure", lambda: self._write(steps, failed))
+            raise
         figures = {name: -1 if count is None else count for name, count in done["cleared"].items()}
         body = RepositoryPruned(
-            job=job.id,
-            agency=agency.id,
-            site=self._site,
-            repository=str(job.order.details["repository"]),
-            reason=str(job.order.details["reason"]),
+            **about,
+            repository=repository,
+            reason=reason,
             started_at=done["started_at"],
             ended_at=done["ended_at"],
             **figures,
@@ -124,10 +151,15 @@ class Caring(Acting):
         told = f"{agency.id} at {self._site}: {body.marked} packs marked, {body.removed} removed"
         return told if body.removed_bytes < 0 else f"{told}, {body.removed_bytes / 1e6:.1f} MB"
 
+    def _begin(self, steps: Steps, agency: Agency, begun: PruneStarted) -> None:
+        """Nothing is begun that the engine cannot do."""
+        what = f"prune the repository of {agency.id} at {self._site}"
+        self._engine(agency).capabilities().demand("prunes", what)
+        self._write(steps, begun)
+
     def _prune(self, steps: Steps, agency: Agency) -> dict[str, Any]:
         engine, place = self._engine(agency), self._tools.place_of(agency, self._site)
         what, details = f"prune the repository of {agency.id} at {self._site}", steps.job.order.details
-        engine.capabilities().demand("prunes", what)
         why = lacking(str(details["repository"]), dict(details["expected"]), engine.snapshots(place))
         if why:
             raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from backup.agencies.ports import Holding
 from backup.repository.care.forgetting import Policy, demand_modest, judge
@@ -27,6 +28,7 @@ LOOK_SECONDS = 900.0  # between two looks at one repository
 LOOK_AGAIN_SECONDS = 60.0  # where something is missing: it may have been mended
 SHORT = 8
 NAMED_MAX = 20
+MENDED_MAX = 1_000  # snapshots that one mending looks for: more are the next one's
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,15 @@ def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Hol
     more = len(missing) - NAMED_MAX
     told = (*missing[:NAMED_MAX], f"and {more} more") if more > 0 else tuple(missing)
     return Compared(told, frozenset(trees) - known)
+
+
+def lacking(
+    there: Sequence[ExpectedSnapshot], here: Sequence[ExpectedSnapshot], forgotten: Collection[str]
+) -> list[dict[str, Any]]:
+    """What is kept there and not here, the newest of it, as an entry would tell it here."""
+    known = {each.kept.snapshot for each in here} | {*forgotten}
+    found = [each for each in there if each.kept.snapshot not in known][-MENDED_MAX:]
+    return [{**each.kept.model_dump(mode="json", exclude={"seconds"}), "kept_at": to_text(each.at)} for each in found]
 
 
 def over(

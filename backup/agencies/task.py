@@ -26,6 +26,8 @@ from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
 from ncia.core.estate.model import Agency, Estate, Link, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry, Journal
+from ncia.core.journal.entries_care import PruneFailed
+from ncia.core.journal.entries_repositories import SnapshotForgotten
 from ncia.core.state import State, StateStore
 from ncia.core.state.repositories import RepositoryFact
 from ncia.core.work.jobs import Job, JobId, Jobs, Order
@@ -81,12 +83,22 @@ class AgencyTask:
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
                 self.parts.jobs.enqueue(order)
+        self._tell_interrupted()
         self._order_care(now)
         agency_due = self._to_look_at(state, now)
         if agency_due is not None:
             found = self.look(agency_due)
             if found is not None and not (found.missing or found.why):
                 self._forgetting.retain(agency_due, found.strangers, now)
+
+    def _tell_interrupted(self) -> None:
+        """A prune that began, whose job is over and told no end: the queue is asked first, and then the journal."""
+        parts, waiting = self.parts, {job.id for job in self.parts.jobs.open()}
+        for (agency, site), fact in parts.states.snapshot().repositories.items():
+            begun = fact.pruning.begun if fact.pruning is not None and not fact.pruning.error else None
+            if begun is not None and site == parts.site and begun.job not in waiting:
+                why = "it was interrupted: how far it came is unknown, and the next one goes on from there"
+                parts.journal.append(PruneFailed(job=begun.job, agency=agency, site=site, error=why), by=BY)
 
     def _order_care(self, now: datetime) -> None:
         """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
@@ -140,10 +152,24 @@ class AgencyTask:
             why = "no repository of it is made at this site"
             raise Refusal("agency.not-made", f"mend the repository of {dataset}", why, "ncia backup list")
         grade = self.parts.estate.systems[SystemId(dataset.split("/", 1)[0])].grade
-        told = {"repository": fact.made.repository, "parts": [list(part) for part in damaged_parts(fact)]}
+        told: dict[str, Any] = {"repository": fact.made.repository}
+        told |= {"parts": [list(part) for part in damaged_parts(fact)], "there": self._there(agency, fact)}
         return self.parts.jobs.enqueue(
             self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, told)
         )
+
+    def _there(self, agency: Agency, fact: RepositoryFact) -> list[dict[str, Any]]:
+        """What is expected at the twin and not here, and was not forgotten here: a mending brings it."""
+        state, here = self.parts.states.snapshot(), self.parts.site
+        twin = state.repositories.get((agency.id, self.parts.estate.peer_of(here)))
+        if twin is None or twin.made.repository != fact.made.repository:
+            return []
+        forgotten = {
+            body.snapshot
+            for entry in self.parts.journal.of_kind(SnapshotForgotten.KIND)
+            if isinstance(body := entry.body, SnapshotForgotten) and body.site == here
+        }
+        return plan.lacking(twin.expected, fact.expected, forgotten)
 
     def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> dict[str, Any]:
         """Tell what the rules have no place for in this site's place; with ``remove_max`` let it go, once. Nothing goes

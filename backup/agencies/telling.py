@@ -62,9 +62,13 @@ def _prune(fact: RepositoryFact | None, agency: Agency, why: str) -> dict[str, A
     """When what no snapshot needs goes next, why it waits, and the figures of the last time."""
     if fact is None or agency.repository is None:
         return None
+    begun = fact.pruning
+    told = None
+    if begun is not None:
+        told = {"at": to_text(begun.at), "by": begun.by, "reason": begun.begun.reason, "error": begun.error}
     last = fact.pruned.model_dump(mode="json", exclude={"agency", "site", "repository"}) if fact.pruned else None
     at = to_text(fact.pruned_at) if fact.pruned_at else None
-    return {"next_at": to_text(next_at(fact, agency.repository)), "unwell": why, "at": at, "last": last}
+    return {"next_at": to_text(next_at(fact, agency.repository)), "unwell": why, "at": at, "last": last, "begun": told}
 
 
 def _read(fact: RepositoryFact, rotation: Rotation, now: datetime) -> dict[str, Any]:

@@ -30,7 +30,52 @@ class ForgetAllowed(Body):
     reason: str
 
 
+class SnapshotMended(Body):
+    """A mending brought this snapshot to ``site`` from ``source_site``, where it had been kept at ``kept_at``: expected
+    here too from now on, and as old as it is there. The rest as in ``snapshot.kept``."""
+
+    KIND = "snapshot.mended"
+    job: str
+    agency: str
+    dataset: str
+    site: str
+    source_site: str
+    kept_at: str
+    repository: str
+    snapshot: str
+    tree: str
+    files: int
+    size_bytes: int
+    losses: int
+    lost: tuple[str, ...]
+    reason: str
+
+
+class PruneStarted(Body):
+    """Written before anything is marked or removed; ``repository.pruned`` or ``prune.failed`` is its end."""
+
+    KIND = "prune.started"
+    job: str
+    agency: str
+    site: str
+    repository: str
+    reason: str
+
+
+class PruneFailed(Body):
+    """It did not end well, or was interrupted and nobody knows how far it came: the next one goes on from there."""
+
+    KIND = "prune.failed"
+    job: str
+    agency: str
+    site: str
+    error: str
+
+
 BODIES: tuple[type[Body], ...] = (
     ForgetHeld,
     ForgetAllowed,
+    SnapshotMended,
+    PruneStarted,
+    PruneFailed,
 )

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld
+from ncia.core.base.clock import from_text
+from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, PruneFailed, PruneStarted, SnapshotMended
+from ncia.core.journal.entries_repositories import SnapshotKept
 from ncia.core.journal.entry import Entry
-from ncia.core.state.repositories import Held, RepositoryFact
+from ncia.core.state.repositories import EXPECTED_MAX, ExpectedSnapshot, Held, Pruning, RepositoryFact
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -29,6 +31,37 @@ def forget_allowed(state: State, entry: Entry, body: ForgetAllowed) -> None:
     changed(state, body.agency, body.site, lambda fact: replace(fact, held=None))
 
 
+def snapshot_mended(state: State, entry: Entry, body: SnapshotMended) -> None:
+    """As old as it is where it came from. A backup that failed here since then is made good."""
+    same = body.model_dump(exclude={"source_site", "kept_at"})
+    kept = ExpectedSnapshot(from_text(body.kept_at), SnapshotKept(**same, seconds=0.0))
+
+    def mended(fact: RepositoryFact) -> RepositoryFact:
+        if any(each.kept.snapshot == body.snapshot for each in fact.expected):
+            return fact
+        expected = sorted((*fact.expected, kept), key=lambda each: each.at)
+        return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]))
+
+    changed(state, body.agency, body.site, mended)
+    failure = state.snapshot_failures.get((body.dataset, body.site))
+    if failure is not None and kept.whole and failure.since <= kept.at:
+        others = {key: each for key, each in state.snapshot_failures.items() if key != (body.dataset, body.site)}
+        state.snapshot_failures = others
+
+
+def prune_started(state: State, entry: Entry, body: PruneStarted) -> None:
+    changed(state, body.agency, body.site, lambda fact: replace(fact, pruning=Pruning(entry.at, entry.by, body)))
+
+
+def prune_failed(state: State, entry: Entry, body: PruneFailed) -> None:
+    def failed(fact: RepositoryFact) -> RepositoryFact:
+        if fact.pruning is None or fact.pruning.begun.job != body.job:
+            return fact
+        return replace(fact, pruning=replace(fact.pruning, error=body.error, ended_at=entry.at))
+
+    changed(state, body.agency, body.site, failed)
+
+
 def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFact], RepositoryFact]) -> None:
     fact = state.repositories.get((agency, site))
     if fact is None:
@@ -40,4 +73,7 @@ def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFa
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ForgetHeld.KIND: forget_held,
     ForgetAllowed.KIND: forget_allowed,
+    SnapshotMended.KIND: snapshot_mended,
+    PruneStarted.KIND: prune_started,
+    PruneFailed.KIND: prune_failed,
 }

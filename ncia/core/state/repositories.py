@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ncia.core.journal.entries_care import ForgetHeld
+from ncia.core.journal.entries_care import ForgetHeld, PruneStarted
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
@@ -71,6 +71,17 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """A prune that ``by`` began at ``at`` and that told no good end; ``error``: how it ended, at ``ended_at``."""
+
+    at: datetime
+    by: str
+    begun: PruneStarted
+    error: str = ""
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class RepositoryFact:
     """One agency's repository at one site; ``expected`` oldest first. ``read``: what share of it was read when; parts
     of another division stay while faults stand in them, until all parts of the new one were read."""
@@ -84,6 +95,7 @@ class RepositoryFact:
     pruned_at: datetime | None = None
     pruned: RepositoryPruned | None = None
     held: Held | None = None
+    pruning: Pruning | None = None
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
         """Of so many, those that were read, the one that waits longest first."""
@@ -119,7 +131,7 @@ def repository_made(state: State, entry: Entry, body: RepositoryMade) -> None:
     known = state.repositories.get((body.agency, body.site))
     fact = RepositoryFact(entry.at, body) if known is None else replace(known, made_at=entry.at, made=body)
     if known is not None and known.made.repository != body.repository:
-        fact = replace(fact, read={}, pruned_at=None, pruned=None)
+        fact = replace(fact, read={}, pruned_at=None, pruned=None, pruning=None)
     state.repositories = {**state.repositories, (body.agency, body.site): fact}
 
 
@@ -183,7 +195,7 @@ def repository_pruned(state: State, entry: Entry, body: RepositoryPruned) -> Non
     if fact is None or fact.made.repository != body.repository:
         state.strays += 1
         return
-    pruned = replace(fact, pruned_at=entry.at, pruned=body)
+    pruned = replace(fact, pruned_at=entry.at, pruned=body, pruning=None)
     state.repositories = {**state.repositories, (body.agency, body.site): pruned}
 
 

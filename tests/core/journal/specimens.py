@@ -39,7 +39,7 @@ from ncia.core.journal.entries import (
     VerdictChange,
     VerdictsChanged,
 )
-from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld
+from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, PruneFailed, PruneStarted, SnapshotMended
 from ncia.core.journal.entries_people import (
     AccountRestored,
     AccountSuspended,
@@ -354,6 +354,30 @@ SPECIMENS: tuple[Body, ...] = (
     ForgetAllowed(
         agency="treasury", site="west", remove_max=31, going=31, reason="the rule was shortened on purpose, ticket 17"
     ),
+    SnapshotMended(
+        job="mend:1",
+        agency="treasury",
+        dataset="tax/letters",
+        site="west",
+        source_site="east",
+        kept_at=AT,
+        repository="61b2" * 16,
+        snapshot="9f79" * 16,
+        tree="df5f" * 16,
+        files=12,
+        size_bytes=4_200_000,
+        losses=0,
+        lost=(),
+        reason=f"mended from east, where it was kept: due at {AT}",
+    ),
+    PruneStarted(
+        job="prune:treasury@west:1",
+        agency="treasury",
+        site="west",
+        repository="61b2" * 16,
+        reason=f"due at {AT}: what no snapshot needs",
+    ),
+    PruneFailed(job="prune:treasury@west:1", agency="treasury", site="west", error="the host does not answer"),
 )
 
 
