@@ -23,7 +23,13 @@ from ncia.core.journal.entries import (
     ProofFinished,
     ProofStarted,
 )
-from ncia.core.journal.entries_care import PruneFailed, PruneStarted, SnapshotMended
+from ncia.core.journal.entries_care import (
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryMade,
@@ -52,6 +58,8 @@ KINDS: tuple[type[Body], ...] = (
     SnapshotMended,
     PruneStarted,
     PruneFailed,
+    SnapshotProven,
+    SnapshotProofFailed,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -170,6 +178,10 @@ def written(state: State, body: Body) -> bool:
             begun = pruned.pruning if pruned is not None else None
             same = begun is not None and begun.begun.job == body.job
             return same and (isinstance(body, PruneStarted) or bool(begun and begun.error))
+        case SnapshotProven() | SnapshotProofFailed():
+            restored = state.repositories.get((body.agency, body.site))
+            proof = restored.proofs.get(body.dataset) if restored is not None else None
+            return proof is not None and proof.job == body.job
         case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
             found = state.point(body.dataset, body.point)
             return found is None or (found.reread is not None and found.reread.outcome.job == body.job)

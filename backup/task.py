@@ -260,6 +260,8 @@ class Desk:
         return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, by)]}
 
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        if dataset is not None and self._agencies is not None and self._agencies.keeps(dataset):
+            return {"jobs": [self._agencies.prove(dataset, by).to_json()]}
         return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
 
     def mend(self, dataset: str | None, by: str) -> Mapping[str, Any]:

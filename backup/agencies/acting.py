@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from backup.agencies.ports import Engine
 from ncia.core.base.errors import NciaError
-from ncia.core.base.ids import AgencyId, SiteId
-from ncia.core.estate.model import Agency, Estate
+from ncia.core.base.ids import AgencyId, DatasetId, SiteId
+from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal.body import Body
 from ncia.core.work.jobs import Job, StepFailed, Steps
@@ -39,3 +39,9 @@ class Acting:
         if agency is None or agency.repository is None:
             raise StepFailed(f"{job.order.details['agency']} has no repository in the estate any more")
         return agency, agency.repository
+
+    def _dataset(self, job: Job) -> Dataset:
+        dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
+        if dataset is None or self._site not in dataset.documents:
+            raise StepFailed(f"{job.order.dataset} has no documents at {self._site} in the estate any more")
+        return dataset

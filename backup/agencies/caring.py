@@ -5,6 +5,7 @@ Each step may be done twice; what the journal holds is not written again.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -14,21 +15,31 @@ from backup.agencies.acting import LOST_NAMED_MAX, Acting
 from backup.agencies.clearing import PRUNE, lacking
 from backup.agencies.plan import MEND, SHORT
 from backup.agencies.ports import Share
+from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
+from backup.agencies.restoring import proven
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
-from ncia.core.estate.model import Agency
-from ncia.core.journal.entries_care import PruneFailed, PruneStarted, SnapshotMended
+from ncia.core.estate.model import Agency, Dataset
+from ncia.core.journal.entries_care import (
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
 from ncia.core.journal.entries_repositories import RepositoryChecked, RepositoryPruned
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps, Work
+
+PROOFS = "proofs"  # beside what is staged
 
 
 class Caring(Acting):
     """Carries out the jobs that look after this site's own place."""
 
     def works(self) -> Mapping[str, Work]:
-        return {MEND: self.mend, CHECK: self.check, PRUNE: self.prune}
+        return {MEND: self.mend, CHECK: self.check, PRUNE: self.prune, PROVE: self.prove}
 
     def mend(self, job: Job, steps: Steps) -> str:
         """This site's place, from its twin at the other one. What a reading found faults in is read for it, and once
@@ -83,6 +94,33 @@ class Caring(Acting):
             raise StepFailed(f"{found['faults']} faults: {'; '.join(found['named'])}")
         size = "" if found["bytes_read"] is None else f", {found['bytes_read'] / 1e6:.1f} MB,"
         return f"part {share.number} of {share.of} of {agency.id} at {self._site}{size} is as it was written"
+
+    def prove(self, job: Job, steps: Steps) -> str:
+        """A sample of a snapshot in this site's place, restored on this machine and held against this site's own store
+        of its documents."""
+        agency, _ = self._agency(job)
+        dataset = self._dataset(job)
+        about = {"job": job.id, "agency": agency.id, "dataset": dataset.id, "site": self._site}
+        snapshot = str(job.order.details["snapshot"])
+        found: dict[str, Any] = steps.do("restore and compare", partial(self._prove, agency, dataset, job))
+        if found["error"]:
+            failed = SnapshotProofFailed(**about, snapshot=snapshot, error=found["error"])
+            steps.clean("write down", lambda: self._write(steps, failed))
+            raise StepFailed(f"snapshot {snapshot[:SHORT]} is not proven: {found['error']}")
+        told = {name: str(job.order.details[name]) for name in ("repository", "snapshot", "tree")}
+        figures = {name: value for name, value in found.items() if name != "error"}
+        body = SnapshotProven(**about, **told, **figures)
+        steps.clean("write down", lambda: self._write(steps, body))
+        size = f"{body.documents} documents, {body.size_bytes / 1e6:.1f} MB"
+        return f"snapshot {snapshot[:SHORT]} of {dataset.id} at {self._site} is proven by {size}"
+
+    def _prove(self, agency: Agency, dataset: Dataset, job: Job) -> dict[str, Any]:
+        place, store = self._tools.place_of(agency, self._site), dataset.documents[self._site]
+        scratch = self._tools.staging.with_name(PROOFS) / hashlib.sha256(job.id.encode()).hexdigest()[:16]
+        started = to_text(self._tools.clock.now())
+        snapshot = str(job.order.details["snapshot"])
+        found = proven(self._engine(agency), place, snapshot, self._tools.documents_of(store), scratch)
+        return {**found, "started_at": started, "ended_at": to_text(self._tools.clock.now())}
 
     def _read(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
         """Read a part and write down what was found."""

@@ -18,7 +18,7 @@ from backup.agencies.plan import SHORT
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.estate.model import Agency
-from ncia.core.estate.repository import AgencyRepository, Keep
+from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry
 from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld
 from ncia.core.journal.entries_repositories import SnapshotForgotten
@@ -52,7 +52,7 @@ class Forgetting:
                 return
             try:
                 self._parts.engine_of(agency.repository).capabilities().demand("forgets", _what(agency))
-                over = self._modest(agency, agency.repository.keep, fact, now)
+                over = self._modest(agency, agency.repository, fact, now)
                 self._parts.journal.append_all([_forgotten(each, why) for each, why in over], by=BY)
                 self._remove(agency, agency.repository, {each.kept.snapshot for each, _ in over} | {*strangers})
             except NciaError as error:
@@ -67,7 +67,9 @@ class Forgetting:
             if fact is None or agency.repository is None:
                 raise Refusal("agency.not-made", what, "its repository is not made at this site", "ncia backup list")
             self._parts.engine_of(agency.repository).capabilities().demand("forgets", what)
-            over = plan.over(fact.expected, agency.repository.keep, now, len(fact.expected))
+            over = plan.over(
+                fact.expected, agency.repository.keep, now, len(fact.expected), _proven(fact, agency.repository)
+            )
             told = {"agency": agency.id, "site": self._parts.site, "of": len(fact.expected), "would_go": len(over)}
             told |= {"named": _named(over), "forgotten": [], "why": ""}
             if remove_max is None:
@@ -88,12 +90,13 @@ class Forgetting:
                 told["why"] = error.why
             return {**told, "forgotten": sorted(names)}
 
-    def _modest(self, agency: Agency, keep: Keep, fact: RepositoryFact, now: datetime) -> Over:
+    def _modest(self, agency: Agency, repository: AgencyRepository, fact: RepositoryFact, now: datetime) -> Over:
         """What goes without a question: nothing where it would be much at once."""
+        keep, proven = repository.keep, _proven(fact, repository)
         try:
-            over = plan.over(fact.expected, keep, now)
+            over = plan.over(fact.expected, keep, now, proven=proven)
         except Refusal as refusal:
-            all_of_it = plan.over(fact.expected, keep, now, len(fact.expected))
+            all_of_it = plan.over(fact.expected, keep, now, len(fact.expected), proven)
             self._hold(agency, fact, all_of_it, refusal.why, now)
             return ()
         if fact.held is not None:
@@ -134,6 +137,13 @@ class Forgetting:
 
 def _what(agency: Agency) -> str:
     return f"forget snapshots of {agency.id}"
+
+
+def _proven(fact: RepositoryFact, repository: AgencyRepository) -> set[str]:
+    """Snapshots of this place that were restored and compared, or read to the last byte."""
+    datasets = {each.kept.dataset for each in fact.expected}
+    found = (each for dataset in datasets for each in fact.proven_of(dataset, repository.check.parts))
+    return {each.kept.snapshot for each in found}
 
 
 def _named(over: Over) -> list[str]:

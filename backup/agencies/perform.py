@@ -25,7 +25,7 @@ from backup.repository.ports import Store
 from backup.repository.repository import open_repository
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
-from ncia.core.base.ids import DatasetId, PersonId, SiteId
+from ncia.core.base.ids import PersonId, SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset, Estate, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal.entries_repositories import (
@@ -254,12 +254,6 @@ class AgencyWork(Acting):
     def _documents(self, agency: Agency) -> tuple[Dataset, ...]:
         owned = (system for system in self._estate.systems.values() if system.agency == agency.id)
         return tuple(dataset for system in owned for dataset in system.documents)
-
-    def _dataset(self, job: Job) -> Dataset:
-        dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
-        if dataset is None or self._site not in dataset.documents:
-            raise StepFailed(f"{job.order.dataset} has no documents at {self._site} in the estate any more")
-        return dataset
 
 
 def recipients(estate: Estate, agency: Agency) -> tuple[Recipient, ...]:

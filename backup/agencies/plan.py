@@ -164,16 +164,21 @@ def lacking(
 
 
 def over(
-    expected: Sequence[ExpectedSnapshot], keep: Keep, now: datetime, removed_max: int | None = None
+    expected: Sequence[ExpectedSnapshot],
+    keep: Keep,
+    now: datetime,
+    removed_max: int | None = None,
+    proven: Collection[str] = (),
 ) -> tuple[tuple[ExpectedSnapshot, str], ...]:
     """Which snapshots of one place need not be kept any more, and why. Those of a dataset are judged together, by when
-    the journal has them: nobody else's clock counts. The newest whole one of each stays, and so do all partial ones
-    after it. Raises :class:`Refusal` where much would go at once: somebody is to look at that first, and
-    then says ``removed_max``."""
+    the journal has them: nobody else's clock counts. The newest ``proven`` one of each stays whatever the rules say, or
+    where none is, the newest whole one; so do all partial ones after that. Raises :class:`Refusal` where much would go
+    at once: somebody is to look at that first, and then says ``removed_max``."""
     whole = [each for each in expected if each.whole]
     newest = {each.kept.dataset: each for each in whole}
     policy = Policy(keep.last, daily=keep.daily, weekly=keep.weekly, monthly=keep.monthly, yearly=keep.yearly)
-    judged = judge(map(_judgeable, whole), policy, now, [each.kept.snapshot for each in newest.values()])
+    sure = {*proven} | {each.kept.snapshot for each in _unproven(whole, proven).values()}
+    judged = judge(map(_judgeable, whole), policy, now, sure)
     demand_modest(judged, removed_max)
     gone = {each.snapshot.id for each in judged if not each.kept}
     counts = ", ".join(f"{word} {count}" for word, count in vars(keep).items() if count)
@@ -183,6 +188,12 @@ def over(
         if not each.whole and later is not None and later.at > each.at:
             found.append((each, f"it is partial, and {later.kept.snapshot[:SHORT]} after it is whole"))
     return tuple(found)
+
+
+def _unproven(whole: Sequence[ExpectedSnapshot], proven: Collection[str]) -> dict[str, ExpectedSnapshot]:
+    """The newest one of each dataset of which none is proven."""
+    surely = {each.kept.dataset for each in whole if each.kept.snapshot in proven}
+    return {each.kept.dataset: each for each in whole if each.kept.dataset not in surely}
 
 
 def _judgeable(each: ExpectedSnapshot) -> Snapshot:

@@ -205,8 +205,9 @@ class Engine(Protocol):
 
     def snapshots(self, place: Place) -> Holding: ...
 
-    def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
-        """Bring a snapshot (its whole id) back below a folder that is new or empty, by whole paths."""
+    def restore(self, place: Place, snapshot: str, target: Path, paths: Sequence[str] = ()) -> Brought:
+        """Bring a snapshot (its whole id) back below a folder that is new or empty, by whole paths; of ``paths`` alone
+        where some are named, and nothing of those that it does not hold."""
         ...
 
     def check(self, place: Place, share: Share | None = None) -> Found:

@@ -19,6 +19,7 @@ from backup.agencies.clearing import PRUNE, Clearing, clearings
 from backup.agencies.forgetting import Forgetting
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
+from backup.agencies.proving import PROVE, Proving, provings
 from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -103,7 +104,7 @@ class AgencyTask:
     def _order_care(self, now: datetime) -> None:
         """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
         parts, waiting = self.parts, self.parts.jobs.open()
-        if any(job.order.verb in (CHECK, PRUNE) for job in waiting):
+        if any(job.order.verb in (CHECK, PRUNE, PROVE) for job in waiting):
             return
         state = parts.states.snapshot()
         for clearing in clearings(parts.estate, state, parts.site, now):
@@ -115,6 +116,12 @@ class AgencyTask:
             job = turn.job(now)
             if (turn.urgent or not waiting) and parts.jobs.get(job) is None:
                 parts.jobs.enqueue(self._reading(turn, job))
+                return
+
+        for each in provings(parts.estate, state, parts.site, now):
+            job = each.job(now)
+            if (each.urgent or not waiting) and parts.jobs.get(job) is None:
+                parts.jobs.enqueue(self._proving(each, job, BY, CARE_PRIORITY))
                 return
 
     def _is_well(self, agency: Agency) -> bool:
@@ -182,6 +189,19 @@ class AgencyTask:
             why = f"what its place at {self.parts.site} holds is not as it was kept, or it does not answer"
             raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
         return self._forgetting.allow(known, remove_max, reason, by, self.parts.clock.now())
+
+    def prove(self, dataset: str, by: str) -> Job:
+        """Have the newest whole snapshot of a dataset in this site's place restored and compared now."""
+        agency = self._owner(dataset)
+        fact = self.parts.states.snapshot().repositories.get((agency.id, self.parts.site)) if agency else None
+        newest = fact.newest_whole(dataset) if fact else None
+        found = self.parts.estate.datasets.get(DatasetId(dataset))
+        if agency is None or newest is None or found is None:
+            why = "no whole snapshot of it is in this site's place"
+            raise Refusal("agency.no-snapshot", f"prove {dataset}", why, "ncia backup run; ncia backup list")
+        now, grade = self.parts.clock.now(), self.parts.estate.systems[found.system].grade
+        each = Proving(agency, self.parts.site, found, newest, now, True)
+        return self.parts.jobs.enqueue(self._proving(each, new_id(PROVE, now), by, grade))
 
     def keeps(self, dataset: str) -> bool:
         """Whether it is documents of an agency that has a repository."""
@@ -294,6 +314,12 @@ class AgencyTask:
         told = {"repository": clearing.fact.made.repository, "expected": expected, "reason": reason}
         agency = clearing.agency
         return self._own_place(self._order(job, PRUNE, agency, agency.id, CARE_PRIORITY, BY, told), agency)
+
+    def _proving(self, each: Proving, job: JobId, by: str, priority: int) -> Order:
+        kept = each.newest.kept
+        told = {"repository": kept.repository, "snapshot": kept.snapshot, "tree": kept.tree}
+        order = self._order(job, PROVE, each.agency, each.dataset.id, priority, by, told)
+        return self._own_place(order, each.agency)
 
     def _own_place(self, order: Order, agency: Agency) -> Order:
         place = agency.repository.places.get(self.parts.site) if agency.repository else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import KEEP, MAKE, MEND
 from backup.agencies.ports import Engine, Place
+from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
 from backup.repository.location import SSH_PORT, InFolder, OverS3, OverSftp, parse_location
 from backup.repository.retaining import Mode, Retention
@@ -175,7 +176,7 @@ def agency_works(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: 
 
         return work
 
-    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND, CHECK, PRUNE)}
+    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND, CHECK, PRUNE, PROVE)}
 
 
 def _agency_work(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: Clock) -> AgencyWork:

@@ -56,7 +56,9 @@ def run(dataset: DatasetName = None, wait: Wait = True) -> None:
 
 @app.command()
 def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
-    """Restore the newest point on scratch again and compare it; where there is none yet, make one first."""
+    """Restore the newest point on scratch again and compare it; where there is none yet, make one first.
+
+    Of documents that are named (SYSTEM/documents) a sample of the newest snapshot at this site."""
     _have_done("prove", dataset, wait)
 
 

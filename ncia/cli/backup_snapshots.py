@@ -17,18 +17,22 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
     if not answer.get("repositories"):
         return
     table = Table(title="Documents in agencies' repositories", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "kept (UTC)", "at", "snapshot", "files", "size"):
+    for column in ("dataset", "kept (UTC)", "at", "snapshot", "proven", "files", "size"):
         table.add_column(column, justify="right" if column in ("files", "size") else "left", no_wrap=True)
     for each in sorted(answer["snapshots"], key=lambda each: (each["dataset"], each["site"])):
         when, size = each["at"][:16].replace("T", " "), f"{each['size_bytes'] / 1e6:.1f} MB"
         short = each["snapshot"][:SHORT]
-        table.add_row(each["dataset"], when, each["site"], short, str(each["files"]), size)
+        table.add_row(each["dataset"], when, each["site"], short, _proven(each), str(each["files"]), size)
     if table.rows:
         console.print(table)
     for each in answer["snapshots"]:
         if each["losses"]:
             lost = "; ".join(each["lost"])
             console.print(f"[red]{each['dataset']} at {each['site']}: partial[/]: {lost}", soft_wrap=True)
+    for each in answer["snapshots"]:
+        if each["unproven"]:
+            where = f"{each['dataset']} at {each['site']}"
+            console.print(f"[bold red]{where}[/]: {escape(each['unproven'])}", soft_wrap=True, highlight=False)
     for each in answer["repositories"]:
         if each["made"]:
             _tell(console, each)
@@ -39,6 +43,14 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
         console.print(
             f"[yellow]Agencies whose repository is not made yet[/] ({why}): {', '.join(lacking)}", soft_wrap=True
         )
+
+
+def _proven(snapshot: dict[str, Any]) -> str:
+    """Itself, or an older one, by when that was kept."""
+    proven = snapshot["proven"]
+    if proven is None:
+        return "never"
+    return "it is" if proven["snapshot"] == snapshot["snapshot"] else str(proven["at"][:16].replace("T", " "))
 
 
 def _tell(console: Console, place: dict[str, Any]) -> None:

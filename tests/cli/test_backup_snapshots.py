@@ -30,6 +30,8 @@ SNAPSHOT = {
     "size_bytes": 4_200_000,
     "losses": 0,
     "lost": [],
+    "proven": None,
+    "unproven": "",
 }
 
 
@@ -78,6 +80,16 @@ def test_a_place_that_was_not_read_or_has_faults_is_one_sentence() -> None:
         "customs at east: 2 faults: [bad] pack",
         "Never read whole yet: treasury at west (2 of 7 parts), treasury at east (2 of 7 parts)",
     ]
+
+
+def test_the_last_proven_snapshot_is_told_beside_the_newest_and_what_is_not_proven_in_words() -> None:
+    at = "2025-12-31T22:00:00Z"
+    older, itself = {"snapshot": "ce4e", "at": at}, {"snapshot": SNAPSHOT["snapshot"], "at": at}
+    bad = {**SNAPSHOT, "proven": older, "unproven": "its snapshot 8e68c22b is not proven: [a] differs"}
+    told = shown(repositories=[PLACE], snapshots=[bad, {**SNAPSHOT, "site": "east", "proven": itself}])
+    for word in ("2025-12-31 22:00", "it is", "tax/letters at west: its snapshot 8e68c22b is not proven: [a] differs"):
+        assert word in told
+    assert "never" in shown(repositories=[PLACE], snapshots=[SNAPSHOT])
 
 
 def test_an_estate_without_them_hears_nothing() -> None:

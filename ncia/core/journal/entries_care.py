@@ -72,10 +72,43 @@ class PruneFailed(Body):
     error: str
 
 
+class SnapshotProven(Body):
+    """A sample of a snapshot was restored from the place at ``site`` and is what that site's own store of documents
+    holds. ``passed_over``: documents that had been written anew since, and so say nothing."""
+
+    KIND = "snapshot.proven"
+    job: str
+    agency: str
+    dataset: str
+    site: str
+    repository: str
+    snapshot: str
+    tree: str
+    documents: int
+    size_bytes: int
+    passed_over: int
+    started_at: str
+    ended_at: str
+
+
+class SnapshotProofFailed(Body):
+    """Not all of it came back, or what did is not what the store of documents holds."""
+
+    KIND = "snapshot.proof-failed"
+    job: str
+    agency: str
+    dataset: str
+    site: str
+    snapshot: str
+    error: str
+
+
 BODIES: tuple[type[Body], ...] = (
     ForgetHeld,
     ForgetAllowed,
     SnapshotMended,
     PruneStarted,
     PruneFailed,
+    SnapshotProven,
+    SnapshotProofFailed,
 )

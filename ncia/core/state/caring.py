@@ -10,10 +10,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import from_text
-from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, PruneFailed, PruneStarted, SnapshotMended
+from ncia.core.journal.entries_care import (
+    ForgetAllowed,
+    ForgetHeld,
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
 from ncia.core.journal.entries_repositories import SnapshotKept
 from ncia.core.journal.entry import Entry
-from ncia.core.state.repositories import EXPECTED_MAX, ExpectedSnapshot, Held, Pruning, RepositoryFact
+from ncia.core.state.repositories import EXPECTED_MAX, ExpectedSnapshot, Held, Pruning, RepositoryFact, SnapshotProof
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -62,6 +70,34 @@ def prune_failed(state: State, entry: Entry, body: PruneFailed) -> None:
     changed(state, body.agency, body.site, failed)
 
 
+def snapshot_proven(state: State, entry: Entry, body: SnapshotProven) -> None:
+    def proven(fact: RepositoryFact) -> RepositoryFact:
+        expected = {each.kept.snapshot for each in fact.expected}
+        return replace(
+            fact,
+            proofs={**fact.proofs, body.dataset: SnapshotProof(body.job, entry.at, entry.at, body.snapshot)},
+            proven=(fact.proven | {body.snapshot}) & expected,
+            refuted=(fact.refuted - {body.snapshot}) & expected,
+        )
+
+    changed(state, body.agency, body.site, proven)
+
+
+def snapshot_proof_failed(state: State, entry: Entry, body: SnapshotProofFailed) -> None:
+    def refuted(fact: RepositoryFact) -> RepositoryFact:
+        expected = {each.kept.snapshot for each in fact.expected}
+        before = fact.proofs.get(body.dataset)
+        since = before.since if before is not None and before.error else entry.at
+        return replace(
+            fact,
+            proofs={**fact.proofs, body.dataset: SnapshotProof(body.job, entry.at, since, body.snapshot, body.error)},
+            proven=(fact.proven - {body.snapshot}) & expected,
+            refuted=(fact.refuted | {body.snapshot}) & expected,
+        )
+
+    changed(state, body.agency, body.site, refuted)
+
+
 def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFact], RepositoryFact]) -> None:
     fact = state.repositories.get((agency, site))
     if fact is None:
@@ -76,4 +112,6 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     SnapshotMended.KIND: snapshot_mended,
     PruneStarted.KIND: prune_started,
     PruneFailed.KIND: prune_failed,
+    SnapshotProven.KIND: snapshot_proven,
+    SnapshotProofFailed.KIND: snapshot_proof_failed,
 }

@@ -39,7 +39,15 @@ from ncia.core.journal.entries import (
     VerdictChange,
     VerdictsChanged,
 )
-from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, PruneFailed, PruneStarted, SnapshotMended
+from ncia.core.journal.entries_care import (
+    ForgetAllowed,
+    ForgetHeld,
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
 from ncia.core.journal.entries_people import (
     AccountRestored,
     AccountSuspended,
@@ -378,6 +386,28 @@ SPECIMENS: tuple[Body, ...] = (
         reason=f"due at {AT}: what no snapshot needs",
     ),
     PruneFailed(job="prune:treasury@west:1", agency="treasury", site="west", error="the host does not answer"),
+    SnapshotProven(
+        job="prove:tax/letters@west:1",
+        agency="treasury",
+        dataset="tax/letters",
+        site="west",
+        repository="61b2" * 16,
+        snapshot="8e68" * 16,
+        tree="ce4e" * 16,
+        documents=11,
+        size_bytes=4_100_000,
+        passed_over=1,
+        started_at=AT,
+        ended_at=AT,
+    ),
+    SnapshotProofFailed(
+        job="prove:tax/letters@west:2",
+        agency="treasury",
+        dataset="tax/letters",
+        site="west",
+        snapshot="8e68" * 16,
+        error="2026/a came back with other content than the document of the same time",
+    ),
 )
 
 

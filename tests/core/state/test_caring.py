@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, PruneFailed, PruneStarted, SnapshotMended
+from ncia.core.journal.entries_care import (
+    ForgetAllowed,
+    ForgetHeld,
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
 from ncia.core.journal.entries_repositories import RepositoryPruned, SnapshotFailed
 from tests.core.state.test_repositories import BY_KIND, MADE, WHERE, expected, kept, state_of
 
@@ -49,3 +57,15 @@ def test_a_prune_is_under_way_until_its_own_end_or_a_later_ones() -> None:
 
 def test_what_speaks_of_a_repository_that_nobody_made_is_a_stray() -> None:
     assert state_of(HELD, ALLOWED, MENDED, BEGUN, FAILED).strays == 5
+
+
+def test_a_snapshot_is_proven_until_a_later_proof_of_it_fails_and_failures_keep_their_beginning() -> None:
+    proven, failed = BY_KIND[SnapshotProven], BY_KIND[SnapshotProofFailed]
+    there = kept(proven.snapshot)
+    state = state_of(MADE, there, proven)
+    assert [each.kept.snapshot for each in state.repositories[WHERE].proven_of("tax/letters", 7)] == [proven.snapshot]
+    fact = state_of(MADE, there, proven, failed, failed).repositories[WHERE]
+    proof = fact.proofs["tax/letters"]
+    assert (fact.proven_of("tax/letters", 7), proof.at > proof.since, proof.error) == ((), True, failed.error)
+    assert state_of(MADE, there, failed, proven).repositories[WHERE].proofs["tax/letters"].error == ""
+    assert state_of(MADE, proven).repositories[WHERE].proven == frozenset()  # nobody expects it
