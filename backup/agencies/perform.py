@@ -63,15 +63,21 @@ class AgencyWork(Acting):
         return {MAKE: self.make, KEEP: self.keep, **care.works()}
 
     def make(self, job: Job, steps: Steps) -> str:
-        """The repository at both centres; the second is the first one's twin where the engine makes such."""
+        """The repository at both centres: first where it is made already, else here; the other is its twin where the
+        engine makes such. Where the second cannot be made the first is, all the same: that centre may be lost."""
         agency, repository = self._agency(job)
         ids: dict[SiteId, str] = {}
-        first: SiteId | None = None
+        failed: dict[SiteId, str] = {}
         try:
-            for site in repository.places:
-                ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, first))
-                first = first or site
-            sealed_for = tuple(steps.do("escrow", lambda: self._escrow(agency)))
+            known = job.order.details["made"]
+            first, *others = sorted(repository.places, key=lambda site: (site not in known, site != self._site))
+            ids[first] = steps.do(f"make at {first}", partial(self._make, agency, first, None))
+            for site in others:
+                try:
+                    ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, first))
+                except StepFailed as failure:
+                    failed[site] = str(failure)
+            sealed_for = tuple(steps.do("escrow", partial(self._escrow, agency, tuple(ids))))
         except StepFailed as failure:  # nothing of the agency is kept until somebody has mended that
             for dataset in self._documents(agency):
                 self._failed(steps, agency, dataset, self._site, f"its repository is not made: {failure}")
@@ -88,16 +94,22 @@ class AgencyWork(Acting):
             )
             steps.clean(f"write down {site}", partial(self._write, steps, body))
         who = ", ".join(sealed_for) or "nobody: their keys are not handed in yet"
+        for site, why in failed.items():
+            for dataset in self._documents(agency):
+                self._failed(steps, agency, dataset, site, f"its repository is not made there: {why}")
+        if failed:
+            lacking = "; ".join(f"not at {site}: {why}" for site, why in failed.items())
+            raise StepFailed(f"the repository of {agency.id} is at {first}, and its key sealed for {who}; {lacking}")
         return f"the repository of {agency.id} is at {' and '.join(ids)}; its key is sealed for {who}"
 
     def keep(self, job: Job, steps: Steps) -> str:
         """The documents as they are now, in both places; a place that fails does not keep the other from its copy."""
-        agency, repository = self._agency(job)
+        agency, _ = self._agency(job)
         dataset = self._dataset(job)
         try:
             staged = steps.do("stage", lambda: self._stage(dataset))
         except (StepFailed, Cancelled) as failure:
-            for site in repository.places:
+            for site in job.order.details["repositories"]:
                 self._failed(steps, agency, dataset, site, str(failure))
             raise
         kept, failed = self._places(steps, agency, dataset)
@@ -133,7 +145,7 @@ class AgencyWork(Acting):
     ) -> tuple[dict[SiteId, dict[str, Any]], dict[SiteId, str]]:
         """What was kept at which place, and where nothing was and why: at twins as one snapshot, where the engine can
         do that and both can be entered; else one after the other."""
-        sites = tuple(agency.repository.places) if agency.repository else ()
+        sites = tuple(SiteId(site) for site in steps.job.order.details["repositories"])  # those that are made
         try:
             both = steps.do("keep at both", partial(self._keep_both, steps, agency, dataset, sites))
         except StepFailed:  # each place will say for itself what is wrong
@@ -179,14 +191,15 @@ class AgencyWork(Acting):
         other = self._tools.place_of(agency, twin) if twin and engine.capabilities().makes_twins else None
         return engine.init(place, other)
 
-    def _escrow(self, agency: Agency) -> list[str]:
-        """One escrow at both where they are twins, else one at each. Nothing where keys are not handed in."""
+    def _escrow(self, agency: Agency, sites: Sequence[SiteId]) -> list[str]:
+        """Of the places that are made: one escrow at both where they are twins, else one at each. Nothing where keys
+        are not handed in."""
         people = recipients(self._estate, agency)
-        if len(people) < RECIPIENTS_MIN or agency.repository is None:
+        if len(people) < RECIPIENTS_MIN:
             return []
         opened = []
         try:
-            for site in agency.repository.places:
+            for site in sites:
                 place = self._tools.place_of(agency, site)
                 opened.append(open_repository(self._tools.store_of(place.url), self._tools.password_of(place)))
             twins = len({each.config.id for each in opened}) == 1

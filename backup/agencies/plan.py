@@ -60,21 +60,58 @@ def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> 
     )
 
 
-def maker(estate: Estate) -> SiteId:
-    """The centre that makes all repositories, for two that make one make two."""
-    return estate.centres[0]
+def maker(estate: Estate, agency: Agency, active: Mapping[SystemId, SiteId]) -> SiteId:
+    """The one centre that makes an agency's repository, for two that make one make two: where its most essential system
+    is active. The epochs say so, and not a guess: once the systems of a centre that is lost were moved, the other makes
+    what is not made yet."""
+    owned = (system for system in estate.systems.values() if system.agency == agency.id)
+    first = min(owned, key=lambda system: (system.grade, system.id), default=None)
+    return active.get(first.id, first.home) if first is not None else estate.centres[0]
 
 
-def unmade(estate: Estate, state: State, site: SiteId, since: datetime, now: datetime) -> tuple[Agency, ...]:
-    """The repositories that ``site`` has to make, a while after ``since``, its start."""
-    if site not in estate.centres or site != maker(estate) or now < since + timedelta(seconds=MAKE_AFTER_SECONDS):
+def unmade(
+    estate: Estate, state: State, site: SiteId, active: Mapping[SystemId, SiteId], since: datetime, now: datetime
+) -> tuple[Agency, ...]:
+    """The repositories that ``site`` has to make, a while after ``since``, its start; a place where that has just
+    failed is given a pause that grows up to the interval."""
+    if site not in estate.centres or now < since + timedelta(seconds=MAKE_AFTER_SECONDS):
         return ()
-    return tuple(agency for agency in estate.agencies.values() if agency.repository and not made(agency, state))
+    return tuple(
+        agency
+        for agency in estate.agencies.values()
+        if agency.repository
+        and not made(agency, state)
+        and any(_makeable(estate, state, agency, place, now) for place in lacking_at(agency, state))
+        and maker(estate, agency, active) == site
+    )
 
 
 def made(agency: Agency, state: State) -> bool:
+    """At all of its places."""
+    return not lacking_at(agency, state)
+
+
+def made_at(agency: Agency, state: State) -> tuple[SiteId, ...]:
     places = agency.repository.places if agency.repository else {}
-    return all((agency.id, site) in state.repositories for site in places)
+    return tuple(site for site in places if (agency.id, site) in state.repositories)
+
+
+def lacking_at(agency: Agency, state: State) -> tuple[SiteId, ...]:
+    places = agency.repository.places if agency.repository else {}
+    return tuple(site for site in places if (agency.id, site) not in state.repositories)
+
+
+def _makeable(estate: Estate, state: State, agency: Agency, site: SiteId, now: datetime) -> bool:
+    """Not within the pause after the newest failure there."""
+    if agency.repository is None:
+        return False
+    owned = (system for system in estate.systems.values() if system.agency == agency.id)
+    known = [state.snapshot_failures.get((each.id, site)) for system in owned for each in system.documents]
+    newest = max((each for each in known if each is not None), key=lambda each: each.at, default=None)
+    if newest is None:
+        return True
+    pause = min(agency.repository.interval_seconds, MAKE_RETRY_SECONDS * 2 ** min(newest.count - 1, 16))
+    return newest.at + timedelta(seconds=pause) <= now
 
 
 def making_job(agency: Agency, now: datetime) -> JobId:
@@ -83,14 +120,17 @@ def making_job(agency: Agency, now: datetime) -> JobId:
 
 
 def due_at(charge: Charge, state: State, since: datetime) -> datetime:
-    """An interval after the older one of the two sites' newest whole snapshots, or soon after ``since``."""
+    """An interval after the older one of the newest whole snapshots of the places that are made, or soon after
+    ``since``."""
     found = []
-    for site in charge.repository.places:
+    for site in made_at(charge.agency, state):
         fact = state.repositories.get((charge.agency.id, site))
         newest = fact.newest_whole(charge.dataset.id) if fact else None
         if newest is None:
             return since + timedelta(seconds=FIRST_AFTER_SECONDS)
         found.append(newest.at)
+    if not found:
+        return since + timedelta(seconds=FIRST_AFTER_SECONDS)
     return min(found) + timedelta(seconds=charge.repository.interval_seconds)
 
 
@@ -100,7 +140,7 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
     for charge in found:
         moment = due_at(charge, state, since)
         failures = failures_of(charge, state)
-        if made(charge.agency, state) and moment <= now and now >= _not_before(charge, failures):
+        if made_at(charge.agency, state) and moment <= now and now >= _not_before(charge, failures):
             count = max((each.count for each in failures), default=0)
             passed = int((now - moment).total_seconds() // charge.repository.interval_seconds)
             named = moment + timedelta(seconds=passed * charge.repository.interval_seconds)
@@ -110,7 +150,8 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
 
 
 def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
-    known = (state.snapshot_failures.get((charge.dataset.id, site)) for site in charge.repository.places)
+    """In places that are made: that one is lacking holds up no backup into the other."""
+    known = (state.snapshot_failures.get((charge.dataset.id, site)) for site in made_at(charge.agency, state))
     return tuple(each for each in known if each is not None)
 
 

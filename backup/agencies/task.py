@@ -75,7 +75,7 @@ class AgencyTask:
         state = self.parts.states.snapshot()
         busy = {job.order.holds for job in self.parts.jobs.open()}
         making = any(job.order.verb == MAKE for job in self.parts.jobs.open())
-        for agency in plan.unmade(self.parts.estate, state, self.parts.site, self._since(state), now):
+        for agency in plan.unmade(*self._whose(state), self._since(state), now):
             order = self._making(agency, now, BY, AFTER_BACKUPS)
             if not making and self.parts.jobs.get(order.id) is None:  # one at a time: rows need the executors too
                 self.parts.jobs.enqueue(order)
@@ -140,12 +140,12 @@ class AgencyTask:
             why = "its agency has no repository, or its system is active at the other site"
             raise Refusal("backup.not-ours", what, why, "ask the other site's controller; ncia backup list")
         state = self.parts.states.snapshot()
-        now, maker = self.parts.clock.now(), plan.maker(self.parts.estate)
+        now, maker = self.parts.clock.now(), plan.maker(self.parts.estate, charge.agency, self.parts.active())
         grade = self.parts.estate.systems[charge.dataset.system].grade  # somebody waits for it: rows do not come first
-        if not plan.made(charge.agency, state):
+        if not plan.made_at(charge.agency, state):
             if self.parts.site == maker:
                 return self.parts.jobs.enqueue(self._making(charge.agency, now, by, grade))
-            why = f"the repository of {charge.agency.id} is not made at both sites yet"
+            why = f"the repository of {charge.agency.id} is not made yet"
             raise Refusal("agency.not-made", what, why, f"{maker} makes it within minutes of its start")
         job = new_id(KEEP, now)
         order = self._keeping(charge, state, by, job, f"{by} asked for it")
@@ -291,12 +291,19 @@ class AgencyTask:
     def _since(self, state: State) -> datetime:
         return state.started.get(self.parts.site, self._made_at)
 
+    def _whose(self, state: State) -> tuple[Estate, State, SiteId, Mapping[SystemId, SiteId]]:
+        return self.parts.estate, state, self.parts.site, self.parts.active()
+
     def _making(self, agency: Agency, now: datetime, by: str, priority: int) -> Order:
-        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, priority, by, {})
+        told = {"made": list(plan.made_at(agency, self.parts.states.snapshot()))}
+        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, priority, by, told)
 
     def _keeping(self, charge: Charge, state: State, by: str, job: JobId, reason: str) -> Order:
         grade = self.parts.estate.systems[charge.dataset.system].grade
-        ids = {site: state.repositories[charge.agency.id, site].made.repository for site in charge.repository.places}
+        ids = {
+            site: state.repositories[charge.agency.id, site].made.repository
+            for site in plan.made_at(charge.agency, state)
+        }
         told = {"repositories": ids, "reason": reason}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
 
