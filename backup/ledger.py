@@ -23,6 +23,13 @@ from ncia.core.journal.entries import (
     ProofFinished,
     ProofStarted,
 )
+from ncia.core.journal.entries_care import (
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryMade,
@@ -48,6 +55,11 @@ KINDS: tuple[type[Body], ...] = (
     SnapshotFailed,
     RepositoryChecked,
     RepositoryPruned,
+    SnapshotMended,
+    PruneStarted,
+    PruneFailed,
+    SnapshotProven,
+    SnapshotProofFailed,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -148,7 +160,7 @@ def written(state: State, body: Body) -> bool:
         case RepositoryMade():
             made = state.repositories.get((body.agency, body.site))
             return made is not None and made.made.repository == body.repository
-        case SnapshotKept():
+        case SnapshotKept() | SnapshotMended():
             there = state.repositories.get((body.agency, body.site))
             return there is not None and any(each.kept.snapshot == body.snapshot for each in there.expected)
         case SnapshotFailed():
@@ -161,6 +173,15 @@ def written(state: State, body: Body) -> bool:
         case RepositoryPruned():
             where = state.repositories.get((body.agency, body.site))
             return where is not None and where.pruned is not None and where.pruned.job == body.job
+        case PruneStarted() | PruneFailed():
+            pruned = state.repositories.get((body.agency, body.site))
+            begun = pruned.pruning if pruned is not None else None
+            same = begun is not None and begun.begun.job == body.job
+            return same and (isinstance(body, PruneStarted) or bool(begun and begun.error))
+        case SnapshotProven() | SnapshotProofFailed():
+            restored = state.repositories.get((body.agency, body.site))
+            proof = restored.proofs.get(body.dataset) if restored is not None else None
+            return proof is not None and proof.job == body.job
         case PointRehashed():  # of a point that was deleted meanwhile there is nothing to say
             found = state.point(body.dataset, body.point)
             return found is None or (found.reread is not None and found.reread.outcome.job == body.job)

@@ -260,6 +260,8 @@ class Desk:
         return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, by)]}
 
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        if dataset is not None and self._agencies is not None and self._agencies.keeps(dataset):
+            return {"jobs": [self._agencies.prove(dataset, by).to_json()]}
         return {"jobs": [job.to_json() for job in self._task.ask("prove", dataset, by)]}
 
     def mend(self, dataset: str | None, by: str) -> Mapping[str, Any]:
@@ -267,6 +269,11 @@ class Desk:
             what, why = "mend a repository", "of no dataset: which agency's is meant?"
             raise Refusal("agency.which", what, why, "ncia backup mend SYSTEM/documents")
         return {"jobs": [self._agencies.mend(dataset, by).to_json()]}
+
+    def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> Mapping[str, Any]:
+        if self._agencies is None:
+            raise Refusal("agency.which", f"forget snapshots of {agency}", "no agency has a repository here")
+        return self._agencies.forget(agency, remove_max, reason, by)
 
     def look(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"looked": [] if self._agencies is None else self._agencies.look_now(dataset)}

@@ -255,6 +255,12 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
         if DatasetId(dataset) not in estate.datasets:
             continue  # nobody backs it up again
         found.setdefault(("backup", dataset), Lack("backup", dataset, failure.since, failure.last.error))
+    for (agency, site), place in state.repositories.items():
+        owner = estate.agencies.get(AgencyId(agency))
+        for dataset, restored in place.proofs.items() if owner is not None and owner.repository is not None else ():
+            if restored.error and DatasetId(dataset) in estate.datasets:
+                lack = Lack("proof", dataset, restored.since, f"in the place at {site}: {restored.error}")
+                found.setdefault(("proof", dataset), lack)
     yield from found.values()
     for (agency, site), repository in state.repositories.items():
         known = estate.agencies.get(AgencyId(agency))
@@ -262,6 +268,8 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
             continue  # nobody looks at it again
         if (trouble := repository.trouble()) is not None:
             yield Lack("snapshot", f"{agency}@{site}", *trouble)
+        if (held := repository.held) is not None:
+            yield Lack("forget", f"{agency}@{site}", held.since, held.found.why)
     for (dataset, site), mirror in state.mirrors.items():
         if mirror.body.state == "failing":
             yield Lack("mirror", f"{dataset}@{site}", mirror.at, mirror.body.sentence)

@@ -82,6 +82,9 @@ def unwell(estate: Estate, state: State, agency: Agency, site: SiteId, now: date
     why = waits(estate, state, agency, site, now)
     if why or repository is None or fact is None:
         return f"its prune waits: {why}" if why else ""
+    if fact.pruning is not None and fact.pruning.error:
+        begun = fact.pruning
+        return f"its prune of {to_text(begun.at)[:16]}Z ({begun.by}) did not end well: {begun.error}"
     moment = next_at(fact, repository)
     if moment + timedelta(seconds=repository.prune_interval_seconds) <= now:
         return f"its prune is due since {to_text(moment)[:16]}Z, and no job carried it out"

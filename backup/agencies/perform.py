@@ -1,4 +1,4 @@
-"""What jobs of agencies' repositories do: make one at both centres, keep a dataset's documents in both, mend one.
+"""What jobs of agencies' repositories do: make one at both centres, keep a dataset's documents in both.
 
 Each step may be done twice. A repository that is there is opened and not made again; a snapshot of this very job, known
 by its tag, is not made again either; what the journal holds is not written again.
@@ -12,33 +12,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backup.agencies.clearing import PRUNE, lacking
-from backup.agencies.plan import KEEP, MAKE, MEND, SHORT
-from backup.agencies.ports import Asked, Engine, Kept, Place, Share
-from backup.agencies.reading import CHECK
+from backup.agencies.acting import LOST_NAMED_MAX, Acting
+from backup.agencies.caring import Caring
+from backup.agencies.plan import KEEP, MAKE
+from backup.agencies.ports import Asked, Engine, Kept, Place
+from backup.agencies.retaining import extended
 from backup.agencies.staging import stage
 from backup.ports import Ledger
 from backup.repository.escrow import RECIPIENTS_MIN, Recipient, put
 from backup.repository.format.keys import Holder, Scrypt
 from backup.repository.ports import Store
 from backup.repository.repository import open_repository
-from ncia.core.base.clock import Clock, to_text
-from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import AgencyId, DatasetId, PersonId, SiteId
+from ncia.core.base.clock import Clock
+from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import PersonId, SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset, Estate, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
-from ncia.core.journal.body import Body
 from ncia.core.journal.entries_repositories import (
-    RepositoryChecked,
     RepositoryMade,
-    RepositoryPruned,
     SnapshotFailed,
     SnapshotKept,
 )
 from ncia.core.work.documents import Documents
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps, Work
 
-LOST_NAMED_MAX = 5
 PLATFORM = "ncia"
 
 
@@ -58,27 +55,29 @@ class Tools:
     cost: Scrypt | None = None  # of guessing the escrow's password; the format's own where it is not told
 
 
-class AgencyWork:
+class AgencyWork(Acting):
     """Carries out the jobs, in whichever process they run."""
 
-    def __init__(self, estate: Estate, site: SiteId, tools: Tools) -> None:
-        self._estate = estate
-        self._site = site
-        self._tools = tools
-
     def works(self) -> Mapping[str, Work]:
-        return {MAKE: self.make, KEEP: self.keep, MEND: self.mend, CHECK: self.check, PRUNE: self.prune}
+        care = Caring(self._estate, self._site, self._tools)
+        return {MAKE: self.make, KEEP: self.keep, **care.works()}
 
     def make(self, job: Job, steps: Steps) -> str:
-        """The repository at both centres; the second is the first one's twin where the engine makes such."""
+        """The repository at both centres: first where it is made already, else here; the other is its twin where the
+        engine makes such. Where the second cannot be made the first is, all the same: that centre may be lost."""
         agency, repository = self._agency(job)
         ids: dict[SiteId, str] = {}
-        first: SiteId | None = None
+        failed: dict[SiteId, str] = {}
         try:
-            for site in repository.places:
-                ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, first))
-                first = first or site
-            sealed_for = tuple(steps.do("escrow", lambda: self._escrow(agency)))
+            known = job.order.details["made"]
+            first, *others = sorted(repository.places, key=lambda site: (site not in known, site != self._site))
+            ids[first] = steps.do(f"make at {first}", partial(self._make, agency, first, None))
+            for site in others:
+                try:
+                    ids[site] = steps.do(f"make at {site}", partial(self._make, agency, site, first))
+                except StepFailed as failure:
+                    failed[site] = str(failure)
+            sealed_for = tuple(steps.do("escrow", partial(self._escrow, agency, tuple(ids))))
         except StepFailed as failure:  # nothing of the agency is kept until somebody has mended that
             for dataset in self._documents(agency):
                 self._failed(steps, agency, dataset, self._site, f"its repository is not made: {failure}")
@@ -95,22 +94,29 @@ class AgencyWork:
             )
             steps.clean(f"write down {site}", partial(self._write, steps, body))
         who = ", ".join(sealed_for) or "nobody: their keys are not handed in yet"
+        for site, why in failed.items():
+            for dataset in self._documents(agency):
+                self._failed(steps, agency, dataset, site, f"its repository is not made there: {why}")
+        if failed:
+            lacking = "; ".join(f"not at {site}: {why}" for site, why in failed.items())
+            raise StepFailed(f"the repository of {agency.id} is at {first}, and its key sealed for {who}; {lacking}")
         return f"the repository of {agency.id} is at {' and '.join(ids)}; its key is sealed for {who}"
 
     def keep(self, job: Job, steps: Steps) -> str:
         """The documents as they are now, in both places; a place that fails does not keep the other from its copy."""
-        agency, repository = self._agency(job)
+        agency, _ = self._agency(job)
         dataset = self._dataset(job)
         try:
             staged = steps.do("stage", lambda: self._stage(dataset))
         except (StepFailed, Cancelled) as failure:
-            for site in repository.places:
+            for site in job.order.details["repositories"]:
                 self._failed(steps, agency, dataset, site, str(failure))
             raise
         kept, failed = self._places(steps, agency, dataset)
         for site, why in failed.items():
             self._failed(steps, agency, dataset, site, why)
         for site, found in kept.items():
+            found = {**found, "losses": [*found["losses"], *self._extended(steps, agency, site)]}
             self._kept(steps, agency, dataset, site, found, staged)
             if losses := [*staged["lost"], *found["losses"]]:
                 failed[site] = f"its snapshot is partial: {losses[0]}"
@@ -120,114 +126,26 @@ class AgencyWork:
         told = ", ".join(f"snapshot {found['snapshot'][:8]} at {site}" for site, found in kept.items())
         return f"{staged['documents']} documents of {dataset.id}: {told}"
 
-    def mend(self, job: Job, steps: Steps) -> str:
-        """This site's place, from its twin at the other one. What a reading found faults in is read for it, and once
-        more when it is mended, so that the journal says what holds now."""
-        agency, repository = self._agency(job)
-        other = next(site for site in repository.places if site != self._site)
-        shares = [Share(*part) for part in job.order.details.get("parts", ())]
-        mended: dict[str, None] = {}
-        lost: dict[str, None] = {}
-        wanted: list[Share | None] = [*shares] or [None]
-        for share in wanted:
-            name = f"mend part {share.number} of {share.of}" if share else "mend"
-            healed = steps.do(name, partial(self._mend, agency, other, share))
-            mended |= dict.fromkeys(healed["mended"])
-            lost |= dict.fromkeys(healed["lost"])
-        left = [fault for share in shares for fault in self._read(steps, agency, share)["named"]]
-        if lost:
-            raise StepFailed(f"lost for good: {'; '.join([*lost][:LOST_NAMED_MAX])}")
-        if left:
-            raise StepFailed(f"not mended: {'; '.join(left[:LOST_NAMED_MAX])}")
-        return f"{agency.id} at {self._site}: {'; '.join([*mended][:LOST_NAMED_MAX]) or 'nothing was to be mended'}"
+    def _extended(self, steps: Steps, agency: Agency, site: SiteId) -> list[str]:
+        """What a new snapshot reuses stays retained as long as itself; answers what of that is not so."""
+        if agency.repository is None or not isinstance(agency.repository.places.get(site), BucketCopy):
+            return []
+        try:
+            steps.do(f"retain at {site}", partial(self._extend, agency, site))
+        except StepFailed as failure:  # the snapshot is there all the same
+            return [f"retention of what it reuses: {failure}"]
+        return []
 
-    def check(self, job: Job, steps: Steps) -> str:
-        """Every byte of one part of this site's place, and the structure of all of it."""
-        agency, _ = self._agency(job)
-        share = Share(int(job.order.details["part"]), int(job.order.details["of"]))
-        found = self._read(steps, agency, share)
-        if found["faults"]:
-            raise StepFailed(f"{found['faults']} faults: {'; '.join(found['named'])}")
-        size = "" if found["bytes_read"] is None else f", {found['bytes_read'] / 1e6:.1f} MB,"
-        return f"part {share.number} of {share.of} of {agency.id} at {self._site}{size} is as it was written"
-
-    def prune(self, job: Job, steps: Steps) -> str:
-        """What no snapshot of this site's place needs is marked, or removed; nothing where one that is expected is not
-        there: what it needs would be removed."""
-        agency, _ = self._agency(job)
-        done: dict[str, Any] = steps.do("prune", partial(self._prune, steps, agency))
-        figures = {name: -1 if count is None else count for name, count in done["cleared"].items()}
-        body = RepositoryPruned(
-            job=job.id,
-            agency=agency.id,
-            site=self._site,
-            repository=str(job.order.details["repository"]),
-            reason=str(job.order.details["reason"]),
-            started_at=done["started_at"],
-            ended_at=done["ended_at"],
-            **figures,
-        )
-        steps.clean("write down", lambda: self._write(steps, body))
-        told = f"{agency.id} at {self._site}: {body.marked} packs marked, {body.removed} removed"
-        return told if body.removed_bytes < 0 else f"{told}, {body.removed_bytes / 1e6:.1f} MB"
-
-    def _prune(self, steps: Steps, agency: Agency) -> dict[str, Any]:
-        engine, place = self._engine(agency), self._tools.place_of(agency, self._site)
-        what, details = f"prune the repository of {agency.id} at {self._site}", steps.job.order.details
-        engine.capabilities().demand("prunes", what)
-        why = lacking(str(details["repository"]), dict(details["expected"]), engine.snapshots(place))
-        if why:
-            raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
-        started = to_text(self._tools.clock.now())
-        cleared = asdict(engine.prune(place))
-        return {"cleared": cleared, "started_at": started, "ended_at": to_text(self._tools.clock.now())}
-
-    def _read(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
-        """Read a part and write down what was found."""
-        name = f"part {share.number} of {share.of}"
-        found: dict[str, Any] = steps.do(f"read {name}", partial(self._check, steps, agency, share))
-        body = RepositoryChecked(
-            job=steps.job.id,
-            agency=agency.id,
-            site=self._site,
-            repository=str(steps.job.order.details["repository"]),
-            part=share.number,
-            of=share.of,
-            bytes_read=-1 if found["bytes_read"] is None else found["bytes_read"],
-            bytes_all=-1 if found["bytes_all"] is None else found["bytes_all"],
-            faults=found["faults"],
-            named=tuple(found["named"]),
-            started_at=found["started_at"],
-            ended_at=found["ended_at"],
-        )
-        steps.clean(f"write down {name}", lambda: self._write(steps, body))
-        return found
-
-    def _check(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
-        engine, place = self._engine(agency), self._tools.place_of(agency, self._site)
-        what = f"read part {share.number} of {share.of} of {agency.id} at {self._site}"
-        engine.capabilities().demand("reads_parts", what)
-        there = engine.snapshots(place).repository
-        if there != steps.job.order.details["repository"]:
-            why = f"it is repository {there[:SHORT]}, and another one was made there"
-            raise NciaError("agency.other-repository", what, why, "ncia backup look")
-        started = to_text(self._tools.clock.now())
-        found = engine.check(place, share)
-        return {
-            "faults": len(found.faults),
-            "named": found.faults[:LOST_NAMED_MAX],
-            "bytes_read": found.bytes_read,
-            "bytes_all": found.bytes_all,
-            "started_at": started,
-            "ended_at": to_text(self._tools.clock.now()),
-        }
+    def _extend(self, agency: Agency, site: SiteId) -> int | None:
+        place = self._tools.place_of(agency, site)
+        return extended(self._tools.store_of(place.url), self._tools.password_of(place), self._tools.clock.now())
 
     def _places(
         self, steps: Steps, agency: Agency, dataset: Dataset
     ) -> tuple[dict[SiteId, dict[str, Any]], dict[SiteId, str]]:
         """What was kept at which place, and where nothing was and why: at twins as one snapshot, where the engine can
         do that and both can be entered; else one after the other."""
-        sites = tuple(agency.repository.places) if agency.repository else ()
+        sites = tuple(SiteId(site) for site in steps.job.order.details["repositories"])  # those that are made
         try:
             both = steps.do("keep at both", partial(self._keep_both, steps, agency, dataset, sites))
         except StepFailed:  # each place will say for itself what is wrong
@@ -263,10 +181,6 @@ class AgencyWork:
     def _asked(self, steps: Steps, dataset: Dataset) -> Asked:
         return Asked((str(self._folder(dataset)),), dataset.system, (dataset.id, steps.job.id))
 
-    def _mend(self, agency: Agency, other: SiteId, share: Share | None) -> dict[str, Any]:
-        here, there = (self._tools.place_of(agency, site) for site in (self._site, other))
-        return asdict(self._engine(agency).heal(here, there, share))
-
     def _make(self, agency: Agency, site: SiteId, twin: SiteId | None) -> str:
         engine, place = self._engine(agency), self._tools.place_of(agency, site)
         try:
@@ -277,14 +191,15 @@ class AgencyWork:
         other = self._tools.place_of(agency, twin) if twin and engine.capabilities().makes_twins else None
         return engine.init(place, other)
 
-    def _escrow(self, agency: Agency) -> list[str]:
-        """One escrow at both where they are twins, else one at each. Nothing where keys are not handed in."""
+    def _escrow(self, agency: Agency, sites: Sequence[SiteId]) -> list[str]:
+        """Of the places that are made: one escrow at both where they are twins, else one at each. Nothing where keys
+        are not handed in."""
         people = recipients(self._estate, agency)
-        if len(people) < RECIPIENTS_MIN or agency.repository is None:
+        if len(people) < RECIPIENTS_MIN:
             return []
         opened = []
         try:
-            for site in agency.repository.places:
+            for site in sites:
                 place = self._tools.place_of(agency, site)
                 opened.append(open_repository(self._tools.store_of(place.url), self._tools.password_of(place)))
             twins = len({each.config.id for each in opened}) == 1
@@ -346,32 +261,12 @@ class AgencyWork:
         body = SnapshotFailed(job=steps.job.id, agency=agency.id, dataset=dataset.id, site=site, error=why)
         steps.clean(f"give up {dataset.id} at {site}", lambda: self._write(steps, body))
 
-    def _write(self, steps: Steps, body: Body) -> None:
-        self._tools.ledger.append(steps.job.id, steps.job.fence, body, steps.job.order.by)
-
     def _folder(self, dataset: Dataset) -> Path:
         return self._tools.staging / dataset.id.replace("/", "~")
-
-    def _engine(self, agency: Agency) -> Engine:
-        if agency.repository is None:
-            raise NciaError("agency.no-repository", f"keep documents of {agency.id}", "the estate names no repository")
-        return self._tools.engine_of(agency.repository)
-
-    def _agency(self, job: Job) -> tuple[Agency, AgencyRepository]:
-        agency = self._estate.agencies.get(AgencyId(str(job.order.details["agency"])))
-        if agency is None or agency.repository is None:
-            raise StepFailed(f"{job.order.details['agency']} has no repository in the estate any more")
-        return agency, agency.repository
 
     def _documents(self, agency: Agency) -> tuple[Dataset, ...]:
         owned = (system for system in self._estate.systems.values() if system.agency == agency.id)
         return tuple(dataset for system in owned for dataset in system.documents)
-
-    def _dataset(self, job: Job) -> Dataset:
-        dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
-        if dataset is None or self._site not in dataset.documents:
-            raise StepFailed(f"{job.order.dataset} has no documents at {self._site} in the estate any more")
-        return dataset
 
 
 def recipients(estate: Estate, agency: Agency) -> tuple[Recipient, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from backup.agencies.ports import Holding
 from backup.repository.care.forgetting import Policy, demand_modest, judge
@@ -27,6 +28,7 @@ LOOK_SECONDS = 900.0  # between two looks at one repository
 LOOK_AGAIN_SECONDS = 60.0  # where something is missing: it may have been mended
 SHORT = 8
 NAMED_MAX = 20
+MENDED_MAX = 1_000  # snapshots that one mending looks for: more are the next one's
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,58 @@ def charges(estate: Estate, site: SiteId, active: Mapping[SystemId, SiteId]) -> 
     )
 
 
-def maker(estate: Estate) -> SiteId:
-    """The centre that makes all repositories, for two that make one make two."""
-    return estate.centres[0]
+def maker(estate: Estate, agency: Agency, active: Mapping[SystemId, SiteId]) -> SiteId:
+    """The one centre that makes an agency's repository, for two that make one make two: where its most essential system
+    is active. The epochs say so, and not a guess: once the systems of a centre that is lost were moved, the other makes
+    what is not made yet."""
+    owned = (system for system in estate.systems.values() if system.agency == agency.id)
+    first = min(owned, key=lambda system: (system.grade, system.id), default=None)
+    return active.get(first.id, first.home) if first is not None else estate.centres[0]
 
 
-def unmade(estate: Estate, state: State, site: SiteId, since: datetime, now: datetime) -> tuple[Agency, ...]:
-    """The repositories that ``site`` has to make, a while after ``since``, its start."""
-    if site not in estate.centres or site != maker(estate) or now < since + timedelta(seconds=MAKE_AFTER_SECONDS):
+def unmade(
+    estate: Estate, state: State, site: SiteId, active: Mapping[SystemId, SiteId], since: datetime, now: datetime
+) -> tuple[Agency, ...]:
+    """The repositories that ``site`` has to make, a while after ``since``, its start; a place where that has just
+    failed is given a pause that grows up to the interval."""
+    if site not in estate.centres or now < since + timedelta(seconds=MAKE_AFTER_SECONDS):
         return ()
-    return tuple(agency for agency in estate.agencies.values() if agency.repository and not made(agency, state))
+    return tuple(
+        agency
+        for agency in estate.agencies.values()
+        if agency.repository
+        and not made(agency, state)
+        and any(_makeable(estate, state, agency, place, now) for place in lacking_at(agency, state))
+        and maker(estate, agency, active) == site
+    )
 
 
 def made(agency: Agency, state: State) -> bool:
+    """At all of its places."""
+    return not lacking_at(agency, state)
+
+
+def made_at(agency: Agency, state: State) -> tuple[SiteId, ...]:
     places = agency.repository.places if agency.repository else {}
-    return all((agency.id, site) in state.repositories for site in places)
+    return tuple(site for site in places if (agency.id, site) in state.repositories)
+
+
+def lacking_at(agency: Agency, state: State) -> tuple[SiteId, ...]:
+    places = agency.repository.places if agency.repository else {}
+    return tuple(site for site in places if (agency.id, site) not in state.repositories)
+
+
+def _makeable(estate: Estate, state: State, agency: Agency, site: SiteId, now: datetime) -> bool:
+    """Not within the pause after the newest failure there."""
+    if agency.repository is None:
+        return False
+    owned = (system for system in estate.systems.values() if system.agency == agency.id)
+    known = [state.snapshot_failures.get((each.id, site)) for system in owned for each in system.documents]
+    newest = max((each for each in known if each is not None), key=lambda each: each.at, default=None)
+    if newest is None:
+        return True
+    pause = min(agency.repository.interval_seconds, MAKE_RETRY_SECONDS * 2 ** min(newest.count - 1, 16))
+    return newest.at + timedelta(seconds=pause) <= now
 
 
 def making_job(agency: Agency, now: datetime) -> JobId:
@@ -81,14 +120,17 @@ def making_job(agency: Agency, now: datetime) -> JobId:
 
 
 def due_at(charge: Charge, state: State, since: datetime) -> datetime:
-    """An interval after the older one of the two sites' newest whole snapshots, or soon after ``since``."""
+    """An interval after the older one of the newest whole snapshots of the places that are made, or soon after
+    ``since``."""
     found = []
-    for site in charge.repository.places:
+    for site in made_at(charge.agency, state):
         fact = state.repositories.get((charge.agency.id, site))
         newest = fact.newest_whole(charge.dataset.id) if fact else None
         if newest is None:
             return since + timedelta(seconds=FIRST_AFTER_SECONDS)
         found.append(newest.at)
+    if not found:
+        return since + timedelta(seconds=FIRST_AFTER_SECONDS)
     return min(found) + timedelta(seconds=charge.repository.interval_seconds)
 
 
@@ -98,7 +140,7 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
     for charge in found:
         moment = due_at(charge, state, since)
         failures = failures_of(charge, state)
-        if made(charge.agency, state) and moment <= now and now >= _not_before(charge, failures):
+        if made_at(charge.agency, state) and moment <= now and now >= _not_before(charge, failures):
             count = max((each.count for each in failures), default=0)
             passed = int((now - moment).total_seconds() // charge.repository.interval_seconds)
             named = moment + timedelta(seconds=passed * charge.repository.interval_seconds)
@@ -108,7 +150,8 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
 
 
 def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
-    known = (state.snapshot_failures.get((charge.dataset.id, site)) for site in charge.repository.places)
+    """In places that are made: that one is lacking holds up no backup into the other."""
+    known = (state.snapshot_failures.get((charge.dataset.id, site)) for site in made_at(charge.agency, state))
     return tuple(each for each in known if each is not None)
 
 
@@ -152,15 +195,32 @@ def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Hol
     return Compared(told, frozenset(trees) - known)
 
 
-def over(expected: Sequence[ExpectedSnapshot], keep: Keep, now: datetime) -> tuple[tuple[ExpectedSnapshot, str], ...]:
+def lacking(
+    there: Sequence[ExpectedSnapshot], here: Sequence[ExpectedSnapshot], forgotten: Collection[str]
+) -> list[dict[str, Any]]:
+    """What is kept there and not here, the newest of it, as an entry would tell it here."""
+    known = {each.kept.snapshot for each in here} | {*forgotten}
+    found = [each for each in there if each.kept.snapshot not in known][-MENDED_MAX:]
+    return [{**each.kept.model_dump(mode="json", exclude={"seconds"}), "kept_at": to_text(each.at)} for each in found]
+
+
+def over(
+    expected: Sequence[ExpectedSnapshot],
+    keep: Keep,
+    now: datetime,
+    removed_max: int | None = None,
+    proven: Collection[str] = (),
+) -> tuple[tuple[ExpectedSnapshot, str], ...]:
     """Which snapshots of one place need not be kept any more, and why. Those of a dataset are judged together, by when
-    the journal has them: nobody else's clock counts. The newest whole one of each stays, and so do all partial ones
-    after it. Raises :class:`Refusal` where much would go at once: somebody is to look at that first."""
+    the journal has them: nobody else's clock counts. The newest ``proven`` one of each stays whatever the rules say, or
+    where none is, the newest whole one; so do all partial ones after that. Raises :class:`Refusal` where much would go
+    at once: somebody is to look at that first, and then says ``removed_max``."""
     whole = [each for each in expected if each.whole]
     newest = {each.kept.dataset: each for each in whole}
     policy = Policy(keep.last, daily=keep.daily, weekly=keep.weekly, monthly=keep.monthly, yearly=keep.yearly)
-    judged = judge(map(_judgeable, whole), policy, now, [each.kept.snapshot for each in newest.values()])
-    demand_modest(judged)
+    sure = {*proven} | {each.kept.snapshot for each in _unproven(whole, proven).values()}
+    judged = judge(map(_judgeable, whole), policy, now, sure)
+    demand_modest(judged, removed_max)
     gone = {each.snapshot.id for each in judged if not each.kept}
     counts = ", ".join(f"{word} {count}" for word, count in vars(keep).items() if count)
     found = [(each, f"newer ones take its places: {counts}") for each in whole if each.kept.snapshot in gone]
@@ -169,6 +229,12 @@ def over(expected: Sequence[ExpectedSnapshot], keep: Keep, now: datetime) -> tup
         if not each.whole and later is not None and later.at > each.at:
             found.append((each, f"it is partial, and {later.kept.snapshot[:SHORT]} after it is whole"))
     return tuple(found)
+
+
+def _unproven(whole: Sequence[ExpectedSnapshot], proven: Collection[str]) -> dict[str, ExpectedSnapshot]:
+    """The newest one of each dataset of which none is proven."""
+    surely = {each.kept.dataset for each in whole if each.kept.snapshot in proven}
+    return {each.kept.dataset: each for each in whole if each.kept.dataset not in surely}
 
 
 def _judgeable(each: ExpectedSnapshot) -> Snapshot:

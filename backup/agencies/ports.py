@@ -62,7 +62,7 @@ SENTENCES = {
     "heals": "it mends a repository from its twin",
     "forgets": "it removes single snapshots",
     "prunes": "it removes what no snapshot needs",
-    "retains": "it has what it writes retained by the store, and reads that back",
+    "retains": "it has what it writes retained as a bucket's Object Lock rule says, and reads that back",
     "resumes_backups": "a backup that was interrupted is gone on with by the next one",
     "resumes_restores": "a restore that was interrupted is gone on with",
 }
@@ -205,8 +205,9 @@ class Engine(Protocol):
 
     def snapshots(self, place: Place) -> Holding: ...
 
-    def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
-        """Bring a snapshot (its whole id) back below a folder that is new or empty, by whole paths."""
+    def restore(self, place: Place, snapshot: str, target: Path, paths: Sequence[str] = ()) -> Brought:
+        """Bring a snapshot (its whole id) back below a folder that is new or empty, by whole paths; of ``paths`` alone
+        where some are named, and nothing of those that it does not hold."""
         ...
 
     def check(self, place: Place, share: Share | None = None) -> Found:

@@ -16,8 +16,10 @@ import structlog
 
 from backup.agencies import plan
 from backup.agencies.clearing import PRUNE, Clearing, clearings
+from backup.agencies.forgetting import Forgetting
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
+from backup.agencies.proving import PROVE, Proving, provings
 from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -25,9 +27,10 @@ from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
 from ncia.core.estate.model import Agency, Estate, Link, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry, Journal
+from ncia.core.journal.entries_care import PruneFailed
 from ncia.core.journal.entries_repositories import SnapshotForgotten
 from ncia.core.state import State, StateStore
-from ncia.core.state.repositories import ExpectedSnapshot, RepositoryFact
+from ncia.core.state.repositories import RepositoryFact
 from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
@@ -65,13 +68,14 @@ class AgencyTask:
 
     def __post_init__(self) -> None:
         self._made_at = self.parts.clock.now()
+        self._forgetting = Forgetting(self.parts)
 
     def tick(self, now: datetime) -> None:
         """Order what is due, and look into the repository that was looked into longest ago."""
         state = self.parts.states.snapshot()
         busy = {job.order.holds for job in self.parts.jobs.open()}
         making = any(job.order.verb == MAKE for job in self.parts.jobs.open())
-        for agency in plan.unmade(self.parts.estate, state, self.parts.site, self._since(state), now):
+        for agency in plan.unmade(*self._whose(state), self._since(state), now):
             order = self._making(agency, now, BY, AFTER_BACKUPS)
             if not making and self.parts.jobs.get(order.id) is None:  # one at a time: rows need the executors too
                 self.parts.jobs.enqueue(order)
@@ -80,17 +84,27 @@ class AgencyTask:
             order = self._keeping(each.charge, state, BY, each.job, f"due at {to_text(each.due_at)}")
             if order.holds not in busy:
                 self.parts.jobs.enqueue(order)
+        self._tell_interrupted()
         self._order_care(now)
         agency_due = self._to_look_at(state, now)
         if agency_due is not None:
             found = self.look(agency_due)
             if found is not None and not (found.missing or found.why):
-                self.retain(agency_due, found.strangers, now)
+                self._forgetting.retain(agency_due, found.strangers, now)
+
+    def _tell_interrupted(self) -> None:
+        """A prune that began, whose job is over and told no end: the queue is asked first, and then the journal."""
+        parts, waiting = self.parts, {job.id for job in self.parts.jobs.open()}
+        for (agency, site), fact in parts.states.snapshot().repositories.items():
+            begun = fact.pruning.begun if fact.pruning is not None and not fact.pruning.error else None
+            if begun is not None and site == parts.site and begun.job not in waiting:
+                why = "it was interrupted: how far it came is unknown, and the next one goes on from there"
+                parts.journal.append(PruneFailed(job=begun.job, agency=agency, site=site, error=why), by=BY)
 
     def _order_care(self, now: datetime) -> None:
         """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
         parts, waiting = self.parts, self.parts.jobs.open()
-        if any(job.order.verb in (CHECK, PRUNE) for job in waiting):
+        if any(job.order.verb in (CHECK, PRUNE, PROVE) for job in waiting):
             return
         state = parts.states.snapshot()
         for clearing in clearings(parts.estate, state, parts.site, now):
@@ -102,6 +116,12 @@ class AgencyTask:
             job = turn.job(now)
             if (turn.urgent or not waiting) and parts.jobs.get(job) is None:
                 parts.jobs.enqueue(self._reading(turn, job))
+                return
+
+        for each in provings(parts.estate, state, parts.site, now):
+            job = each.job(now)
+            if (each.urgent or not waiting) and parts.jobs.get(job) is None:
+                parts.jobs.enqueue(self._proving(each, job, BY, CARE_PRIORITY))
                 return
 
     def _is_well(self, agency: Agency) -> bool:
@@ -120,12 +140,12 @@ class AgencyTask:
             why = "its agency has no repository, or its system is active at the other site"
             raise Refusal("backup.not-ours", what, why, "ask the other site's controller; ncia backup list")
         state = self.parts.states.snapshot()
-        now, maker = self.parts.clock.now(), plan.maker(self.parts.estate)
+        now, maker = self.parts.clock.now(), plan.maker(self.parts.estate, charge.agency, self.parts.active())
         grade = self.parts.estate.systems[charge.dataset.system].grade  # somebody waits for it: rows do not come first
-        if not plan.made(charge.agency, state):
+        if not plan.made_at(charge.agency, state):
             if self.parts.site == maker:
                 return self.parts.jobs.enqueue(self._making(charge.agency, now, by, grade))
-            why = f"the repository of {charge.agency.id} is not made at both sites yet"
+            why = f"the repository of {charge.agency.id} is not made yet"
             raise Refusal("agency.not-made", what, why, f"{maker} makes it within minutes of its start")
         job = new_id(KEEP, now)
         order = self._keeping(charge, state, by, job, f"{by} asked for it")
@@ -139,10 +159,49 @@ class AgencyTask:
             why = "no repository of it is made at this site"
             raise Refusal("agency.not-made", f"mend the repository of {dataset}", why, "ncia backup list")
         grade = self.parts.estate.systems[SystemId(dataset.split("/", 1)[0])].grade
-        told = {"repository": fact.made.repository, "parts": [list(part) for part in damaged_parts(fact)]}
+        told: dict[str, Any] = {"repository": fact.made.repository}
+        told |= {"parts": [list(part) for part in damaged_parts(fact)], "there": self._there(agency, fact)}
         return self.parts.jobs.enqueue(
             self._order(new_id(MEND, self.parts.clock.now()), MEND, agency, agency.id, grade, by, told)
         )
+
+    def _there(self, agency: Agency, fact: RepositoryFact) -> list[dict[str, Any]]:
+        """What is expected at the twin and not here, and was not forgotten here: a mending brings it."""
+        state, here = self.parts.states.snapshot(), self.parts.site
+        twin = state.repositories.get((agency.id, self.parts.estate.peer_of(here)))
+        if twin is None or twin.made.repository != fact.made.repository:
+            return []
+        forgotten = {
+            body.snapshot
+            for entry in self.parts.journal.of_kind(SnapshotForgotten.KIND)
+            if isinstance(body := entry.body, SnapshotForgotten) and body.site == here
+        }
+        return plan.lacking(twin.expected, fact.expected, forgotten)
+
+    def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> dict[str, Any]:
+        """Tell what the rules have no place for in this site's place; with ``remove_max`` let it go, once. Nothing goes
+        where something is missing: what nobody needs today may be what mends it."""
+        known, what = self.parts.estate.agencies.get(AgencyId(agency)), f"forget snapshots of {agency}"
+        if known is None or known.repository is None:
+            owners = ", ".join(each.id for each in self.parts.estate.agencies.values() if each.repository)
+            raise NciaError("agency.unknown", what, "no agency with a repository is called so", owners)
+        if remove_max is not None and not self._is_well(known):
+            why = f"what its place at {self.parts.site} holds is not as it was kept, or it does not answer"
+            raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
+        return self._forgetting.allow(known, remove_max, reason, by, self.parts.clock.now())
+
+    def prove(self, dataset: str, by: str) -> Job:
+        """Have the newest whole snapshot of a dataset in this site's place restored and compared now."""
+        agency = self._owner(dataset)
+        fact = self.parts.states.snapshot().repositories.get((agency.id, self.parts.site)) if agency else None
+        newest = fact.newest_whole(dataset) if fact else None
+        found = self.parts.estate.datasets.get(DatasetId(dataset))
+        if agency is None or newest is None or found is None:
+            why = "no whole snapshot of it is in this site's place"
+            raise Refusal("agency.no-snapshot", f"prove {dataset}", why, "ncia backup run; ncia backup list")
+        now, grade = self.parts.clock.now(), self.parts.estate.systems[found.system].grade
+        each = Proving(agency, self.parts.site, found, newest, now, True)
+        return self.parts.jobs.enqueue(self._proving(each, new_id(PROVE, now), by, grade))
 
     def keeps(self, dataset: str) -> bool:
         """Whether it is documents of an agency that has a repository."""
@@ -200,29 +259,6 @@ class AgencyTask:
                     log.info("repository.looked", **told.model_dump())
             return found
 
-    def retain(self, agency: Agency, strangers: frozenset[str], now: datetime) -> None:
-        """Forget what need not be kept any more in this site's place: written down first, known at a second place, and
-        then removed. What was forgotten and is still there (a lock, a crash, a mending) is removed as well."""
-        parts, repository = self.parts, agency.repository
-        fact = parts.states.snapshot().repositories.get((agency.id, parts.site))
-        if fact is None or repository is None:
-            return
-        engine = parts.engine_of(repository)
-        try:
-            engine.capabilities().demand("forgets", f"forget snapshots of {agency.id}")
-            over = plan.over(fact.expected, repository.keep, now)
-            names = {each.kept.snapshot for each, _ in over} | strangers
-            parts.journal.append_all([_forgotten(each, why) for each, why in over], by=BY)
-            known = parts.journal.of_kind(SnapshotForgotten.KIND) if names else ()
-            entries = [each for each in known if _snapshot_of(each) in names]
-            if entries:
-                parts.permit(entries)
-                gone = sorted({_snapshot_of(each) for each in entries})
-                engine.forget(parts.place_of(agency, parts.site), gone)
-                log.info("repository.forgot", agency=agency.id, snapshots=gone)
-        except NciaError as error:
-            log.warning("repository.not-forgotten", agency=agency.id, why=str(error))
-
     def _compared(self, agency: Agency, repository: AgencyRepository, before: RepositoryFact) -> Compared | None:
         try:
             holding = self.parts.engine_of(repository).snapshots(self.parts.place_of(agency, self.parts.site))
@@ -255,12 +291,19 @@ class AgencyTask:
     def _since(self, state: State) -> datetime:
         return state.started.get(self.parts.site, self._made_at)
 
+    def _whose(self, state: State) -> tuple[Estate, State, SiteId, Mapping[SystemId, SiteId]]:
+        return self.parts.estate, state, self.parts.site, self.parts.active()
+
     def _making(self, agency: Agency, now: datetime, by: str, priority: int) -> Order:
-        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, priority, by, {})
+        told = {"made": list(plan.made_at(agency, self.parts.states.snapshot()))}
+        return self._order(plan.making_job(agency, now), MAKE, agency, agency.id, priority, by, told)
 
     def _keeping(self, charge: Charge, state: State, by: str, job: JobId, reason: str) -> Order:
         grade = self.parts.estate.systems[charge.dataset.system].grade
-        ids = {site: state.repositories[charge.agency.id, site].made.repository for site in charge.repository.places}
+        ids = {
+            site: state.repositories[charge.agency.id, site].made.repository
+            for site in plan.made_at(charge.agency, state)
+        }
         told = {"repositories": ids, "reason": reason}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
 
@@ -278,6 +321,12 @@ class AgencyTask:
         told = {"repository": clearing.fact.made.repository, "expected": expected, "reason": reason}
         agency = clearing.agency
         return self._own_place(self._order(job, PRUNE, agency, agency.id, CARE_PRIORITY, BY, told), agency)
+
+    def _proving(self, each: Proving, job: JobId, by: str, priority: int) -> Order:
+        kept = each.newest.kept
+        told = {"repository": kept.repository, "snapshot": kept.snapshot, "tree": kept.tree}
+        order = self._order(job, PROVE, each.agency, each.dataset.id, priority, by, told)
+        return self._own_place(order, each.agency)
 
     def _own_place(self, order: Order, agency: Agency) -> Order:
         place = agency.repository.places.get(self.parts.site) if agency.repository else None
@@ -300,14 +349,3 @@ class AgencyTask:
             details={"agency": agency.id, **details},
             lane=KEEP,
         )
-
-
-def _forgotten(each: ExpectedSnapshot, reason: str) -> SnapshotForgotten:
-    kept = each.kept
-    return SnapshotForgotten(
-        agency=kept.agency, dataset=kept.dataset, site=kept.site, snapshot=kept.snapshot, reason=reason
-    )
-
-
-def _snapshot_of(entry: Entry) -> str:
-    return entry.body.snapshot if isinstance(entry.body, SnapshotForgotten) else ""

@@ -7,8 +7,10 @@ from typing import Any
 
 from backup.agencies.clearing import next_at
 from backup.agencies.clearing import unwell as not_pruned
+from backup.agencies.proving import unwell as not_proven
 from backup.agencies.reading import unwell
 from ncia.core.base.clock import to_text
+from ncia.core.base.ids import AgencyId
 from ncia.core.estate.model import Agency, Estate
 from ncia.core.estate.repository import Rotation
 from ncia.core.state import State
@@ -25,7 +27,11 @@ def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
         for agency in estate.agencies.values()
         for site in (agency.repository.places if agency.repository else ())
     ]
-    snapshots = [_snapshot(newest) for fact in state.repositories.values() for newest in _newest(fact)]
+    snapshots = [
+        {**_snapshot(newest), **_proof(estate, fact, newest, now)}
+        for fact in state.repositories.values()
+        for newest in _newest(fact)
+    ]
     return {"repositories": places, "snapshots": snapshots}
 
 
@@ -44,17 +50,31 @@ def _place(agency: Agency, site: str, fact: RepositoryFact | None, now: datetime
         "missing": list(looked.missing) if looked else [],
         "strangers": looked.strangers if looked else 0,
         "why": looked.why if looked else "",
+        "held": _held(fact),
         "read": _read(fact, agency.repository.check, now) if fact and agency.repository else None,
     }
+
+
+def _held(fact: RepositoryFact | None) -> dict[str, Any] | None:
+    """A forgetting that waits for a person."""
+    if fact is None or fact.held is None:
+        return None
+    found = fact.held.found
+    told = {"would_go": found.would_go, "of": found.of, "named": list(found.named), "why": found.why}
+    return {**told, "since": to_text(fact.held.since)}
 
 
 def _prune(fact: RepositoryFact | None, agency: Agency, why: str) -> dict[str, Any] | None:
     """When what no snapshot needs goes next, why it waits, and the figures of the last time."""
     if fact is None or agency.repository is None:
         return None
+    begun = fact.pruning
+    told = None
+    if begun is not None:
+        told = {"at": to_text(begun.at), "by": begun.by, "reason": begun.begun.reason, "error": begun.error}
     last = fact.pruned.model_dump(mode="json", exclude={"agency", "site", "repository"}) if fact.pruned else None
     at = to_text(fact.pruned_at) if fact.pruned_at else None
-    return {"next_at": to_text(next_at(fact, agency.repository)), "unwell": why, "at": at, "last": last}
+    return {"next_at": to_text(next_at(fact, agency.repository)), "unwell": why, "at": at, "last": last, "begun": told}
 
 
 def _read(fact: RepositoryFact, rotation: Rotation, now: datetime) -> dict[str, Any]:
@@ -77,6 +97,16 @@ def _read(fact: RepositoryFact, rotation: Rotation, now: datetime) -> dict[str, 
 
 def _newest(fact: RepositoryFact) -> list[ExpectedSnapshot]:
     return list({each.kept.dataset: each for each in fact.expected}.values())
+
+
+def _proof(estate: Estate, fact: RepositoryFact, newest: ExpectedSnapshot, now: datetime) -> dict[str, Any]:
+    """Which snapshot of the dataset is the last proven one there, and what is not well with its proofs."""
+    kept, agency = newest.kept, estate.agencies.get(AgencyId(newest.kept.agency))
+    if agency is None or agency.repository is None:
+        return {"proven": None, "unproven": ""}
+    found = fact.proven_of(kept.dataset, agency.repository.check.parts)
+    last = {"snapshot": found[-1].kept.snapshot, "at": to_text(found[-1].at)} if found else None
+    return {"proven": last, "unproven": not_proven(fact, agency.repository, kept.dataset, now)}
 
 
 def _snapshot(each: ExpectedSnapshot) -> dict[str, Any]:

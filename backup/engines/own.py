@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from backup.repository.repository import Repository, create, open_repository
 from backup.repository.restore.restoring import Restoring
 from backup.repository.save.saving import Request, Saved, save
 from backup.repository.save.scan import Losses
-from backup.repository.save.walk import Way
+from backup.repository.save.walk import Way, ways
 from backup.repository.stores.both import Both, Side
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError, Refusal
@@ -74,7 +75,7 @@ class OwnEngine:
             heals=True,
             forgets=True,
             prunes=True,
-            retains=False,
+            retains=True,
             resumes_backups=True,
             resumes_restores=False,
             metadata=METADATA,
@@ -119,11 +120,12 @@ class OwnEngine:
             )
             return Holding(repository.config.id, found, tuple(repository.damaged))
 
-    def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
+    def restore(self, place: Place, snapshot: str, target: Path, paths: Sequence[str] = ()) -> Brought:
         with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):
             repository.load_index(repository.packs_there())
+            way = ways(map(os.fsencode, paths)) if paths else Way(whole=True)
             with Restoring(repository) as restoring:
-                restored = restoring.run(repository.snapshot(snapshot), target, Way(whole=True))
+                restored = restoring.run(repository.snapshot(snapshot), target, way)
         return Brought(told(restored.losses))
 
     def check(self, place: Place, share: Share | None = None) -> Found:

@@ -49,6 +49,7 @@ WORDS = (  # of versions that had but one exit code
     ("wrong password or no key", 12),
 )
 VERSION = re.compile(r"restic (\d+)\.(\d+)(\.\d+\S*)?")
+PATTERN = re.compile(r"[\\*?\[\]]")
 ID = re.compile(r"[0-9a-f]{64}")
 PASSED_ON = re.compile(r"(AWS_[A-Z_]+|SSH_AUTH_SOCK|HOME|PATH|TMPDIR|HTTPS?_PROXY|NO_PROXY|SSL_CERT_\w+)")
 SECONDS_MAX = 24 * 3600.0
@@ -170,11 +171,11 @@ class ResticEngine:
             raise EngineFault("engine.odd-answer", what, f"its list is not of the expected form ({error})") from error
         return tuple(sorted(found, key=lambda each: (each.at, each.snapshot))), tuple(said.lines)
 
-    def restore(self, place: Place, snapshot: str, target: Path) -> Brought:
+    def restore(self, place: Place, snapshot: str, target: Path, paths: Sequence[str] = ()) -> Brought:
         what = f"restore snapshot {snapshot[:8]} below {target}"
         if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
             raise Refusal("restore.target", what, "there is something already", "name a new or an empty folder")
-        said = self._run(place, "restore", "--json", "--target", str(target), snapshot)
+        said = self._run(place, "restore", "--json", "--target", str(target), *_only(paths), snapshot)
         losses = said.losses()
         if said.code and not losses:
             raise self._fault(said, what)
@@ -286,6 +287,11 @@ class ResticEngine:
                 file.seek(0)
                 _read(said, (line.decode(errors="replace").rstrip("\r\n") for line in file))
             return said
+
+
+def _only(paths: Sequence[str]) -> list[str]:
+    """Its patterns, of names in which nothing stands for anything else."""
+    return [word for path in paths for word in ("--include", PATTERN.sub(r"\\\g<0>", path))]
 
 
 def _ended(process: subprocess.Popen[bytes], seconds_max: float) -> int:

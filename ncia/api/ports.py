@@ -32,6 +32,10 @@ class BackupDesk(Protocol):
         """Bring what this site's place of a dataset's agency lacks from its twin at the other site."""
         ...
 
+    def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> Json:
+        """What an agency's rules have no place for at this site; with ``remove_max`` it goes, once."""
+        ...
+
     def look(self, dataset: str | None, by: str) -> Json:
         """Compare now what this site's agency repositories hold with what is expected there."""
         ...

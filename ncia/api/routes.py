@@ -30,7 +30,7 @@ from ncia.api.document import Application
 from ncia.api.guard import Guard, caller_of
 from ncia.api.jobs import jobs
 from ncia.api.ports import JournalPlatform, Json, Platform
-from ncia.core.base.errors import Refusal
+from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
 from ncia.core.views import scope
 
@@ -46,6 +46,15 @@ class AckAsk(Ask):
 
 class DatasetAsk(Ask):
     dataset: str | None = None
+    by: str = ""
+
+
+class ForgetAsk(Ask):
+    """Without ``remove_max`` nothing goes: what would is told."""
+
+    agency: str
+    remove_max: int | None = Field(default=None, ge=1)
+    reason: str = ""
     by: str = ""
 
 
@@ -238,6 +247,13 @@ def protecting(platform: Platform) -> APIRouter:
     def mend(request: Request, ask: DatasetAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)
         return platform.backups.mend(ask.dataset, caller_of(request).name_or(ask.by))
+
+    @router.post("/forget")
+    def forget(request: Request, ask: ForgetAsk) -> Any:
+        if ask.remove_max is not None and not ask.reason.strip():
+            raise NciaError("api.no-reason", problems.what_of(request), "nobody says why", "reason: …")
+        by = caller_of(request).name_or(ask.by)
+        return platform.backups.forget(ask.agency, ask.remove_max, ask.reason, by)
 
     @router.post("/rehash")
     def rehash(request: Request, ask: DatasetAsk) -> Any:

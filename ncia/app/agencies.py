@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import KEEP, MAKE, MEND
 from backup.agencies.ports import Engine, Place
+from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
 from backup.repository.location import SSH_PORT, InFolder, OverS3, OverSftp, parse_location
+from backup.repository.retaining import Mode, Retention
 from ncia.app.documents import DocumentStores
+from ncia.app.repository_store import remote_store
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SiteId
 from ncia.core.config import SiteSettings
 from ncia.core.estate import Estate
-from ncia.core.estate.model import Address, Agency, TreeCopy
+from ncia.core.estate.model import Address, Agency, BucketCopy, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName
 
 if TYPE_CHECKING:
     from backup.agencies.perform import AgencyWork
     from backup.agencies.task import AgencyTask
+    from backup.clients.s3 import Key
+    from backup.clients.sftp import Login
     from backup.ports import Ledger
     from backup.repository.ports import Store
     from ncia.app.ground import Ground
@@ -57,30 +63,27 @@ class Places:
             url = str(OverSftp(seen.host, f"/{place.path}", host.sftp_user, seen.port))
             return Place(url, secret, self._ssh(host.sftp_user, seen))
         seen = self._estate.seen(place.endpoint, place.site, self._settings.site)
-        url = str(OverS3(f"http://{seen}", place.bucket))
-        return Place(url, secret, environment=self._keys(seen))
+        return Place(self._url(place), secret, environment=self._keys(seen))
 
     def store(self, url: str) -> Store:
-        """The store behind a place's URL, with the site's own keys."""
+        """The store behind a place's URL, with the site's own keys. A bucket is used as its own rule says, and one that
+        is made for an agency gets what the estate asks for."""
         location = parse_location(url)
         if isinstance(location, InFolder):
             raise NciaError("agency.no-place", f"open {url}", "an agency's repository lies at a host or in a bucket")
-        from backup.repository.stores.retry import Retrying
+        return remote_store(url, location, SiteKeys(self._settings, self._documents), self._retention(url))
 
-        if isinstance(location, OverSftp):
-            from backup.clients.sftp import Login, SftpHost
-            from backup.repository.stores.sftp import LIMITS, SftpStore
+    def _retention(self, url: str) -> Retention | None:
+        for agency in self._estate.agencies.values():
+            days = agency.repository.retain_days if agency.repository else 0
+            for place in agency.repository.places.values() if agency.repository and days else ():
+                if isinstance(place, BucketCopy) and self._url(place) == url:
+                    return Retention(Mode.COMPLIANCE, days)
+        return None
 
-            keys, known = (self._settings.secrets / "files_key",), (self._settings.secrets / "known_hosts",)
-            login = Login(location.host, location.host, location.port or SSH_PORT, location.user, keys, known)
-            return Retrying(SftpStore(SftpHost(login, LIMITS), location.path))
-        from backup.clients.s3 import Key, s3_client
-        from backup.repository.stores.s3 import ANSWER_SECONDS, CONNECT_SECONDS, S3Store
-
-        host, _, port = location.endpoint.removeprefix("http://").partition(":")
-        key = Key(*self._documents.key(Address(host, int(port))))
-        client = s3_client(key, location.endpoint, CONNECT_SECONDS, ANSWER_SECONDS)
-        return Retrying(S3Store(client, location.bucket, location.prefix, location.endpoint))
+    def _url(self, place: BucketCopy) -> str:
+        seen = self._estate.seen(place.endpoint, place.site, self._settings.site)
+        return str(OverS3(f"http://{seen}", place.bucket))
 
     def _keys(self, endpoint: Address) -> Mapping[str, str]:
         key, secret = self._documents.key(endpoint)
@@ -92,6 +95,31 @@ class Places:
         options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "IdentitiesOnly=yes")
         words = ["ssh", "-i", str(key), *(word for option in options for word in ("-o", option))]
         return shlex.join([*words, "-p", str(at.port), f"{user}@{at.host}", "-s", "sftp"])
+
+
+@dataclass(frozen=True)
+class SiteKeys:
+    """A site's own keys; no setting of this machine's user has a word in it."""
+
+    settings: SiteSettings
+    documents: DocumentStores
+
+    def login(self, place: OverSftp) -> Login:
+        from backup.clients.sftp import Login
+
+        keys, known = (self.settings.secrets / "files_key",), (self.settings.secrets / "known_hosts",)
+        return Login(place.host, place.host, place.port or SSH_PORT, place.user, keys, known)
+
+    def key(self, place: OverS3) -> Key:
+        from backup.clients.s3 import Key
+
+        host, _, port = place.endpoint.removeprefix("http://").partition(":")
+        return Key(*self.documents.key(Address(host, int(port))))
+
+    def region(self) -> str:
+        from backup.clients.s3 import REGION
+
+        return REGION
 
 
 class Engines:
@@ -148,7 +176,7 @@ def agency_works(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: 
 
         return work
 
-    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND, CHECK, PRUNE)}
+    return {verb: carrying(verb) for verb in (MAKE, KEEP, MEND, CHECK, PRUNE, PROVE)}
 
 
 def _agency_work(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: Clock) -> AgencyWork:

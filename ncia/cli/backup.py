@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ncia.cli.backup_snapshots import show_looks, show_snapshots
+from ncia.cli.backup_snapshots import show_forgotten, show_looks, show_snapshots
 from ncia.cli.client import Api
 from ncia.core.base.errors import NciaError
 
@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make t
 
 POLL_SECONDS = 0.5
 ENDED = ("succeeded", "failed", "cancelled")
+FORGET_SECONDS_MAX = 600.0
 REHASH_SECONDS_MAX = 6 * 3600.0
 COLOURS = {"matched": "green", "differs": "bold red", "failed": "red", "none": "yellow"}
 
@@ -55,7 +56,9 @@ def run(dataset: DatasetName = None, wait: Wait = True) -> None:
 
 @app.command()
 def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
-    """Restore the newest point on scratch again and compare it; where there is none yet, make one first."""
+    """Restore the newest point on scratch again and compare it; where there is none yet, make one first.
+
+    Of documents that are named (SYSTEM/documents) a sample of the newest snapshot at this site."""
     _have_done("prove", dataset, wait)
 
 
@@ -81,6 +84,21 @@ def look(dataset: DatasetName = None) -> None:
     bad = [each["agency"] for each in found if each["missing"] or each["why"]]
     if bad:
         raise NciaError("backup.snapshots-gone", "look into repositories", f"not as expected: {', '.join(bad)}")
+
+
+@app.command()
+def forget(
+    agency: Annotated[str, typer.Argument(help="Whose repository, at the site that is asked.")],
+    remove_max: Annotated[int | None, typer.Option(help="How many snapshots may go, once.", min=1)] = None,
+    reason: Annotated[str, typer.Option(help="Why they may: it stands in the journal.")] = "",
+) -> None:
+    """Show which snapshots an agency's rules have no place for; with --remove-max let them go, if they are no more.
+
+    For the retention officer. What is modest goes by itself; much at once waits for somebody to look at it."""
+    if remove_max is not None and not reason.strip():
+        raise NciaError("backup.no-reason", f"forget snapshots of {agency}", "nobody says why", "--reason TEXT")
+    api = Api.from_environment(timeout_seconds=FORGET_SECONDS_MAX)
+    show_forgotten(api.post("/v1/backups/forget", {"agency": agency, "remove_max": remove_max, "reason": reason}))
 
 
 @app.command()

@@ -17,18 +17,22 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
     if not answer.get("repositories"):
         return
     table = Table(title="Documents in agencies' repositories", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "kept (UTC)", "at", "snapshot", "files", "size"):
+    for column in ("dataset", "kept (UTC)", "at", "snapshot", "proven", "files", "size"):
         table.add_column(column, justify="right" if column in ("files", "size") else "left", no_wrap=True)
     for each in sorted(answer["snapshots"], key=lambda each: (each["dataset"], each["site"])):
         when, size = each["at"][:16].replace("T", " "), f"{each['size_bytes'] / 1e6:.1f} MB"
         short = each["snapshot"][:SHORT]
-        table.add_row(each["dataset"], when, each["site"], short, str(each["files"]), size)
+        table.add_row(each["dataset"], when, each["site"], short, _proven(each), str(each["files"]), size)
     if table.rows:
         console.print(table)
     for each in answer["snapshots"]:
         if each["losses"]:
             lost = "; ".join(each["lost"])
             console.print(f"[red]{each['dataset']} at {each['site']}: partial[/]: {lost}", soft_wrap=True)
+    for each in answer["snapshots"]:
+        if each["unproven"]:
+            where = f"{each['dataset']} at {each['site']}"
+            console.print(f"[bold red]{where}[/]: {escape(each['unproven'])}", soft_wrap=True, highlight=False)
     for each in answer["repositories"]:
         if each["made"]:
             _tell(console, each)
@@ -41,12 +45,25 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
         )
 
 
+def _proven(snapshot: dict[str, Any]) -> str:
+    """Itself, or an older one, by when that was kept."""
+    proven = snapshot["proven"]
+    if proven is None:
+        return "never"
+    return "it is" if proven["snapshot"] == snapshot["snapshot"] else str(proven["at"][:16].replace("T", " "))
+
+
 def _tell(console: Console, place: dict[str, Any]) -> None:
     where = f"{place['agency']} at {place['site']}"
     for sentence in (*([place["why"]] if place["why"] else []), *place["missing"]):
         console.print(f"[bold red]{where}: {sentence}[/]", soft_wrap=True, highlight=False)
     if place["prune"]["unwell"]:
         console.print(f"{where}: {escape(place['prune']['unwell'])}", soft_wrap=True, highlight=False)
+    if place["held"]:
+        run = f"ncia backup forget {place['agency']} (at that site)"
+        console.print(
+            f"[yellow]{where}: nothing is forgotten[/]: {escape(place['held']['why'])}: {run}", soft_wrap=True
+        )
     read = place["read"]
     if read["faults"] or (read["unwell"] and read["whole_since"]):
         style = "bold red" if read["faults"] else "yellow"
@@ -77,3 +94,19 @@ def show_looks(looked: list[dict[str, Any]]) -> None:
         if not faults:
             strangers = f"; {each['strangers']} that nobody wrote down" if each["strangers"] else ""
             print(f"{where}: all {each['expected']} expected snapshots are there{strangers}")
+
+
+def show_forgotten(told: dict[str, Any]) -> None:
+    where = f"{told['agency']} at {told['site']}"
+    for sentence in told["named"]:
+        print(sentence)
+    more = told["would_go"] - len(told["named"])
+    if more > 0:
+        print(f"and {more} more")
+    if not told["forgotten"]:
+        also = f"; --remove-max {told['would_go']} lets them go" if told["would_go"] else ""
+        print(f"{where}: {told['would_go']} of {told['of']} snapshots would go{also}")
+        return
+    print(f"{where}: {len(told['forgotten'])} of {told['of']} snapshots are forgotten")
+    if told["why"]:
+        print(f"their files are removed at a later look: {told['why']}")

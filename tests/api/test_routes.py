@@ -187,6 +187,19 @@ def test_an_operator_of_an_agency_asks_for_its_datasets_and_incidents_only(world
     assert world.desk.asked == [("prove", "gangnam-tax/rows", "seo")]
 
 
+def test_the_retention_officer_alone_lets_snapshots_go_and_says_why(world: World) -> None:
+    ask = {"agency": AGENCY, "remove_max": 3, "reason": "the rule is meant so"}
+    assert world.as_person("kim").post("/v1/backups/forget", json=ask).json()["code"] == "api.role"
+    officer = world.as_person("han")
+    assert officer.post("/v1/backups/forget", json={**ask, "reason": " "}).json()["code"] == "api.no-reason"
+    assert officer.post("/v1/backups/forget", json={"agency": AGENCY}).json() == {"would_go": 3}
+    assert officer.post("/v1/backups/forget", json=ask).status_code == 200
+    assert world.desk.asked == [
+        ("forget", AGENCY, None, "", "han"),
+        ("forget", AGENCY, 3, "the rule is meant so", "han"),
+    ]
+
+
 # --- what a browser is told ------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,10 @@ class Desk:
     def mend(self, dataset: str | None, by: str) -> Json:
         return {"jobs": []}
 
+    def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> Json:
+        self.asked.append(("forget", agency, remove_max, reason, by))
+        return {"would_go": 3}
+
     def look(self, dataset: str | None, by: str) -> Json:
         return {"looked": []}
 

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from ncia.cli.backup_snapshots import show_looks, show_snapshots
+from ncia.cli.backup_snapshots import show_forgotten, show_looks, show_snapshots
 
 PLACE = {
     "agency": "treasury",
@@ -19,6 +19,7 @@ PLACE = {
     "why": "",
     "read": {"unwell": "", "faults": 0, "whole_since": "2026-01-01T00:00:00Z", "parts": 7, "parts_read": 7},
     "prune": {"unwell": ""},
+    "held": None,
 }
 SNAPSHOT = {
     "dataset": "tax/letters",
@@ -29,6 +30,8 @@ SNAPSHOT = {
     "size_bytes": 4_200_000,
     "losses": 0,
     "lost": [],
+    "proven": None,
+    "unproven": "",
 }
 
 
@@ -79,6 +82,16 @@ def test_a_place_that_was_not_read_or_has_faults_is_one_sentence() -> None:
     ]
 
 
+def test_the_last_proven_snapshot_is_told_beside_the_newest_and_what_is_not_proven_in_words() -> None:
+    at = "2025-12-31T22:00:00Z"
+    older, itself = {"snapshot": "ce4e", "at": at}, {"snapshot": SNAPSHOT["snapshot"], "at": at}
+    bad = {**SNAPSHOT, "proven": older, "unproven": "its snapshot 8e68c22b is not proven: [a] differs"}
+    told = shown(repositories=[PLACE], snapshots=[bad, {**SNAPSHOT, "site": "east", "proven": itself}])
+    for word in ("2025-12-31 22:00", "it is", "tax/letters at west: its snapshot 8e68c22b is not proven: [a] differs"):
+        assert word in told
+    assert "never" in shown(repositories=[PLACE], snapshots=[SNAPSHOT])
+
+
 def test_an_estate_without_them_hears_nothing() -> None:
     assert (shown(), shown(repositories=[], snapshots=[])) == ("", "")
 
@@ -89,4 +102,25 @@ def test_a_look_says_what_is_there_and_what_is_not(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.splitlines() == [
         "treasury at west: all 2 expected snapshots are there; 1 that nobody wrote down",
         "customs at west: snapshot 8e68 is not there",
+    ]
+
+
+def test_a_forgetting_that_waits_for_a_person_is_told_with_the_command_that_shows_it() -> None:
+    told = shown(repositories=[{**PLACE, "held": {"why": "31 of 40 would go"}}], snapshots=[])
+    assert told == (
+        "treasury at west: nothing is forgotten: 31 of 40 would go: ncia backup forget treasury (at that site)\n"
+    )
+
+
+def test_what_would_go_and_what_went_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"agency": "treasury", "site": "west", "would_go": 2, "of": 9, "named": ["8e68: old"], "forgotten": []}
+    show_forgotten(told)
+    show_forgotten({**told, "would_go": 1, "forgotten": ["8e68c22b"], "why": "it is locked"})
+    assert capsys.readouterr().out.splitlines() == [
+        "8e68: old",
+        "and 1 more",
+        "treasury at west: 2 of 9 snapshots would go; --remove-max 2 lets them go",
+        "8e68: old",
+        "treasury at west: 1 of 9 snapshots are forgotten",
+        "their files are removed at a later look: it is locked",
     ]

@@ -13,6 +13,7 @@ from ncia.core.alerts.incidents import diagnose
 from ncia.core.base.ids import AgencyId, HostId
 from ncia.core.estate.model import Agency, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
+from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, SnapshotProofFailed, SnapshotProven
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
@@ -139,6 +140,37 @@ def test_documents_that_were_not_kept_are_a_missed_run_until_they_are(south: Cen
     now = south.open()["backup:s0/papers"].now
     assert ("no room there" in now.sentence, now.run_next) == (True, "ncia backup run s0/papers")
     south.journal.append(KEPT.model_copy(update={"job": "snapshot:3", "snapshot": "9f79"}), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def test_a_forgetting_that_waits_for_a_person_is_a_minor_incident_until_somebody_let_it_go(south: Centre) -> None:
+    why = "31 of 40 of agency (s0/papers) would go at once"
+    held = ForgetHeld(agency=AGENCY, site=SOUTH, would_go=31, of=40, named=(), why=why)
+    south.journal.append(held, by="x")
+    see(south, world(), 1)
+    now = south.open()["forget:agency@south"].now
+    assert (now.cause, now.severity, now.run_next) == (
+        "forget-held",
+        "minor",
+        "ncia backup forget agency (at that site)",
+    )
+    assert "forgets nothing since" in now.sentence
+    assert why in now.sentence
+    south.journal.append(ForgetAllowed(agency=AGENCY, site=SOUTH, remove_max=31, going=31, reason="meant so"), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def test_a_snapshot_that_is_not_what_the_documents_are_is_a_proof_that_failed_until_one_does_not(south: Centre) -> None:
+    about = {"job": "prove:1", "agency": AGENCY, "dataset": "s0/papers", "site": SOUTH, "snapshot": "8e68"}
+    south.journal.append(SnapshotProofFailed(**about, error="a came back with other content"), by="x")
+    see(south, world(), 1)
+    now = south.open()["proof:s0/papers"].now
+    assert (now.cause, now.run_next) == ("proof-failed", "ncia backup prove s0/papers")
+    assert "in the place at south: a came back with other content" in now.sentence
+    figures = {"documents": 1, "size_bytes": 1, "passed_over": 0, "started_at": "", "ended_at": ""}
+    south.journal.append(SnapshotProven(**about, repository="ab", tree="ce4e", **figures), by="x")
     see(south, world(), 1)
     assert south.open() == {}
 

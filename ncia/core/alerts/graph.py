@@ -3,7 +3,7 @@
 A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
 ``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
 them at once), ``home:<site>`` (systems away from it), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>``,
-``program:<dataset>``, ``snapshot:<agency>@<site>``,
+``program:<dataset>``, ``snapshot:<agency>@<site>``, ``forget:<agency>@<site>``,
 ``vouch:<voucher>``, ``certificate:<holder>@<site>`` and ``clock:<site>`` (``clock:<a>-<b>``).
 
 The edges follow from the estate; some also need a word of evidence: a system is explained by
@@ -80,6 +80,7 @@ class Graph:
             "proof": self._of_copy,
             "program": self._of_nothing,  # it was compared when both sides were reached
             "snapshot": self._of_snapshot,
+            "forget": self._of_snapshot,
             "vouch": self._of_vouch,
             "certificate": self._of_certificate,
             "clock": self._of_nothing,

@@ -34,13 +34,14 @@ SETTLES_SECONDS = {"agent-silent": SILENCE_SETTLES_SECONDS, "receiver-gone": REC
 LOCAL = ("db", "slots", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # seen from their own site
 OWN_TROUBLES = (  # no cut explains these
     *("db", "slots", "host", "gate", "canary", "store", "mark", "backup", "proof", "program", "certificate"),
-    "snapshot",
+    *("snapshot", "forget"),
 )
 JUDGED = (
     "missed-run",
     "proof-failed",
     "program-drift",
     "snapshot-gone",
+    "forget-held",
     "certificate-ending",
 )  # when they were written
 CAUSES: Mapping[str, str] = {
@@ -60,6 +61,7 @@ CAUSES: Mapping[str, str] = {
     "proof": "proof-failed",
     "program": "program-drift",
     "snapshot": "snapshot-gone",
+    "forget": "forget-held",
     "store": "store-down",
     "mark": "mark-stopped",
     "mirror": "mirror-behind",
@@ -124,7 +126,7 @@ def cleared(estate: Estate, evidence: Evidence, now: datetime, root: str) -> boo
         return SiteId(name) in speaking
     if kind == "intrusion":
         return not intrusions.of(evidence.findings, root)
-    if kind in ("backup", "proof", "program", "snapshot"):
+    if kind in ("backup", "proof", "program", "snapshot", "forget"):
         return True
     if kind == "vouch":
         return name != evidence.site  # whose log it is sees it; the voucher itself does not
@@ -304,7 +306,7 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
         return intrusions.severity(evidence.findings, fault.root)
     if fault.cause in ("isolated", "lease-lost", "no-quorum", "front-door-down"):
         return "critical"
-    if fault.cause in ("missed-run", "etcd-member-down"):
+    if fault.cause in ("missed-run", "etcd-member-down", "forget-held"):
         return "minor"
     if fault.cause == "away-from-home":  # where its copy follows, nothing is in danger
         return "major" if unfollowed(estate, evidence, SiteId(parts(fault.root)[1])) else "minor"

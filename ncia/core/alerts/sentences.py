@@ -210,6 +210,12 @@ def snapshot_gone(scene: Scene) -> Told:
     return f"{told}.", f"ncia backup mend {dataset} (at that site)" if dataset else "ncia backup list"
 
 
+def forget_held(scene: Scene) -> Told:
+    what = f"the repository of {scene.name} at {scene.place(scene.site)}"
+    told = f"{what} forgets nothing since {scene.since}: by its rules {_why(scene)}"
+    return f"{told}; somebody is to look, and say how many may go.", f"ncia backup forget {scene.name} (at that site)"
+
+
 def log_unvouched(scene: Scene) -> Told:
     whose = scene.place(scene.evidence.site)
     told = f"{scene.place(scene.name)} does not vouch for the log of {whose} since {scene.since} ({_why(scene)})"
@@ -290,6 +296,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "proof-failed": proof_failed,
     "program-drift": program_drift,
     "snapshot-gone": snapshot_gone,
+    "forget-held": forget_held,
     "log-unvouched": log_unvouched,
     "certificate-ending": certificate_ending,
     "clock-wrong": clock_wrong,

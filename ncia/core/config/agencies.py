@@ -10,7 +10,14 @@ from ncia.core.config.places import CENTRES, Placed
 from ncia.core.config.reading import Reading, Record, Reference
 from ncia.core.estate.keys import key_of_line
 from ncia.core.estate.model import Agency, BucketCopy, Host, Person, Site, SiteKind, System, TreeCopy
-from ncia.core.estate.repository import PRUNE_INTERVAL_SECONDS, AgencyRepository, EngineName, Keep, Rotation
+from ncia.core.estate.repository import (
+    PROVE_INTERVAL_SECONDS,
+    PRUNE_INTERVAL_SECONDS,
+    AgencyRepository,
+    EngineName,
+    Keep,
+    Rotation,
+)
 
 KEPT = ("daily", "weekly", "monthly", "yearly")
 RECIPIENTS_MIN = 2
@@ -38,13 +45,19 @@ def _repository(record: Record) -> AgencyRepository:
     check = record.within("check", required=False)
     rotation = Rotation() if check is None else _rotation(check)
     prune = record.within("prune", required=False)
-    pruned = PRUNE_INTERVAL_SECONDS if prune is None else _prune(prune)
+    pruned = PRUNE_INTERVAL_SECONDS if prune is None else _interval(prune, PRUNE_INTERVAL_SECONDS)
+    prove = record.within("prove", required=False)
+    proven = PROVE_INTERVAL_SECONDS if prove is None else _interval(prove, PROVE_INTERVAL_SECONDS)
+    retained = record.whole("retain_days", 0)
     places: dict[SiteId, TreeCopy | BucketCopy] = {}
     for site, node in record.pairs("places"):
         record.reading.references.append(Reference("site", site, node, f"{record.name}, 'places'"))
         part = record.part(node, f"place at {site}")
         places[SiteId(site)] = read_place(part, SiteId(site), "bucket" if part.has("bucket") else "files")
         part.finish()
+    if retained and places and not any(isinstance(place, BucketCopy) for place in places.values()):
+        what = "'retain_days' asks for Object Lock, and none of its places is a bucket"
+        record.tell(record.where("retain_days"), what, "a place {endpoint: …, bucket: …}")
     escrow = record.texts("escrow")
     for person, node in escrow:
         record.reading.references.append(Reference("person", person, node, f"{record.name}, 'escrow'"))
@@ -53,7 +66,7 @@ def _repository(record: Record) -> AgencyRepository:
         record.tell(record.where("escrow"), what, "at least two people")
     record.finish()
     people = tuple(PersonId(person) for person, _ in escrow)
-    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned)
+    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned, retained, proven)
 
 
 def _keep(record: Record) -> Keep:
@@ -77,8 +90,8 @@ def _rotation(record: Record) -> Rotation:
     return Rotation(interval, parts)
 
 
-def _prune(record: Record) -> float:
-    interval = record.number("interval_seconds", PRUNE_INTERVAL_SECONDS, above=0)
+def _interval(record: Record, usual: float) -> float:
+    interval = record.number("interval_seconds", usual, above=0)
     record.finish()
     return interval
 

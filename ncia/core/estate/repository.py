@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 PRUNE_INTERVAL_SECONDS = 7 * 86_400.0
+PROVE_INTERVAL_SECONDS = 7 * 86_400.0
 
 
 class EngineName(StrEnum):
@@ -50,7 +51,9 @@ class Rotation:
 @dataclass(frozen=True)
 class AgencyRepository:
     """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone. ``check``: how each place is
-    read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it."""
+    read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it. ``retain_days``: for
+    how long a bucket keeps each file from our own key (Object Lock); 0: as its own rule says, if it has one.
+    ``prove_interval_seconds``: how often a snapshot of each dataset is restored from each place and compared."""
 
     engine: EngineName
     interval_seconds: float
@@ -59,3 +62,5 @@ class AgencyRepository:
     escrow: tuple[PersonId, ...]
     check: Rotation = Rotation()
     prune_interval_seconds: float = PRUNE_INTERVAL_SECONDS
+    retain_days: int = 0
+    prove_interval_seconds: float = PROVE_INTERVAL_SECONDS

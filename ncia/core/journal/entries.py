@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ncia.core.journal import entries_people, entries_recovery, entries_repositories
+from ncia.core.journal import entries_care, entries_people, entries_recovery, entries_repositories
 from ncia.core.journal.body import Body as Body
 
 Verdict = Literal["up", "degraded", "down", "unknown"]
@@ -364,6 +364,7 @@ BODIES: tuple[type[Body], ...] = (
     *entries_recovery.BODIES,
     *entries_people.BODIES,
     *entries_repositories.BODIES,
+    *entries_care.BODIES,
 )
 
 VOCABULARY: dict[tuple[str, int], type[Body]] = {(body.KIND, body.VERSION): body for body in BODIES}

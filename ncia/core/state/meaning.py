@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncia.core.journal.entries import ControllerStarted, EstateLoaded, JournalSworn
 from ncia.core.journal.entry import Entry
-from ncia.core.state import accounts, protecting, recovering, repositories, watching
+from ncia.core.state import accounts, caring, protecting, recovering, repositories, watching
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -40,4 +40,5 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     **recovering.MEANING,
     **accounts.MEANING,
     **repositories.MEANING,
+    **caring.MEANING,
 }

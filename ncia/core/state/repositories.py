@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ncia.core.base.clock import from_text
+from ncia.core.journal.entries_care import ForgetHeld, PruneStarted
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
@@ -61,6 +63,38 @@ class PartRead:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A forgetting that waits for a person ``since`` then; ``found``: as it was told last, at ``at``."""
+
+    since: datetime
+    at: datetime
+    found: ForgetHeld
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A prune that ``by`` began at ``at`` and that told no good end; ``error``: how it ended, at ``ended_at``."""
+
+    at: datetime
+    by: str
+    begun: PruneStarted
+    error: str = ""
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class SnapshotProof:
+    """The newest restore of a dataset's snapshot that was compared, at ``at``. ``error``: why it failed, in a row since
+    ``since``; empty where it did not."""
+
+    job: str
+    at: datetime
+    since: datetime
+    snapshot: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class RepositoryFact:
     """One agency's repository at one site; ``expected`` oldest first. ``read``: what share of it was read when; parts
     of another division stay while faults stand in them, until all parts of the new one were read."""
@@ -73,6 +107,11 @@ class RepositoryFact:
     read: Mapping[Part, PartRead] = field(default_factory=dict)
     pruned_at: datetime | None = None
     pruned: RepositoryPruned | None = None
+    held: Held | None = None
+    pruning: Pruning | None = None
+    proofs: Mapping[str, SnapshotProof] = field(default_factory=dict)  # by dataset
+    proven: frozenset[str] = frozenset()  # snapshots that were restored and compared well, the last time
+    refuted: frozenset[str] = frozenset()  # those that were not
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
         """Of so many, those that were read, the one that waits longest first."""
@@ -82,6 +121,23 @@ class RepositoryFact:
         """Each byte was read after this moment; None where some were never read."""
         found = self.parts_read(of)
         return found[0].at if len(found) == of else None
+
+    def proven_of(self, dataset: str, of: int) -> tuple[ExpectedSnapshot, ...]:
+        """The whole ones that are proven, oldest first: restored and compared, or every byte of the place was read (in
+        ``of`` parts) and well since they were kept."""
+        read = self.parts_read(of)
+        well = len(read) == of and not self.damaged
+        before = min((from_text(each.found.started_at) for each in read), default=None) if well else None
+        return tuple(
+            each
+            for each in self.expected
+            if each.whole and each.kept.dataset == dataset and self._is_proven(each, before)
+        )
+
+    def _is_proven(self, each: ExpectedSnapshot, before: datetime | None) -> bool:
+        if each.kept.snapshot in self.refuted:
+            return False
+        return each.kept.snapshot in self.proven or (before is not None and each.at <= before)
 
     @property
     def damaged(self) -> tuple[PartRead, ...]:
@@ -108,7 +164,7 @@ def repository_made(state: State, entry: Entry, body: RepositoryMade) -> None:
     known = state.repositories.get((body.agency, body.site))
     fact = RepositoryFact(entry.at, body) if known is None else replace(known, made_at=entry.at, made=body)
     if known is not None and known.made.repository != body.repository:
-        fact = replace(fact, read={}, pruned_at=None, pruned=None)
+        fact = replace(fact, read={}, pruned_at=None, pruned=None, pruning=None, proofs={})
     state.repositories = {**state.repositories, (body.agency, body.site): fact}
 
 
@@ -172,7 +228,7 @@ def repository_pruned(state: State, entry: Entry, body: RepositoryPruned) -> Non
     if fact is None or fact.made.repository != body.repository:
         state.strays += 1
         return
-    pruned = replace(fact, pruned_at=entry.at, pruned=body)
+    pruned = replace(fact, pruned_at=entry.at, pruned=body, pruning=None)
     state.repositories = {**state.repositories, (body.agency, body.site): pruned}
 
 

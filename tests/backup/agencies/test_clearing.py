@@ -15,12 +15,15 @@ from backup.agencies.ports import Capabilities, Engine, Share
 from backup.agencies.telling import repositories
 from backup.engines.own import OwnEngine
 from backup.repository.ports import Kind
+from ncia.core.base.errors import NciaError
 from ncia.core.estate import Estate
 from ncia.core.estate.repository import Rotation
+from ncia.core.journal.entries_care import PruneFailed, PruneStarted
 from ncia.core.journal.entries_repositories import RepositoryChecked, RepositoryPruned, SnapshotForgotten
-from ncia.core.work.jobs import Job
+from ncia.core.work.jobs import Cancelled, Job
 from tests.backup.agencies.world import EAST, LOOK_SECONDS, TAX, TREASURY, WEST, World, estate_of
 from tests.backup.repository.sample import CHEAP
+from tests.fakes.jobs import MemorySteps
 from tests.fakes.repository import FakeStore
 
 DAY = 86_400.0
@@ -178,3 +181,79 @@ def test_a_place_that_does_not_answer_is_not_pruned(world: Aging) -> None:
     world.stores[EAST] = FakeStore()
     assert world.tick(WEEK) == []
     assert "there is none at this place" in sentence(world)
+
+
+def begun(world: World) -> list[PruneStarted | PruneFailed]:
+    kinds = (PruneStarted, PruneFailed)
+    return [entry.body for entry in world.journal.entries(EAST) if isinstance(entry.body, kinds)]
+
+
+def test_that_it_begins_is_written_down_with_its_reason_before_anything_is_removed(world: Aging) -> None:
+    seen: list[int] = []
+
+    class Watching:
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> object:
+            if name == "prune":
+                seen.append(len(begun(world)))
+            return getattr(self.engine, name)
+
+    world.engine = Watching(world.engine)
+    job = prune(world, WEEK)
+    (started,) = begun(world)
+    assert (seen, started.job, started.reason[:7], pruned(world)[0].job) == ([1], job.id, "due at ", job.id)
+    assert world.fact(EAST).pruning is None
+
+
+def test_one_that_fails_is_written_down_and_told_until_the_next_one_ends_well(world: Aging) -> None:
+    class Full:
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> object:
+            if name == "prune":
+                raise NciaError("repository.failed", "save an index", "no space left there")
+            return getattr(self.engine, name)
+
+    whole, world.engine = world.engine, Full(world.engine)
+    assert prune(world, WEEK).state == "failed"
+    assert [type(each) for each in begun(world)] == [PruneStarted, PruneFailed]
+    assert "(calendar) did not end well: save an index: no space left there" in sentence(world)
+    world.engine = whole
+    assert prune(world, RETRY_SECONDS).state == "succeeded"
+    assert (sentence(world), world.fact(EAST).pruning) == ("", None)
+
+
+def test_one_that_was_interrupted_and_is_in_no_queue_any_more_is_seen(world: Aging) -> None:
+    """A controller that was killed in the middle, and whose queue was lost with it."""
+    started = PruneStarted(
+        job="prune:lost", agency=TREASURY, site=EAST, repository=world.fact(EAST).made.repository, reason="due"
+    )
+    world.journal.append(started, by="calendar")
+    world.journal.append(started.model_copy(update={"site": WEST}), by="calendar")  # that is the other centre's to see
+    world.tick(1)
+    (failed,) = (each for each in begun(world) if isinstance(each, PruneFailed))
+    assert (failed.job, failed.site, "it was interrupted" in failed.error) == ("prune:lost", EAST, True)
+    assert "it was interrupted" in sentence(world)
+    world.tick(1)
+    assert len(begun(world)) == 3
+
+
+def test_one_that_a_person_cancelled_tells_so(world: Aging) -> None:
+    world.jobs.close()
+    world.jobs.freeze()
+    world.clock.moment += timedelta(seconds=WEEK)
+    world.task.tick(world.clock.now())
+    (job,) = world.jobs.open()
+    running = replace(job, state="running", fence=1)
+    world.jobs._known[job.id] = running
+
+    def check() -> Job:
+        return replace(running, cancelled_by="kim" if begun(world) else "")
+
+    with pytest.raises(Cancelled):
+        world.works["prune-repository"](running, MemorySteps(running, {}, check))
+    assert [type(each) for each in begun(world)] == [PruneStarted, PruneFailed]
+    assert (begun(world)[-1].error, pruned(world)) == ("kim has cancelled it", [])

@@ -67,13 +67,21 @@ def test_one_centre_makes_the_repository_at_both_and_the_two_are_twins_in_escrow
     assert world.tick() == []
 
 
-def test_the_other_centre_makes_none(tmp_path: Path) -> None:
+def test_the_other_centre_makes_none_while_the_system_is_active_at_its_home(tmp_path: Path) -> None:
     world = World(tmp_path, WEST)
     assert (world.tick(MAKE_AFTER_SECONDS), world.tick(MAKE_RETRY_SECONDS)) == ([], [])
-    world.active = {SystemId("tax"): WEST}
-    with pytest.raises(Refusal, match="not made at both sites yet"):
-        world.task.ask(TAX, "kim")
     world.close()
+
+
+def test_somebody_asks_where_nothing_is_made_and_another_centre_makes_it(world: World) -> None:
+    """Of two systems of an agency the more essential one says which centre."""
+    tax = world.estate.systems[SystemId("tax")]
+    first = replace(tax, id=SystemId("act"), datasets=(), home=WEST)
+    world.estate = replace(world.estate, systems={each.id: each for each in (tax, first)})
+    world.task.parts = replace(world.task.parts, estate=world.estate)
+    assert world.tick(MAKE_AFTER_SECONDS) == []
+    with pytest.raises(Refusal, match="is not made yet"):
+        world.task.ask(TAX, "kim")
 
 
 def test_one_that_is_there_is_taken_and_not_made_anew(world: World) -> None:
@@ -83,10 +91,10 @@ def test_one_that_is_there_is_taken_and_not_made_anew(world: World) -> None:
 
 
 def test_one_that_could_not_be_made_is_tried_again(world: World) -> None:
-    hidden = world.stores.pop(WEST)
+    hidden = world.stores.pop(EAST)
     (failed,) = world.tick(MAKE_AFTER_SECONDS)
     assert (failed.state, [body.dataset for body in world.told()]) == ("failed", [TAX])  # an incident of its documents
-    world.stores[WEST] = hidden
+    world.stores[EAST] = hidden
     assert world.tick(1) == []
     (job,) = world.tick(MAKE_RETRY_SECONDS)
     assert (job.state, world.fact(EAST).made.repository) == ("succeeded", world.fact(WEST).made.repository)

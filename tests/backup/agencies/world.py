@@ -39,6 +39,7 @@ from tests.fakes.repository import FakeStore
 
 TAX, TREASURY = DatasetId("tax/files"), AgencyId("agency")
 INTERVAL = 3600.0
+SELDOM = 1e9
 KIM, LEE = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 
 
@@ -52,7 +53,7 @@ def estate_of(engine: EngineName = EngineName.NCIA) -> Estate:
     system = replace(system, datasets=(system.datasets[0], files))
     places = {site: TreeCopy(site, HostId(f"{site}-files"), "backups") for site in (EAST, WEST)}
     escrow = (PersonId("kim"), PersonId("lee"))
-    repository = AgencyRepository(engine, INTERVAL, Keep(2, daily=3), places, escrow)
+    repository = AgencyRepository(engine, INTERVAL, Keep(2, daily=3), places, escrow, prove_interval_seconds=SELDOM)
     hosts = {
         each.id: each
         for each in (
@@ -108,7 +109,7 @@ class World:
             )
         )
         ledger = JournalLedger(self.journal, self.states, self.jobs.check)
-        tools = Tools(
+        self.tools = Tools(
             ledger=ledger,
             engine_of=lambda repository: self.engine,
             place_of=self.place,
@@ -119,7 +120,7 @@ class World:
             clock=self.clock,
             cost=CHEAP,
         )
-        self.works = AgencyWork(self.estate, self.site, tools).works()
+        self.works = AgencyWork(self.estate, self.site, self.tools).works()
         self.jobs.start(self.works, Limits())
 
     def permit(self, entries: Sequence[Entry]) -> None:

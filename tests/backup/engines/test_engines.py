@@ -123,6 +123,19 @@ def test_a_flipped_byte_is_found_by_a_check_that_reads_and_named_by_a_restore(de
     assert (restored.partial, "big" in " ".join(restored.losses)) == (True, True)
 
 
+def test_a_restore_of_some_paths_brings_these_alone_and_nothing_of_what_is_not_there(desk: Desk) -> None:
+    """Names that would be patterns are names."""
+    desk.make()
+    (desk.source / "a[b]*").write_text("odd")
+    (desk.source / "ab").write_text("another")
+    kept = desk.engine.backup(desk.place, desk.asked())
+    wanted = [str(desk.source / name) for name in ("a[b]*", "below/petition", "nowhere")]
+    assert desk.engine.restore(desk.place, kept.snapshot, desk.folder / "target", wanted).losses == ()
+    below = desk.folder / "target" / desk.source.relative_to("/")
+    files = sorted(str(path.relative_to(below)) for path in below.rglob("*") if path.is_file())
+    assert files == ["a[b]*", "below/petition"]
+
+
 def test_a_restore_into_what_is_there_already_is_refused(desk: Desk) -> None:
     desk.make()
     kept = desk.engine.backup(desk.place, desk.asked())

@@ -1,0 +1,47 @@
+"""What the jobs of agencies' repositories have in common: whose they are, with which engine, and how they write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backup.agencies.ports import Engine
+from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import AgencyId, DatasetId, SiteId
+from ncia.core.estate.model import Agency, Dataset, Estate
+from ncia.core.estate.repository import AgencyRepository
+from ncia.core.journal.body import Body
+from ncia.core.work.jobs import Job, StepFailed, Steps
+
+if TYPE_CHECKING:
+    from backup.agencies.perform import Tools
+
+LOST_NAMED_MAX = 5
+
+
+class Acting:
+    """At one site, in whichever process."""
+
+    def __init__(self, estate: Estate, site: SiteId, tools: Tools) -> None:
+        self._estate = estate
+        self._site = site
+        self._tools = tools
+
+    def _write(self, steps: Steps, body: Body) -> None:
+        self._tools.ledger.append(steps.job.id, steps.job.fence, body, steps.job.order.by)
+
+    def _engine(self, agency: Agency) -> Engine:
+        if agency.repository is None:
+            raise NciaError("agency.no-repository", f"keep documents of {agency.id}", "the estate names no repository")
+        return self._tools.engine_of(agency.repository)
+
+    def _agency(self, job: Job) -> tuple[Agency, AgencyRepository]:
+        agency = self._estate.agencies.get(AgencyId(str(job.order.details["agency"])))
+        if agency is None or agency.repository is None:
+            raise StepFailed(f"{job.order.details['agency']} has no repository in the estate any more")
+        return agency, agency.repository
+
+    def _dataset(self, job: Job) -> Dataset:
+        dataset = self._estate.datasets.get(DatasetId(job.order.dataset))
+        if dataset is None or self._site not in dataset.documents:
+            raise StepFailed(f"{job.order.dataset} has no documents at {self._site} in the estate any more")
+        return dataset

@@ -1,0 +1,63 @@
+"""A sample of a snapshot brought back below a folder of this machine, and held against the documents themselves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from backup.agencies.ports import Engine, Place
+from backup.agencies.proving import Comparison, sample
+from ncia.core.base.errors import NciaError
+from ncia.core.work.documents import Documents, Seen, fault_of
+
+ALL_OF_IT = 1  # path of a snapshot: the folder in which its documents had been staged
+
+
+def proven(engine: Engine, place: Place, snapshot: str, documents: Documents, scratch: Path) -> dict[str, Any]:
+    """What the restore of a sample came to: the figures of a :class:`Comparison`, and ``error``, empty where it proves
+    the snapshot. ``scratch`` is made, and removed at the end. Raises :class:`NciaError` where nothing can be said."""
+    held = next((each for each in engine.snapshots(place).snapshots if each.snapshot == snapshot), None)
+    if held is None or len(held.paths) != ALL_OF_IT:
+        why = "it is not there" if held is None else f"it is of {len(held.paths)} paths"
+        raise NciaError("agency.not-as-kept", f"prove snapshot {snapshot[:8]}", why, "ncia backup look")
+    chosen = sample(_listed(documents), snapshot + str(scratch), held.at)
+    above = held.paths[0]
+    comparison = Comparison(held.at)
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        scratch.mkdir(mode=0o700, parents=True)
+        brought = engine.restore(place, snapshot, scratch, [f"{above}/{each.name}" for each in chosen] or [above])
+        for each in chosen:
+            _compare(comparison, each, documents, scratch / above.lstrip("/") / each.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    told = asdict(comparison)
+    return {
+        "documents": told["documents"],
+        "size_bytes": told["size_bytes"],
+        "passed_over": told["passed_over"],
+        "error": comparison.why_not(len(chosen), brought.losses),
+    }
+
+
+def _compare(comparison: Comparison, seen: Seen, documents: Documents, path: Path) -> None:
+    content = documents.get(seen.name)
+    if content is None:  # gone since it was listed
+        comparison.passed_over += 1
+        return
+    try:
+        restored, modified_at = path.read_bytes(), path.stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        restored, modified_at = None, 0.0
+    comparison.compare(seen, content, restored, modified_at)
+
+
+def _listed(documents: Documents) -> Iterator[Seen]:
+    waiting = [""]
+    while waiting:
+        found = documents.look(waiting.pop())
+        waiting += found.folders
+        yield from (seen for seen in found.documents if not fault_of(seen.name))

@@ -1,0 +1,117 @@
+"""What the care of agencies' repositories found and did: a part of their facts (``repositories.py``).
+
+The rules of these functions stand in ``meaning.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ncia.core.base.clock import from_text
+from ncia.core.journal.entries_care import (
+    ForgetAllowed,
+    ForgetHeld,
+    PruneFailed,
+    PruneStarted,
+    SnapshotMended,
+    SnapshotProofFailed,
+    SnapshotProven,
+)
+from ncia.core.journal.entries_repositories import SnapshotKept
+from ncia.core.journal.entry import Entry
+from ncia.core.state.repositories import EXPECTED_MAX, ExpectedSnapshot, Held, Pruning, RepositoryFact, SnapshotProof
+
+if TYPE_CHECKING:
+    from ncia.core.state.state import State
+
+
+def forget_held(state: State, entry: Entry, body: ForgetHeld) -> None:
+    def held(fact: RepositoryFact) -> RepositoryFact:
+        since = fact.held.since if fact.held is not None else entry.at
+        return replace(fact, held=Held(since, entry.at, body) if body.would_go else None)
+
+    changed(state, body.agency, body.site, held)
+
+
+def forget_allowed(state: State, entry: Entry, body: ForgetAllowed) -> None:
+    changed(state, body.agency, body.site, lambda fact: replace(fact, held=None))
+
+
+def snapshot_mended(state: State, entry: Entry, body: SnapshotMended) -> None:
+    """As old as it is where it came from. A backup that failed here since then is made good."""
+    same = body.model_dump(exclude={"source_site", "kept_at"})
+    kept = ExpectedSnapshot(from_text(body.kept_at), SnapshotKept(**same, seconds=0.0))
+
+    def mended(fact: RepositoryFact) -> RepositoryFact:
+        if any(each.kept.snapshot == body.snapshot for each in fact.expected):
+            return fact
+        expected = sorted((*fact.expected, kept), key=lambda each: each.at)
+        return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]))
+
+    changed(state, body.agency, body.site, mended)
+    failure = state.snapshot_failures.get((body.dataset, body.site))
+    if failure is not None and kept.whole and failure.since <= kept.at:
+        others = {key: each for key, each in state.snapshot_failures.items() if key != (body.dataset, body.site)}
+        state.snapshot_failures = others
+
+
+def prune_started(state: State, entry: Entry, body: PruneStarted) -> None:
+    changed(state, body.agency, body.site, lambda fact: replace(fact, pruning=Pruning(entry.at, entry.by, body)))
+
+
+def prune_failed(state: State, entry: Entry, body: PruneFailed) -> None:
+    def failed(fact: RepositoryFact) -> RepositoryFact:
+        if fact.pruning is None or fact.pruning.begun.job != body.job:
+            return fact
+        return replace(fact, pruning=replace(fact.pruning, error=body.error, ended_at=entry.at))
+
+    changed(state, body.agency, body.site, failed)
+
+
+def snapshot_proven(state: State, entry: Entry, body: SnapshotProven) -> None:
+    def proven(fact: RepositoryFact) -> RepositoryFact:
+        expected = {each.kept.snapshot for each in fact.expected}
+        return replace(
+            fact,
+            proofs={**fact.proofs, body.dataset: SnapshotProof(body.job, entry.at, entry.at, body.snapshot)},
+            proven=(fact.proven | {body.snapshot}) & expected,
+            refuted=(fact.refuted - {body.snapshot}) & expected,
+        )
+
+    changed(state, body.agency, body.site, proven)
+
+
+def snapshot_proof_failed(state: State, entry: Entry, body: SnapshotProofFailed) -> None:
+    def refuted(fact: RepositoryFact) -> RepositoryFact:
+        expected = {each.kept.snapshot for each in fact.expected}
+        before = fact.proofs.get(body.dataset)
+        since = before.since if before is not None and before.error else entry.at
+        return replace(
+            fact,
+            proofs={**fact.proofs, body.dataset: SnapshotProof(body.job, entry.at, since, body.snapshot, body.error)},
+            proven=(fact.proven - {body.snapshot}) & expected,
+            refuted=(fact.refuted | {body.snapshot}) & expected,
+        )
+
+    changed(state, body.agency, body.site, refuted)
+
+
+def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFact], RepositoryFact]) -> None:
+    fact = state.repositories.get((agency, site))
+    if fact is None:
+        state.strays += 1
+        return
+    state.repositories = {**state.repositories, (agency, site): change(fact)}
+
+
+MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
+    ForgetHeld.KIND: forget_held,
+    ForgetAllowed.KIND: forget_allowed,
+    SnapshotMended.KIND: snapshot_mended,
+    PruneStarted.KIND: prune_started,
+    PruneFailed.KIND: prune_failed,
+    SnapshotProven.KIND: snapshot_proven,
+    SnapshotProofFailed.KIND: snapshot_proof_failed,
+}

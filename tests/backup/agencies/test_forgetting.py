@@ -1,0 +1,148 @@
+"""What would remove much at once waits for a person; the retention officer lets so many go, once, with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backup.agencies.telling import repositories
+from backup.repository.ports import Kind
+from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.estate.repository import Keep, Rotation
+from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld
+from ncia.core.journal.entries_repositories import SnapshotForgotten
+from tests.backup.agencies.world import EAST, INTERVAL, LOOK_SECONDS, TAX, TREASURY, World, estate_of
+
+SELDOM = 1e9
+COUNT = 9
+
+
+def strict(world: World, keep: Keep) -> None:
+    """Somebody has written another rule into the estate."""
+    repository = world.agency.repository
+    assert repository is not None
+    changed = replace(world.agency, repository=replace(repository, keep=keep))
+    world.estate = replace(world.estate, agencies={TREASURY: changed})
+    world.task.parts = replace(world.task.parts, estate=world.estate)
+    world.agency = changed
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Nine snapshots an hour apart, all of which the rules keep, until the rule says one: a mistyped one looks so."""
+    base = estate_of()
+    changed = {"keep": Keep(100), "check": Rotation(SELDOM, 2), "prune_interval_seconds": SELDOM}
+    repository = replace(base.agencies[TREASURY].repository, **changed)
+    agency = replace(base.agencies[TREASURY], repository=repository)
+    found = World(tmp_path, estate=replace(base, agencies={TREASURY: agency}))
+    found.kept()
+    for number in range(1, COUNT):
+        found.documents[EAST].put("2026/a", b"%d" % number, 1000.0 + number)
+        found.tick(INTERVAL)
+    strict(found, Keep(1))
+    yield found
+    found.close()
+
+
+def look_again(world: World, seconds: float = LOOK_SECONDS + 1) -> None:
+    """The calendar's look alone: no backup is due."""
+    world.clock.moment += timedelta(seconds=seconds)
+    world.jobs.close()
+    world.jobs.freeze()
+    world.task.tick(world.clock.now())
+
+
+def held(world: World) -> list[ForgetHeld]:
+    return [entry.body for entry in world.journal.entries(EAST) if isinstance(entry.body, ForgetHeld)]
+
+
+def forgotten(world: World) -> list[SnapshotForgotten]:
+    return [body for body in world.told() if isinstance(body, SnapshotForgotten)]
+
+
+def test_a_forgetting_that_would_remove_much_is_written_down_once_and_nothing_goes(world: World) -> None:
+    for _ in range(3):
+        look_again(world)
+    (found,) = held(world)
+    assert (found.would_go, found.of, len(found.named)) == (COUNT - 1, COUNT, COUNT - 1)
+    assert found.why == f"{COUNT - 1} of {COUNT} of {TREASURY} ({TAX}) would go at once"
+    assert found.named[0].endswith("newer ones take its places: last 1")
+    assert (forgotten(world), len(world.snapshots(EAST))) == ([], COUNT)
+    (place, _) = repositories(world.estate, world.states.snapshot(), world.clock.now())["repositories"]
+    assert (place["held"]["would_go"], place["held"]["why"]) == (found.would_go, found.why)
+
+
+def test_it_is_told_again_a_day_later_when_there_is_more_of_it(world: World) -> None:
+    look_again(world)
+    since = world.fact(EAST).held.since
+    strict(world, Keep(2))
+    look_again(world)
+    assert len(held(world)) == 1
+    look_again(world, 86_401)
+    assert [each.would_go for each in held(world)] == [COUNT - 1, COUNT - 2]
+    assert world.fact(EAST).held.since == since
+
+
+def test_a_rule_that_was_mended_ends_it_and_nothing_is_forgotten(world: World) -> None:
+    look_again(world)
+    strict(world, Keep(100))
+    look_again(world)
+    assert (held(world)[-1].would_go, world.fact(EAST).held, forgotten(world)) == (0, None, [])
+
+
+def test_the_officer_sees_what_would_go_and_lets_so_many_go_once_with_name_and_reason(world: World) -> None:
+    look_again(world)
+    told = world.task.forget(TREASURY, None, "", "han")
+    assert (told["would_go"], told["of"], told["forgotten"], len(world.snapshots(EAST))) == (
+        COUNT - 1,
+        COUNT,
+        [],
+        COUNT,
+    )
+    told = world.task.forget(TREASURY, COUNT - 1, "the rule is meant so", "han")
+    kept = {each.kept.snapshot for each in world.fact(EAST).expected}
+    assert (len(told["forgotten"]), told["why"], {*world.snapshots(EAST)}) == (COUNT - 1, "", kept)
+    (allowed,) = (e for e in world.journal.entries(EAST) if isinstance(e.body, ForgetAllowed))
+    assert (allowed.by, allowed.body.remove_max, allowed.body.going, allowed.body.reason) == (
+        "han",
+        COUNT - 1,
+        COUNT - 1,
+        "the rule is meant so",
+    )
+    assert {each.reason[:42] for each in forgotten(world)} == {"han let it go (the rule is meant so): newe"}
+    assert world.fact(EAST).held is None
+    assert world.task.forget(TREASURY, 50, "again", "han")["forgotten"] == []
+
+
+def test_more_than_the_officer_said_is_refused_and_nothing_goes(world: World) -> None:
+    with pytest.raises(Refusal, match=f"{COUNT - 1} would go, and 3 may") as refused:
+        world.task.forget(TREASURY, 3, "some of it", "han")
+    assert refused.value.override == f"--remove-max {COUNT - 1}"
+    assert (forgotten(world), len(world.snapshots(EAST))) == ([], COUNT)
+
+
+def test_nothing_goes_on_an_officers_word_while_something_is_missing(world: World) -> None:
+    world.stores[EAST].remove(Kind.SNAPSHOTS, world.snapshots(EAST)[0])
+    with pytest.raises(Refusal, match="is not as it was kept"):
+        world.task.forget(TREASURY, 50, "whatever", "han")
+    assert forgotten(world) == []
+    with pytest.raises(NciaError, match="no agency with a repository is called so"):
+        world.task.forget("nobody", 1, "whatever", "han")
+
+
+def test_what_no_second_place_knows_to_be_forgotten_is_removed_at_a_later_look(world: World) -> None:
+    world.alone = True
+    told = world.task.forget(TREASURY, 50, "the rule is meant so", "han")
+    assert (len(told["forgotten"]), told["why"], len(world.snapshots(EAST))) == (
+        COUNT - 1,
+        "nobody else knows of it",
+        COUNT,
+    )
+    world.alone = False
+    for _ in range(3):
+        look_again(world)
+    assert len(world.snapshots(EAST)) == 1
