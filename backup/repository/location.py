@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ncia.core.base.errors import NciaError
@@ -29,6 +31,16 @@ WORDS = re.compile(r"(?:(?P<user>[^:/]*)@)?(?:\[(?P<six>[^\]/]*)\]|(?P<host>[^:/
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 ELSEWHERE = ("azure", "b2", "gs", "rclone", "rest", "swift")  # restic's, and not ours
 FORMS = "a folder, sftp://user@host:port//folder, sftp:user@host:folder or s3:https://host:port/bucket/prefix"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who asks, on this machine. ``ssh_config``: another file than theirs."""
+
+    user: str
+    home: Path
+    environ: Mapping[str, str]
+    ssh_config: Path | None = None
 
 
 @dataclass(frozen=True)

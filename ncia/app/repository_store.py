@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from backup.repository.location import InFolder, Location, OverS3, OverSftp, parse_location
+from backup.repository.location import Account, InFolder, Location, OverS3, OverSftp, parse_location
 from backup.repository.ports import Store
 from backup.repository.retaining import Retention
 from ncia.core.base.errors import NciaError
@@ -16,7 +16,6 @@ from ncia.core.base.errors import NciaError
 if TYPE_CHECKING:  # with these come SSH and S3, which a folder does not wait for
     from backup.clients.s3 import Key
     from backup.clients.sftp import Login
-    from backup.repository.stores.entering import Account
 
 
 def user() -> str:
@@ -44,17 +43,17 @@ class AsUser:
     account: Account
 
     def login(self, place: OverSftp) -> Login:
-        from backup.repository.stores.entering import login_of
+        from backup.repository.stores.entering_ssh import login_of
 
         return login_of(place, self.account)
 
     def key(self, place: OverS3) -> Key:
-        from backup.repository.stores.entering import key_of
+        from backup.repository.stores.entering_s3 import key_of
 
         return key_of(self.account)
 
     def region(self) -> str:
-        from backup.repository.stores.entering import region_of
+        from backup.repository.stores.entering_s3 import region_of
 
         return region_of(self.account)
 
@@ -67,7 +66,6 @@ def store_of(url: str, by: Account | None = None, retention: Retention | None = 
         from backup.repository.stores.folder import FolderStore
 
         return FolderStore(Path(location.path))
-    from backup.repository.stores.entering import Account
 
     return remote_store(url, location, AsUser(by or Account(user(), Path.home(), os.environ)), retention)
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from backup.repository.care.checking import Checking, Share
+from backup.repository.location import Account
 from backup.repository.ports import Store
 from backup.repository.repository import create, open_repository
 from backup.repository.restore.restoring import Restoring
 from backup.repository.save.saving import Request, save
 from backup.repository.save.walk import Way
-from backup.repository.stores.entering import Account
 from backup.repository.stores.folder import FolderStore
 from ncia.app.repository_store import store_of
 from ncia.core.base.clock import SystemClock

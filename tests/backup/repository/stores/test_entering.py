@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from backup.clients.s3 import Key
-from backup.repository.location import OverSftp
+from backup.repository.location import Account, OverSftp
 from backup.repository.ports import Kind, StoreFault
-from backup.repository.stores.entering import KNOWN_EVERYWHERE, Account, key_of, login_of, region_of
+from backup.repository.stores.entering_s3 import key_of, region_of
+from backup.repository.stores.entering_ssh import KNOWN_EVERYWHERE, login_of
 from backup.repository.stores.sftp import LIMITS, SftpHost, SftpStore
 from ncia.core.base.errors import NciaError
 from ncia.lab import secrets
