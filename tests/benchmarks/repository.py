@@ -2,8 +2,10 @@
 
 All are run as commands, with their start; ours and restic's on repositories that restic made, so that both derive the
 same kind of key, and both verifying each blob before it is kept (borg has no such setting). Ratios are the other's time
-through ours, the median of the rounds. To buckets: a Ceph gateway in memory, and `rclone serve s3` on the disk.
-NCIA_BENCH_MB, _FILES, _ROUNDS make it smaller; NCIA_BENCH_S3=0 leaves the buckets out.
+through ours, the median of the rounds. Each restore has a folder of its own, and none is removed before the end: for
+minutes after a removal ext4 looks for inodes that are free for long enough, which made single values vary threefold.
+To buckets: a Ceph gateway in memory, and `rclone serve s3` on the disk.
+It needs 40 GB of disk; NCIA_BENCH_MB, _FILES, _ROUNDS make it smaller; NCIA_BENCH_S3=0 leaves the buckets out.
 """
 
 from __future__ import annotations
@@ -143,8 +145,7 @@ class Stand:
 
     def each(self, order: Sequence[str], what: str, repository: str, *arguments: str, verify: bool = True) -> None:
         for program in order:
-            target = self.home / "target"
-            shutil.rmtree(target, ignore_errors=True)
+            target = self.home / f"target-{len(self.times.get((program, what), Times()).wall)}-{what}-{program}"
             more = ("--target", str(target)) if arguments[0] == "restore" else ()
             at = str(self.at(program, repository))
             self.measure(program, what, self.command(program, at, verify, *arguments, *more))
@@ -249,15 +250,17 @@ def run(command: list[str], times: Times) -> None:
 
 
 def watch(pid: int, peak: list[int], over: threading.Event) -> None:
-    """The memory of a process and its children together, at its height; what they share is counted once for each."""
+    """The memory of a process and its children together, at its height; what they share is counted once."""
     while not over.wait(SAMPLE_SECONDS):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, StopIteration):  # it has just ended
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             peak[0] = max(peak[0], sum(resident(each) for each in (pid, *children)))
 
 
 def resident(pid: int | str) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes; of what others have as well, its share (PSS)."""
+    told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in told.splitlines() if line.startswith("Pss:")) * 1024
 
 
 def mixed(top: Path, size: int) -> None:
