@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from backup.agencies.ports import (
@@ -99,9 +100,7 @@ class OwnEngine:
         sides = tuple(Side(self._store_of(place.url), place.url) for place in (one, other))
         both = Both(sides)
         try:
-            opened = open_repository(sides[0].store, password_in(one))
-            both.demand_twins(opened)
-            repository = Repository(both, opened.key, opened.config, opened.key_name)
+            repository = both.opened({place.url: partial(password_in, place) for place in (one, other)})
             saved = save(repository, self._request(asked), self._clock)
             missing = {
                 side.where: side.fault or "it does not have the snapshot"

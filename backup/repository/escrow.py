@@ -21,7 +21,8 @@ from typing import Any
 import pyrage
 
 from backup.repository.faults import Damaged
-from backup.repository.format.keys import Holder, Scrypt, add_key, find_key, open_key, remove_key, seal_key
+from backup.repository.format.bounds import KEY_BYTES_MAX
+from backup.repository.format.keys import Holder, Scrypt, add_key, find_key, load_key, open_key, remove_key, seal_key
 from backup.repository.format.seal import Key, Sealer
 from backup.repository.format.settings import HEX_ID, config_of
 from backup.repository.format.times import moment_text
@@ -167,7 +168,7 @@ def recover(store: Store, opened: Opened) -> Repository:
     if master is None:
         raise Damaged(what, "its password does not open its key file")
     try:
-        sealed = store.load(Kind.CONFIG, "")
+        sealed = store.load(Kind.CONFIG, "", 0, KEY_BYTES_MAX)
     except Missing as error:
         raise NciaError("repository.none", what, "there is none at this place", "is this its URL?") from error
     config = config_of(Sealer(master).open(sealed, what))
@@ -217,7 +218,7 @@ def stored(store: Store) -> Iterator[tuple[str, Escrow]]:
     """The escrows among a repository's keys, each with its key file's name. One that cannot be read is none."""
     for each in list(store.names(Kind.KEYS)):
         try:
-            told = json.loads(store.load(Kind.KEYS, each.name))
+            told = json.loads(load_key(store, each.name))
             if isinstance(told, dict) and isinstance(told.get(FIELD), str):
                 yield each.name, escrow_of(told[FIELD])
         except (Missing, Damaged, ValueError):

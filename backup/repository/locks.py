@@ -20,8 +20,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import KEY_BYTES_MAX, parsed
 from backup.repository.format.keys import Holder
 from backup.repository.format.times import moment_of, moment_text
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -251,7 +253,7 @@ def read_locks(repository: Repository) -> Iterator[LockFile]:
     is nobody's who may write here: neither what is left of a crash nor junk stops anyone."""
     for stored in list(repository.store.names(Kind.LOCKS)):
         try:
-            sealed = repository.store.load(Kind.LOCKS, stored.name)
+            sealed = repository.store.load(Kind.LOCKS, stored.name, 0, KEY_BYTES_MAX)  # none is nearly as long
         except Missing:
             continue
         if hashlib.sha256(sealed).hexdigest() != stored.name:
@@ -263,12 +265,12 @@ def read_locks(repository: Repository) -> Iterator[LockFile]:
 
 
 def _lock_of(text: bytes, name: str) -> LockFile:
-    try:
-        told = json.loads(text)
+    def lock(told: Any) -> LockFile:
         words = (str(told.get("hostname", "")), str(told.get("username", "")), int(told.get("pid", 0)))
         return LockFile(name, moment_of(told["time"]), bool(told.get("exclusive")), *words)
-    except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"read lock {name[:8]}", f"it is not of the form {{time, exclusive}} ({error})") from error
+
+    found: LockFile = parsed(text, f"read lock {name[:8]}", lock, "{time, exclusive}")
+    return found
 
 
 def at_work(holder: Holder) -> Holder:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import FILE_BYTES_MAX, KEY_BYTES_MAX, PACK_BYTES_MAX, bounded, demand_bytes
 from backup.repository.format.compression import Compression, Squeezer, pack_file, unpack_file
 from backup.repository.format.index import Index, Mark, Pack, Where, index_marks, index_packs
 from backup.repository.format.keys import Holder, Scrypt, add_key, find_key
@@ -54,15 +55,27 @@ class Repository:
 
     def load_file(self, kind: Kind, name: str) -> bytes:
         """The plain text of an index, snapshot or lock; raises :class:`Missing` and :class:`Damaged`."""
-        return self.open_file(kind, name, self.store.load(kind, name))
+        return self.open_file(kind, name, self._load(kind, name))
 
     def load_sealed(self, kind: Kind, name: str) -> bytes:
         """A file as it lies there, with the hash that is its name; raises :class:`Missing` and :class:`Damaged`."""
-        sealed = self.store.load(kind, name)
+        sealed = self._load(kind, name)
         if hashlib.sha256(sealed).hexdigest() != name:
             what = f"read {'pack' if kind is Kind.DATA else kind.value} {name[:SHORT]}"
             raise Damaged(what, "its bytes do not have the hash that is its name")
         return sealed
+
+    def _load(self, kind: Kind, name: str) -> bytes:
+        """A whole file, of no more bytes than one of its kind can have."""
+        if kind is not Kind.DATA:
+            content = self.store.load(kind, name, 0, FILE_BYTES_MAX + 1)
+            return bounded(content, FILE_BYTES_MAX, f"read {kind.value} {name[:SHORT]}")
+        demand_bytes(self.store.size(kind, name), PACK_BYTES_MAX, f"read pack {name[:SHORT]}")
+        return self.store.load(kind, name)
+
+    def load_pack(self, name: str) -> memoryview:
+        """A pack's bytes, whatever they are; raises :class:`Missing` and :class:`Damaged`."""
+        return memoryview(self._load(Kind.DATA, name))
 
     def open_file(self, kind: Kind, name: str, sealed: bytes) -> bytes:
         """The plain text of such a file's bytes."""
@@ -139,7 +152,7 @@ class Repository:
 
     def index_whole(self, name: str) -> tuple[list[Pack], list[Mark]]:
         text, what = self.load_file(Kind.INDEX, name), f"read index {name[:SHORT]}"
-        return list(index_packs(text, what)), list(index_marks(text, what))
+        return index_packs(text, what), index_marks(text, what)
 
     def snapshots(self) -> list[Snapshot]:
         """All of them that can be read, oldest first; the others are told in :attr:`damaged`."""
@@ -235,7 +248,7 @@ def open_repository(
 def _opened(store: Store, password: str) -> Repository:
     what = "open the repository"
     try:
-        sealed = store.load(Kind.CONFIG, "")
+        sealed = store.load(Kind.CONFIG, "", 0, KEY_BYTES_MAX)
     except Missing as error:
         raise NciaError("repository.none", what, "there is none at this place", "ncia repo init makes one") from error
     name, key = find_key(store, password)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from backup.repository.format.snapshots import chosen
 from backup.repository.locks import Lock, Patience
 from backup.repository.ports import Kind, Store
-from backup.repository.repository import Repository, open_repository
+from backup.repository.repository import Repository
 from backup.repository.retaining import Retaining
 from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, retained_as
 from ncia.app.repository_backup import Wanted, request_of, saved_told
@@ -98,18 +98,18 @@ def _repair(
     return told
 
 
-def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
-    """Into two places at once. ``places`` tells at which of them it is whole; where one was given up it is partial."""
+def backup(access: Access, also: Access, wanted: Wanted, tell: Tell) -> Answer:
+    """Into two places at once. ``places`` tells at which of them it is whole; where one was given up, be it the first
+    and from the beginning, it is partial."""
     from backup.repository.save.saving import save
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
 
-    password, request = access.password(), request_of(access, wanted)
-    sides = (Side(store_of(access.url), access.url), Side(store_of(also), also))
+    request = request_of(access, wanted)
+    passwords = {access.url: access.password, also.url: also.password}
+    sides = (Side(store_of(access.url), access.url), Side(store_of(also.url), also.url))
     both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
     try:
-        opened = open_repository(sides[0].store, password)
-        both.demand_twins(opened)
-        repository = Repository(both, opened.key, opened.config, opened.key_name)
+        repository = both.opened(passwords)
         apart = both.apart(Kind.INDEX)
         saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
         places = [
@@ -118,7 +118,7 @@ def backup(access: Access, also: str, wanted: Wanted, tell: Tell) -> Answer:
                 "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id),
                 "why": each.fault,
                 "retained": None if each.fault else retained_as(each.store),
-                "extended": 0 if each.fault else _extended(each.store, opened),
+                "extended": 0 if each.fault else _extended(each.store, repository),
             }
             for each in sides
         ]

@@ -53,6 +53,9 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
     verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
     also: Annotated[str, typer.Option(help="URL of its twin, into which it goes at the same time.")] = "",
+    also_password_file: Annotated[
+        Path | None, typer.Option(help="That one's password, where it is another: needed when the first is down.")
+    ] = None,
     also_wait: Annotated[float, typer.Option(help="Seconds of silence after which one of the two is given up.")] = 0.0,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", "-e", metavar="PATTERN", help=PATTERN)] = None,
     iexclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="The same in either case.")] = None,
@@ -88,7 +91,8 @@ def backup(
     wanted = asked.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, leave_out, also_wait, compression)
     with _Progress() as tell:
         if also:
-            saved = importlib.import_module("ncia.app.repository_twins").backup(access, also, wanted, tell)
+            other = _access(also, also_password_file or password_file)
+            saved = importlib.import_module("ncia.app.repository_twins").backup(access, other, wanted, tell)
         else:
             saved = asked.backup(access, wanted, tell)
     _tell_saved(saved, as_json)

@@ -150,6 +150,25 @@ def test_a_backup_that_one_place_does_not_take_is_whole_at_the_other_and_partial
     assert two.run("check", "--read-data", "-r", two.twin).exit_code == 0
 
 
+def test_a_backup_whose_first_place_is_down_is_whole_at_the_second_and_partial(two: Two) -> None:
+    two.told("copy", "--to", two.twin)
+    config = two.root / "config"
+    config.rename(two.root / "aside")
+    config.mkdir()
+    (two.folder / "second").write_text("of the twin\n")
+    assert two.run("key", "add", "-r", two.twin, "--new-password-file", two.folder / "second").exit_code == 0
+    told = two.run("backup", two.source, "--also", two.twin, "--also-password-file", two.folder / "second")
+    assert told.exit_code == 4
+    assert f"Error: the snapshot is not at {two.root}: load config from {two.root}: " in told.stderr
+    assert two.run("check", "--read-data", "-r", two.twin).exit_code == 0
+    (newest,) = two.told("snapshots", "-r", two.twin)["snapshots"][-1:]
+    assert newest["id"][:8] in told.stdout
+    config.rmdir()
+    (two.root / "aside").rename(config)
+    copied = two.told("copy", "-r", two.twin, "--to", two.root)
+    assert copied["snapshots"] == [newest["id"]]
+
+
 def test_a_backup_goes_to_no_place_that_is_no_twin(two: Two) -> None:
     other = two.folder / "other"
     create(FolderStore(other), "open sesame", HOLDER, NOW, CHEAP)

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from backup.repository.care.examining import examine
-from backup.repository.care.reaching import nodes_of
+from backup.repository.care.reaching import DEPTH_MAX, nodes_of
 from backup.repository.faults import Damaged, Hostile
 from backup.repository.format.index import Mark, Pack, Where
 from backup.repository.format.keys import list_keys
@@ -111,6 +111,9 @@ class Checking:
             try:
                 packs, marks = self._repository.index_whole(stored.name)
                 self._marks += marks
+                if len({pack for pack, _ in packs}) < len(packs):
+                    why = "nothing is lost by it, restic takes it for damage, and a repair writes it anew"
+                    self.checked.notes.append(f"index {stored.name[:SHORT]} names a pack twice: {why}")
                 yield from packs
             except Missing:
                 continue
@@ -158,6 +161,9 @@ class Checking:
             tree, path = waiting.pop()
             if tree in self._trees:
                 continue
+            if path.count(b"/") > DEPTH_MAX:
+                self.checked.faults.append(f"a folder of snapshot {snapshot} lies below {DEPTH_MAX} others")
+                return
             self._trees.add(tree)
             self.checked.trees += 1
             try:
@@ -229,8 +235,8 @@ class Checking:
     def _read_pack(self, pack: bytes, blobs: Sequence[Blob] | None) -> tuple[int, list[str]]:
         """How many bytes were read, and what is wrong with them."""
         try:
-            content = memoryview(self._repository.store.load(Kind.DATA, pack.hex()))
-        except (Missing, StoreFault) as error:
+            content = self._repository.load_pack(pack.hex())
+        except (Damaged, Missing, StoreFault) as error:
             return 0, [f"pack {pack.hex()[:SHORT]}: {error.why}"]
         return len(content), examine(self._repository, pack, content, blobs).faults
 

@@ -168,7 +168,7 @@ class Copying:
     def _index(self, name: str) -> tuple[list[Pack], bytes]:
         sealed = self._one.load_sealed(Kind.INDEX, name)
         text = self._one.open_file(Kind.INDEX, name, sealed)
-        return list(index_packs(text, f"read index {name[:SHORT]}")), sealed
+        return index_packs(text, f"read index {name[:SHORT]}"), sealed
 
     def _snapshots(self, names: Iterable[str]) -> None:
         there = {each.name for each in self._other.store.names(Kind.SNAPSHOTS)}

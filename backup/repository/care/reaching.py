@@ -12,6 +12,12 @@ from backup.repository.ports import Missing
 from backup.repository.repository import Repository
 
 SHORT = 8
+DEPTH_MAX = 4096  # folders; a path that a system takes has 4,096 bytes
+PATHS_MAX = 1 << 28  # of a snapshot that is gone through by path
+LOOKED_FROM = 10_000  # folders; before that nothing is counted
+REPEATS = 100  # so many times as many folders as trees: then it is counted
+BINS = 1 << 16
+LACKS_BYTES_MAX = 64 << 10  # of paths that one folder tells of; what lacks more is told by its first ones
 
 Here = Callable[[bytes, bool], bool]  # a blob's id, and whether it is a tree: is it there?
 
@@ -48,6 +54,74 @@ def reached(repository: Repository, roots: Iterable[bytes], seen: set[bytes]) ->
                     yield id_, False
 
 
+class ByPath:
+    """For whoever goes through snapshots by path, and so into one tree as often as it is named: two names for each of
+    thirty levels are a thousand million folders in thirty trees. Where folders are many more than trees the paths are
+    counted, by reading each tree once."""
+
+    def __init__(self, repository: Repository, *roots: bytes) -> None:
+        self._repository = repository
+        self._roots = roots
+        self._folders = 0
+        self._bins = bytearray(BINS)  # of the first two bytes of trees: about how many there are
+        self._trees = 0
+        self._counted = False
+
+    def into(self, tree: bytes, depth: int) -> None:
+        """Raises :class:`Hostile` where no end is to be expected."""
+        if depth > DEPTH_MAX:
+            raise Hostile("go through the folders of a snapshot", f"one lies below {DEPTH_MAX} others")
+        self._folders += 1
+        at = tree[0] << 8 | tree[1]
+        if not self._bins[at]:
+            self._bins[at] = 1
+            self._trees += 1
+        if self._folders > LOOKED_FROM and self._folders > REPEATS * self._trees and not self._counted:
+            for root in self._roots:
+                if root:
+                    _demand_few_paths(self._repository, root)
+            self._counted = True
+
+
+@dataclass
+class _Counting:
+    """A tree, and the trees in it whose paths are not counted yet."""
+
+    tree: bytes
+    left: list[bytes]
+    count: int
+
+
+def _demand_few_paths(repository: Repository, root: bytes) -> None:
+    what = "go through the folders of a snapshot"
+    paths: dict[bytes, int] = {}  # below a tree
+    open_ = [_counting(repository, root)]
+    while open_:
+        if len(open_) > DEPTH_MAX:
+            raise Hostile(what, f"one lies below {DEPTH_MAX} others")
+        folder = open_[-1]
+        if not folder.left:
+            paths[folder.tree] = folder.count
+            open_.pop()
+        elif (known := paths.get(folder.left[-1])) is not None:
+            folder.left.pop()
+            folder.count += known
+        else:
+            open_.append(_counting(repository, folder.left[-1]))
+        if folder.count > PATHS_MAX:
+            why = f"{len(paths)} trees name each other so often that they stand for more than {PATHS_MAX} paths"
+            raise Hostile(what, why)
+
+
+def _counting(repository: Repository, tree: bytes) -> _Counting:
+    """What cannot be read holds nothing."""
+    try:
+        nodes = nodes_of(repository, tree)
+    except (Damaged, Missing, Hostile):
+        nodes = ()
+    return _Counting(tree, [node.subtree for node in nodes if node.type == DIR], len(nodes))
+
+
 @dataclass
 class _Folder:
     """A tree that is being looked into."""
@@ -56,10 +130,19 @@ class _Folder:
     name: bytes
     left: Iterator[Node]
     lacks: list[Lack] = field(default_factory=list)
+    room: int = LACKS_BYTES_MAX
+
+    def add(self, lacks: Iterable[Lack]) -> None:
+        for lack in lacks:
+            if self.room < 0:
+                return
+            self.room -= len(lack.path)
+            self.lacks.append(lack)
 
 
 class Lacks:
-    """What is lacking below roots; each tree is read once, however many snapshots share it."""
+    """What is lacking below roots; each tree is read once, however many snapshots share it. Of a folder that lacks very
+    much the first ones are told: two names for each of thirty levels are a thousand million paths of one lost blob."""
 
     def __init__(self, repository: Repository, here: Here) -> None:
         self._repository = repository
@@ -77,15 +160,17 @@ class Lacks:
                 self._keep(folder)
                 if not open_:
                     return self.known(root) or ()
-                open_[-1].lacks += (_below(folder.name, lack) for lack in folder.lacks)
+                open_[-1].add(_below(folder.name, lack) for lack in folder.lacks)
             elif node.type == DIR:
                 known = self.known(node.subtree)
-                if known is None:
+                if known is None and len(open_) > DEPTH_MAX:
+                    folder.add([Lack(b"/" + node.name, node.subtree, True, f"it lies below {DEPTH_MAX} others")])
+                elif known is None:
                     open_.append(self._opened(node.subtree, node.name))
                 else:
-                    folder.lacks += (_below(node.name, lack) for lack in known)
+                    folder.add(_below(node.name, lack) for lack in known)
             elif node.type == FILE:
-                folder.lacks += (
+                folder.add(
                     Lack(b"/" + node.name, id_, False, "it is not there")
                     for id_ in dict.fromkeys(node.content or ())
                     if not self._here(id_, False)

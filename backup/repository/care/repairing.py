@@ -160,12 +160,12 @@ class Repairing:
 
     def _look(self, pack: bytes, indexed: Sequence[Blob] | None) -> Examined | None:
         try:
-            content = self._store.load(Kind.DATA, pack.hex())
-        except (Missing, StoreFault) as error:
+            content = self._repository.load_pack(pack.hex())
+        except (Damaged, Missing, StoreFault) as error:
             if isinstance(error, Unreachable):
                 raise
             return None
-        return examine(self._repository, pack, memoryview(content), indexed)
+        return examine(self._repository, pack, content, indexed)
 
     def _judge(self, told: Pack, named: bool, future: Future[Examined | None]) -> None:
         pack, blobs = told
@@ -258,8 +258,7 @@ class Repairing:
         if self._twin is None:
             return ()
         try:
-            content = self._twin.store.load(Kind.DATA, pack.hex())
-            return header_of(self._twin, pack, memoryview(content))
+            return header_of(self._twin, pack, self._twin.load_pack(pack.hex()))
         except (Damaged, Missing, StoreFault) as error:
             if isinstance(error, Unreachable):
                 raise
@@ -310,7 +309,8 @@ class Repairing:
                 old.append(stored.name)
                 self.repaired.mended.append(f"index {stored.name[:SHORT]}: left out, for {error.why}")
                 continue
-            if all(self._holds(pack, blobs) for pack, blobs in packs):
+            twice = len({pack for pack, _ in packs}) < len(packs)  # harmless here, and damage to restic
+            if not twice and all(self._holds(pack, blobs) for pack, blobs in packs):
                 named.update(pack for pack, _ in packs)
                 continue
             old.append(stored.name)

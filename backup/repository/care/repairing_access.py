@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import islice
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import KEY_BYTES_MAX
 from backup.repository.format.keys import Holder, Scrypt, add_key, find_key, open_key
 from backup.repository.format.seal import Key, Sealer
 from backup.repository.format.settings import config_of
@@ -42,10 +43,10 @@ class Opening:
 
     def _config(self, twin: Repository) -> None:
         try:
-            config = config_of(Sealer(twin.key).open(self._store.load(Kind.CONFIG, ""), WHAT))
+            config = config_of(Sealer(twin.key).open(self._store.load(Kind.CONFIG, "", 0, KEY_BYTES_MAX), WHAT))
         except (Missing, Damaged) as error:
             self._demand_kin(twin)
-            content = twin.store.load(Kind.CONFIG, "")
+            content = twin.store.load(Kind.CONFIG, "", 0, KEY_BYTES_MAX)
             config_of(Sealer(twin.key).open(content, WHAT))
             self._store.remove(Kind.CONFIG, "")
             self._store.save(Kind.CONFIG, "", content)
@@ -85,7 +86,7 @@ class Opening:
         found = []
         for stored in list(self._store.names(Kind.KEYS)):
             try:
-                found.append((stored.name, self._store.load(Kind.KEYS, stored.name)))
+                found.append((stored.name, self._store.load(Kind.KEYS, stored.name, 0, KEY_BYTES_MAX)))
             except Missing:
                 continue
         return found
@@ -95,7 +96,8 @@ class Opening:
         find_key(self._store, self._password)  # nothing is removed unless we come in
         for name, text in self._keys():
             true = hashlib.sha256(text).hexdigest()
-            if true == name or self._store.load(Kind.KEYS, name) != text:  # what is read otherwise now was misread
+            again = self._store.load(Kind.KEYS, name, 0, KEY_BYTES_MAX)
+            if true == name or again != text:  # what is read otherwise now was misread
                 continue
             told = f"key {name[:SHORT]}: its bytes do not have the hash that is its name"
             try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backup.repository.care.copying_blobs import original_of
-from backup.repository.care.reaching import Lacks, nodes_of
+from backup.repository.care.reaching import DEPTH_MAX, Lacks, nodes_of
 from backup.repository.faults import Damaged, Hostile
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.format.trees import DIR, FILE, Node, node_text, shown, tree_text
@@ -40,7 +40,7 @@ class Rewriting:
         self._repository = repository
         self._guard = guard
         self._lacks = Lacks(repository, lambda id_, tree: repository.where(id_, tree) is not None)
-        self._anew: dict[bytes, bytes] = {}  # trees that were written anew
+        self._anew: dict[bytes, bytes | None] = {}  # trees that were written anew; None: it cannot be read
         self._packing = Packing(repository, verify=True, guard=guard)
 
     def run(self, forget: bool) -> Rewritten:
@@ -48,7 +48,7 @@ class Rewriting:
         known = self._repository.snapshots()
         lacking = [each for each in known if self._lacks.below(each.tree)]
         try:
-            trees = {each.id: self._tree(each.tree, b"", each) for each in lacking}
+            trees = {each.id: self._tree(each.tree, each) for each in lacking}
             self._packing.finish()
         finally:
             self._packing.abandon()
@@ -64,26 +64,45 @@ class Rewriting:
             self._forget_unreadable()
         return self.rewritten
 
-    def _tree(self, tree: bytes, path: bytes, of: Snapshot) -> bytes | None:
-        """The tree without what is lost below it; None where it cannot be read itself."""
-        if self._lacks.known(tree) == ():
-            return tree
-        if tree in self._anew:
-            return self._anew[tree]
+    def _tree(self, root: bytes, of: Snapshot) -> bytes | None:
+        """The tree without what is lost below it; None where it cannot be read itself. What is in a folder is made
+        before the folder, and each tree once."""
+        waiting = [(root, b"")]
+        while waiting:
+            tree, path = waiting[-1]
+            if self._is_made(tree):
+                waiting.pop()
+                continue
+            nodes = self._nodes(tree, path, of)
+            if nodes is None:
+                continue
+            below = [(node.subtree, path + b"/" + node.name) for node in nodes if node.type == DIR]
+            left = [each for each in below if not self._is_made(each[0])]
+            if left:
+                waiting += reversed(left)
+                continue
+            text = tree_text(node_text(self._node(node, path, of)) for node in nodes)
+            self._anew[tree] = self._packing.keep(text, tree=True)
+        return self._anew.get(root, root)
+
+    def _is_made(self, tree: bytes) -> bool:
+        return tree in self._anew or self._lacks.known(tree) == ()
+
+    def _nodes(self, tree: bytes, path: bytes, of: Snapshot) -> tuple[Node, ...] | None:
         try:
-            nodes = nodes_of(self._repository, tree)
+            if path.count(b"/") > DEPTH_MAX:
+                raise Hostile("read a tree", f"it lies below {DEPTH_MAX} others")
+            return nodes_of(self._repository, tree)
         except (Damaged, Missing, Hostile) as error:
             told = f"{shown(path or b'/')} of snapshot {of.id[:SHORT]}: it is empty now, for {error.why}"
             self.rewritten.changed.append(told)
+            self._anew[tree] = None
             return None
-        made = self._packing.keep(tree_text(node_text(self._node(node, path, of)) for node in nodes), tree=True)
-        self._anew[tree] = made
-        return made
 
     def _node(self, node: Node, above: bytes, of: Snapshot) -> Node:
         path = above + b"/" + node.name
         if node.type == DIR:
-            subtree = self._tree(node.subtree, path, of)
+            subtree = self._anew.get(node.subtree, node.subtree)
             return node._replace(subtree=self._packing.keep(tree_text(()), tree=True) if subtree is None else subtree)
         if node.type != FILE:
             return node

@@ -8,10 +8,12 @@ from enum import StrEnum
 import zstandard
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import BLOB_BYTES_MAX, FILE_BYTES_MAX, MIB, demand_bytes
 
 LEVEL = 3  # of files
 COMPRESSED = b"\x02"  # first byte of a compressed file; { and [ begin one that is not
-FILE_BYTES_MAX = 1 << 30
+UNTOLD = -1  # of a frame that says nothing of its length
+PIECE_BYTES = 1 << 20
 SMALL_BYTES = 32 << 10  # of what is no longer, the first level makes as little as the third, in two thirds of the time
 
 
@@ -56,8 +58,12 @@ class Squeezer:
         return packed if len(packed) < len(plain) else plain
 
     def expand(self, packed: bytes | bytearray | memoryview, length: int, what: str) -> bytes:
-        """A blob's plain bytes, exactly ``length`` of them. No more than that is ever allocated."""
+        """A blob's plain bytes, exactly ``length`` of them. No more than that is ever allocated: a frame that claims
+        another length is believed by the library, and not by us."""
+        demand_bytes(length, BLOB_BYTES_MAX, what)
         try:
+            if (told := zstandard.frame_content_size(packed)) not in (length, UNTOLD):
+                raise Damaged(what, f"its frame says that it unpacks to {told} bytes instead of {length}")
             plain = self.decompressor.decompress(packed, max_output_size=length, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise Damaged(what, f"zstd: {error}") from error
@@ -78,10 +84,14 @@ def unpack_file(packed: bytes | bytearray, what: str) -> bytes:
     if packed[:1] != COMPRESSED:
         raise Damaged(what, f"it begins with byte {packed[:1].hex() or 'nothing'}, which means nothing")
     reader = zstandard.ZstdDecompressor().stream_reader(memoryview(packed)[1:])
+    pieces: list[bytes] = []
+    size = 0
     try:
-        plain = reader.read(FILE_BYTES_MAX + 1)
+        while piece := reader.read(PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > FILE_BYTES_MAX:
+                raise Damaged(what, f"it unpacks to more than {FILE_BYTES_MAX // MIB} MiB, as none does")
     except zstandard.ZstdError as error:
         raise Damaged(what, f"zstd: {error}") from error
-    if len(plain) > FILE_BYTES_MAX:
-        raise Damaged(what, f"it unpacks to more than {FILE_BYTES_MAX >> 20} MiB")
-    return plain
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -7,13 +7,14 @@ text: nothing is sorted, and adding is appending. (A dict of tuples takes six ti
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import BLOB_BYTES_MAX
 from backup.repository.format.packs import Blob
 from backup.repository.format.seal import OVERHEAD_BYTES
 from backup.repository.format.times import moment_of, moment_text
@@ -36,8 +37,8 @@ class ToldBlob(msgspec.Struct, gc=False):
     id: str
     type: Literal["data", "tree"]
     offset: Word
-    length: Annotated[int, msgspec.Meta(ge=OVERHEAD_BYTES, le=WORD_MAX)]
-    uncompressed_length: Word = 0
+    length: Annotated[int, msgspec.Meta(ge=OVERHEAD_BYTES, le=BLOB_BYTES_MAX)]
+    uncompressed_length: Annotated[int, msgspec.Meta(ge=0, le=BLOB_BYTES_MAX)] = 0
 
 
 class ToldPack(msgspec.Struct, gc=False):
@@ -135,25 +136,32 @@ def index_text(packs: Iterable[Pack], marks: Iterable[Mark] = ()) -> bytes:
     return f'{{"packs":[{named}]{rest}}}'.encode()
 
 
-def index_packs(text: bytes, what: str) -> Iterator[Pack]:
+def index_packs(text: bytes, what: str) -> list[Pack]:
     """The packs that an index file tells; raises :class:`Damaged`."""
     try:
-        for pack in TOLD.decode(text).packs or ():
-            yield bytes.fromhex(pack.id), _blobs(pack.blobs)
-    except ValueError as error:
+        return [(_pack_id(pack.id), _blobs(pack.blobs)) for pack in TOLD.decode(text).packs or ()]
+    except (RecursionError, ValueError) as error:
         raise Damaged(what, f"it is not of the form {{packs: [{{id, blobs}}]}} ({error})") from error
 
 
-def index_marks(text: bytes, what: str) -> Iterator[Mark]:
+def index_marks(text: bytes, what: str) -> list[Mark]:
     """The packs that an index file marks for removal; raises :class:`Damaged`."""
     if MARKED.encode() not in text:
-        return
+        return []
     try:
-        for pack in TOLD.decode(text).packs_to_delete or ():
-            blobs = _blobs(pack.blobs or [])
-            yield Mark(bytes.fromhex(pack.id), blobs, moment_of(pack.time) if pack.time else None)
-    except ValueError as error:
+        return [
+            Mark(_pack_id(pack.id), _blobs(pack.blobs or []), moment_of(pack.time) if pack.time else None)
+            for pack in TOLD.decode(text).packs_to_delete or ()
+        ]
+    except (RecursionError, ValueError) as error:
         raise Damaged(what, f"what it marks is not of the form [{{id, blobs, time}}] ({error})") from error
+
+
+def _pack_id(text: str) -> bytes:
+    id_ = bytes.fromhex(text)
+    if len(id_) != 32:
+        raise ValueError(f"no pack: {text[:200]!r}")
+    return id_
 
 
 def _pack_text(id_: bytes, blobs: Sequence[Blob], at: datetime | None = None) -> str:

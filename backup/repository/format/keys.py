@@ -19,6 +19,7 @@ from nacl.bindings import crypto_pwhash_scryptsalsa208sha256_ll
 from nacl.exceptions import CryptoError as NaClError
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import KEY_BYTES_MAX, bounded
 from backup.repository.format.seal import KEY_BYTES, Key, Sealer
 from backup.repository.format.times import moment_text
 from backup.repository.ports import Kind, Missing, Store
@@ -66,9 +67,14 @@ def add_key(store: Store, master: Key, password: str, holder: Holder, now: datet
     return name
 
 
+def load_key(store: Store, name: str) -> bytes:
+    """The bytes of a key file; raises :class:`Missing`, and :class:`Damaged` where they are more than one has."""
+    return bounded(store.load(Kind.KEYS, name, 0, KEY_BYTES_MAX + 1), KEY_BYTES_MAX, f"read key {name[:8]}")
+
+
 def list_keys(store: Store) -> Iterator[KeyFile]:
     for stored in store.names(Kind.KEYS):
-        told = _fields(store.load(Kind.KEYS, stored.name), stored.name)
+        told = _fields(load_key(store, stored.name), stored.name)
         words = (str(told.get(field, "")) for field in ("created", "username", "hostname"))
         yield KeyFile(stored.name, *words)
 
@@ -89,7 +95,7 @@ def find_key(store: Store, password: str) -> tuple[str, Key]:
     names = sorted(each.name for each in store.names(Kind.KEYS))
     for name in names:
         try:
-            text = store.load(Kind.KEYS, name)
+            text = load_key(store, name)
             if (key := open_key(text, password)) is not None:
                 return name, key
         except Missing:  # removed since it was listed
@@ -137,7 +143,7 @@ def open_key(text: bytes, password: str) -> Key | None:
         if told["kdf"] != "scrypt":
             raise Damaged(what, f"it asks for {told['kdf']!r} instead of scrypt")
         derived = _derived(password, salt, cost)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise Damaged(what, f"it is not of the expected form ({error})") from error
     try:
         plain = Sealer(derived).open(sealed, what)
@@ -162,7 +168,7 @@ def _derived(password: str, salt: bytes, cost: Scrypt) -> Key:
 def _fields(text: bytes, name: str) -> dict[str, Any]:
     try:
         told = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"read key {name[:8]}".strip(), "it is not JSON") from error
     if not isinstance(told, dict):
         raise Damaged(f"read key {name[:8]}".strip(), "it is not a JSON object")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import BLOB_BYTES_MAX, demand_bytes
 from backup.repository.format.seal import OVERHEAD_BYTES, Sealer
 
 RAW = struct.Struct("<BI32s")
@@ -80,6 +81,7 @@ def open_header(sealed: bytes | memoryview, sealer: Sealer, what: str) -> tuple[
             _, length, plain, id_ = COMPRESSED.unpack_from(entries, at)
         else:
             (_, length, id_), plain = RAW.unpack_from(entries, at), 0
+        demand_bytes(max(length, plain), BLOB_BYTES_MAX, what)
         blobs.append(Blob(id_, bool(kind & TREE), offset, length, plain))
         at += form.size
         offset += length

@@ -38,7 +38,7 @@ def config_of(text: bytes | bytearray) -> Config:
     try:
         told = json.loads(text)
         version, id_, polynomial = told["version"], str(told["id"]), int(told["chunker_polynomial"], 16)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise Damaged(what, "it is not of the form {version, id, chunker_polynomial}") from error
     if version != VERSION:
         hint = "restic migrate upgrade_repo_v2" if version == 1 else ""

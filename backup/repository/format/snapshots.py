@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from backup.repository.faults import Damaged
+from backup.repository.format.bounds import parsed
 from backup.repository.format.times import moment_of, moment_text
 from ncia.core.base.errors import NciaError
 
@@ -57,10 +57,9 @@ class Snapshot:
 
 
 def snapshot_of(text: bytes, id_: str) -> Snapshot:
-    """Raises :class:`Damaged`."""
-    what = f"read snapshot {id_[:SHORT]}"
-    try:
-        told = json.loads(text)
+    """Raises :class:`~backup.repository.faults.Damaged`."""
+
+    def snapshot(told: Any) -> Snapshot:
         tree = bytes.fromhex(told["tree"])
         if len(tree) != 32:
             raise ValueError("its tree has no id")
@@ -80,8 +79,9 @@ def snapshot_of(text: bytes, id_: str) -> Snapshot:
             summary=dict(told.get("summary") or {}),
             id=id_,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(what, f"it is not of the form {{time, tree, paths}} ({error})") from error
+
+    found: Snapshot = parsed(text, f"read snapshot {id_[:SHORT]}", snapshot, "{time, tree, paths}")
+    return found
 
 
 def chosen(snapshots: Iterable[Snapshot], word: str) -> Snapshot:

@@ -7,14 +7,14 @@ structure, empty ones left out, ``content`` always there. A tree's id is the SHA
 from __future__ import annotations
 
 import base64
-import json
 import re
 import stat
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from backup.repository.faults import Damaged, Hostile
+from backup.repository.faults import Hostile
+from backup.repository.format.bounds import parsed
 from backup.repository.format.quoting import json_text, name_json, unquote
 from backup.repository.format.times import ns_of, ns_text
 
@@ -164,12 +164,8 @@ def node_texts(text: bytes) -> Iterator[str]:
 
 
 def tree_nodes(text: bytes | bytearray, what: str) -> tuple[Node, ...]:
-    """A tree's nodes. Raises :class:`Damaged` on other shapes, :class:`Hostile` on names that no folder can hold."""
-    try:
-        told = json.loads(text)["nodes"] or []
-        nodes = tuple(_node(each) for each in told)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Damaged(what, f"it is not of the form {{nodes: […]}} ({error})") from error
+    """A tree's nodes. Raises ``Damaged`` on other shapes, :class:`Hostile` on names that no folder can hold."""
+    nodes: tuple[Node, ...] = parsed(text, what, _nodes, "{nodes: […]}")
     before: bytes | None = None
     for node in nodes:
         if node.name in (b"", b".", b"..") or b"/" in node.name or b"\0" in node.name:
@@ -179,6 +175,10 @@ def tree_nodes(text: bytes | bytearray, what: str) -> tuple[Node, ...]:
             raise Hostile(what, f"it holds an entry named {shown(node.name)} {why}")
         before = node.name
     return nodes
+
+
+def _nodes(told: Any) -> tuple[Node, ...]:
+    return tuple(_node(each) for each in told["nodes"] or ())
 
 
 def shown(name: bytes) -> str:

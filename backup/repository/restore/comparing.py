@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.repository.care.reaching import nodes_of
+from backup.repository.care.reaching import ByPath, nodes_of
 from backup.repository.faults import Damaged
 from backup.repository.format.trees import DIR, FILE, SOCKET, Node
 from backup.repository.ports import Missing
@@ -55,6 +55,7 @@ class Comparing:
             root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             root = -1
+        by_path = ByPath(self._repository, tree)
         open_ = [_Folder(b"", self._nodes(tree, b"/"), way, root)]
         try:
             while open_:
@@ -71,6 +72,7 @@ class Comparing:
                 if sign:
                     yield Change(sign, path)
                 if node.type == DIR and place is not None:
+                    by_path.into(node.subtree, len(open_))
                     open_.append(_Folder(path, self._nodes(node.subtree, path), below, place))
         finally:
             for folder in open_:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from backup.repository.care.reaching import ByPath
 from backup.repository.format.trees import DIR, FILE, Node, shown, tree_nodes
 from backup.repository.repository import Repository
 from backup.repository.save.walk import Way, ways
@@ -27,6 +28,7 @@ class Change(NamedTuple):
 
 def entries(repository: Repository, tree: bytes, way: Way) -> Iterator[Entry]:
     """Everything below a root that ``way`` names, folders before what is in them, each folder in order."""
+    by_path = ByPath(repository, tree)
     waiting: list[tuple[Iterator[Node], bytes, Way]] = [(_nodes(repository, tree, b""), b"", way)]
     while waiting:
         nodes, above, here = waiting[-1]
@@ -40,6 +42,7 @@ def entries(repository: Repository, tree: bytes, way: Way) -> Iterator[Entry]:
         path = above + b"/" + node.name
         yield Entry(path, node)
         if node.type == DIR:
+            by_path.into(node.subtree, len(waiting))
             waiting.append((_nodes(repository, node.subtree, path), path, below))
 
 
@@ -60,11 +63,13 @@ def demand_way(repository: Repository, tree: bytes, paths: tuple[bytes, ...]) ->
 
 def changes(repository: Repository, first: bytes, second: bytes) -> Iterator[Change]:
     """In what the second root differs from the first one, by path."""
+    by_path = ByPath(repository, first, second)
     waiting = [(first, second, b"")]
     while waiting:
         one, two, above = waiting.pop()
         if one == two:
             continue
+        by_path.into(one or two, above.count(b"/"))
         before = {node.name: node for node in _nodes(repository, one, above)} if one else {}
         after = {node.name: node for node in _nodes(repository, two, above)} if two else {}
         deeper: list[tuple[bytes, bytes, bytes]] = []

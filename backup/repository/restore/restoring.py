@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backup.repository.care.reaching import ByPath
 from backup.repository.faults import Damaged
 from backup.repository.format.packs import Blob, runs_of
 from backup.repository.format.snapshots import Snapshot
@@ -83,7 +84,7 @@ class Restoring:
     def run(self, snapshot: Snapshot, target: Path, way: Way) -> Restored:
         """Bring back what ``way`` names. Raises :class:`Hostile` at a tree that no honest backup holds; by then
         nothing but earlier entries has been written, and all of it below the target."""
-        place = self._placing.open(target)
+        place, by_path = self._placing.open(target), ByPath(self._repository, snapshot.tree)
         walks = [(place, self._nodes(snapshot.tree, place, way), way)]
         while walks:
             place, nodes, way = walks[-1]
@@ -98,6 +99,7 @@ class Restoring:
                 continue
             deeper = self._entry(place, node)
             if deeper is not None:
+                by_path.into(node.subtree, len(walks))
                 walks.append((deeper, self._nodes(node.subtree, deeper, below), below))
         self._send()
         while self._running:

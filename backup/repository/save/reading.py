@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import BLOB_BYTES_MAX
 from backup.repository.format.trees import (
     DIR,
     FILE,
@@ -327,6 +328,9 @@ class Reading:
     def _close(self, folder: Folder) -> None:
         text = tree_text(folder.texts)
         folder.texts.clear()
+        if len(text) > BLOB_BYTES_MAX:
+            self._losses.note("folder", folder.path, "it holds more than one tree can tell")
+            text = tree_text(())
         id_ = hashlib.sha256(text).digest()
         self._trees.append(self._workers.submit(self.packing.keep, text, True))
         if len(self._trees) > TREES_MAX:

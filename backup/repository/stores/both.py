@@ -9,7 +9,7 @@ counts on nothing that one of them lacks. The last place that is left is not giv
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswer
 from contextlib import suppress
@@ -21,7 +21,7 @@ from backup.repository.faults import Damaged
 from backup.repository.format.layout import told
 from backup.repository.format.settings import config_of
 from backup.repository.ports import Kind, Missing, Store, Stored, StoreFault
-from backup.repository.repository import Repository
+from backup.repository.repository import Repository, open_repository
 from ncia.core.base.errors import NciaError, Refusal
 
 WAIT_SECONDS = 300.0  # of one call at one place: a pack over a slow line, or the patience of a store that asks again
@@ -55,6 +55,24 @@ class Both:
     def lingers(self) -> bool:
         """Once it gave up waiting: who comes to himself later must not find other bytes in what he was given."""
         return self._lingers
+
+    def opened(self, passwords: Mapping[str, Callable[[], str]]) -> Repository:
+        """The repository of both, opened at the first place that answers by the password of that place (by ``where``);
+        one that does not is given up. Refuses where the other one is no twin of it."""
+        found = self._opened(passwords)
+        self.demand_twins(found)
+        return Repository(self, found.key, found.config, found.key_name)
+
+    def _opened(self, passwords: Mapping[str, Callable[[], str]]) -> Repository:
+        for side in self._live():
+            asked = _asked(partial(open_repository, side.store, passwords[side.where]()))
+            try:
+                opened: Repository = self._answer("open the repository", side, asked)
+            except StoreFault as fault:
+                self._give_up(side, fault)  # raises it of the last one
+            else:
+                return opened
+        return self._opened(passwords)
 
     def demand_twins(self, repository: Repository) -> None:
         """Refuses where a side is not the repository that is open. One that says nothing is given up, as ever."""

@@ -250,6 +250,17 @@ def test_a_place_that_fails_meanwhile_is_told_and_healed_from_the_other_one(tmp_
     assert desk.engine.check(desk.other, Share()).holds
 
 
+def test_a_first_place_that_is_down_is_told_and_the_backup_is_whole_at_the_second(tmp_path: Path) -> None:
+    desk = Twins(tmp_path)
+    config = Path(desk.place.url) / "config"
+    config.rename(tmp_path / "aside")
+    config.mkdir()  # as a disk that fails: it is there and cannot be read
+    twice = desk.engine.backup_both(desk.place, desk.other, desk.asked())
+    assert list(twice.missing) == [desk.place.url]
+    assert desk.held(desk.other) == [twice.kept.snapshot]
+    assert desk.engine.check(desk.other, Share()).holds
+
+
 def test_a_pack_and_a_configuration_that_are_gone_come_back_from_the_twin(tmp_path: Path) -> None:
     desk = Twins(tmp_path)
     desk.engine.backup_both(desk.place, desk.other, desk.asked())

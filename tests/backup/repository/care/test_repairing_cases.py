@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.repository.care.checking import Checking, Share
+from backup.repository.care.copying_blobs import CopyingBlobs
 from backup.repository.care.repairing import Repaired, Repairing
 from backup.repository.care.repairing_snapshots import Rewriting
 from backup.repository.format.index import index_text
@@ -22,7 +23,7 @@ from backup.repository.save.saving import Request, save
 from backup.repository.stores.folder import FolderStore
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.files import noise
-from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD, reopened
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD, new, reopened
 from tests.restic import Restic, demand_restic
 
 Case = Callable[[Repository], None]
@@ -114,6 +115,48 @@ def packs_that_nothing_needs(repository: Repository) -> None:
     repository.store.remove(Kind.INDEX, named)
 
 
+def packs_that_are_named_twice(repository: Repository) -> None:
+    """restic's duplicate-packs-in-index: by two indexes, and twice by one, which restic takes for damage."""
+    packs = packs_of(repository)
+    repository.save_file(Kind.INDEX, index_text([packs[0], packs[0], *packs]))
+
+
+def a_pack_of_trees_and_data(repository: Repository) -> None:
+    """restic's repo-mixed: as it wrote packs before version 2 kept the two apart."""
+    content, blobs, packs = bytearray(), [], packs_of(repository)
+    for pack, told in packs:
+        sealed = repository.store.load(Kind.DATA, pack.hex())
+        for blob in told:
+            blobs.append(blob._replace(offset=len(content)))
+            content += sealed[blob.offset : blob.offset + blob.length]
+    old = [each.name for each in repository.store.names(Kind.INDEX)]
+    keep_pack(repository, bytes(content), blobs, blobs)
+    for name in old:
+        repository.store.remove(Kind.INDEX, name)
+    for pack, _ in packs:
+        repository.store.remove(Kind.DATA, pack.hex())
+
+
+def an_index_that_supersedes_another_that_is_still_there(repository: Repository) -> None:
+    """restic's repo-obsolete-index: what one of old says of others is passed over."""
+    (old,) = repository.store.names(Kind.INDEX)
+    told = json.loads(repository.load_file(Kind.INDEX, old.name))
+    repository.save_file(Kind.INDEX, json.dumps({"supersedes": [old.name], **told}).encode())
+
+
+def a_tree_with_fields_that_nobody_knows(repository: Repository) -> None:
+    """restic's copy-unstable-json: it would be spelt otherwise by whoever writes it anew."""
+    packing = Packing(repository, verify=True, guard=lambda: None)
+    root = json.loads(repository.load_blob(repository.snapshots()[0].tree, tree=True))
+    nodes = [{"unknown": 1, **dict(reversed(node.items()))} for node in root["nodes"]]
+    tree = packing.keep(json.dumps({"later": None, "nodes": nodes}, indent=1).encode(), tree=True)
+    packing.finish()
+    name = repository.save_file(Kind.SNAPSHOTS, replace(repository.snapshots()[0], tree=tree).as_json())
+    repository.store.remove(
+        Kind.SNAPSHOTS, next(x.name for x in repository.store.names(Kind.SNAPSHOTS) if x.name != name)
+    )
+
+
 def packs_in(repository: Repository, index: str) -> list[object]:
     return list(repository.index_file(index))
 
@@ -182,6 +225,10 @@ def holds(repository: Repository, restic: Restic, root: Path) -> None:
         a_pack_with_a_wrong_header,
         packs_that_no_index_names,
         packs_that_nothing_needs,
+        packs_that_are_named_twice,
+        a_pack_of_trees_and_data,
+        an_index_that_supersedes_another_that_is_still_there,
+        a_tree_with_fields_that_nobody_knows,
     ],
 )
 def test_what_costs_nobody_anything_is_mended_here_and_restic_finds_no_error(
@@ -189,10 +236,23 @@ def test_what_costs_nobody_anything_is_mended_here_and_restic_finds_no_error(
 ) -> None:
     before = kept.snapshots()
     case(kept)
+    if case is a_tree_with_fields_that_nobody_knows:
+        before = kept.snapshots()
+    if case is packs_that_are_named_twice:
+        notes = Checking(reopened(kept), Share(0, 0)).run().notes
+        assert "names a pack twice" in " ".join(notes)
     assert repaired(kept).lost == []
     assert kept.snapshots() == before
     holds(kept, restic, tmp_path / "repository")
     assert repaired(kept).mended == []
+
+
+def test_a_tree_that_is_spelt_otherwise_is_copied_as_it_is(kept: Repository) -> None:
+    a_tree_with_fields_that_nobody_knows(kept)
+    other, one = new(), reopened(kept)
+    assert CopyingBlobs(one, other, lambda: None).run(one.snapshots()).faults == []
+    assert [each.tree for each in other.snapshots()] == [each.tree for each in one.snapshots()]
+    assert Checking(reopened(other), Share()).run().faults == []
 
 
 @pytest.mark.parametrize("case", [a_missing_tree, a_missing_root, a_missing_blob, a_tree_of_wrong_content])

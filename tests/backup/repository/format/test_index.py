@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import BLOB_BYTES_MAX
 from backup.repository.format.index import Index, index_packs, index_text
 from backup.repository.format.packs import Blob
 
 IDS = st.binary(min_size=32, max_size=32)
 BLOBS = st.builds(
-    Blob, IDS, st.booleans(), st.integers(0, 2**32 - 1), st.integers(32, 2**32 - 1), st.integers(0, 2**32 - 1)
+    Blob, IDS, st.booleans(), st.integers(0, 2**32 - 1), st.integers(32, BLOB_BYTES_MAX), st.integers(0, BLOB_BYTES_MAX)
 )
 PACKS = st.lists(st.tuples(IDS, st.lists(BLOBS, max_size=8)), max_size=8)
 BYTES_A_BLOB_MAX = 70  # 10 million of them in 700 MB
@@ -88,6 +89,11 @@ def test_ten_million_blobs_would_fit_in_their_memory() -> None:
         b'{"packs":[{"id":"00","blobs":[{"id":"' + b"0" * 64 + b'","type":"data","offset":-1,"length":40}]}]}',
         b'{"packs":[{"id":"00","blobs":[{"id":"' + b"0" * 64 + b'","type":"data","offset":1.5,"length":40}]}]}',
         b'{"packs":[{"id":"00","blobs":[{"id":"' + b"0" * 64 + b'","type":"data","offset":0,"length":31}]}]}',
+        b'{"packs":[{"id":"' + b"0" * 62 + b'","blobs":[]}]}',
+        b'{"packs":[{"id":"%s","blobs":[{"id":"%s","type":"data","offset":0,"length":4294967295}]}]}'
+        % (b"0" * 64, b"0" * 64),
+        b'{"packs":' + b"[" * 100_000,
+        b'{"packs":[' + b"[]," * 1_000_000 + b"[]]}",
     ],
 )
 def test_an_index_of_another_shape_is_damaged(text: bytes) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup.repository.faults import Damaged
+from backup.repository.format.bounds import BLOB_BYTES_MAX
 from backup.repository.format.packs import Blob, header_span, open_header, pack_bytes, seal_header
 from backup.repository.format.seal import OVERHEAD_BYTES, Key, Sealer
 
@@ -23,7 +24,7 @@ def packs(draw: st.DrawFn) -> list[Blob]:
                 st.binary(min_size=32, max_size=32),
                 st.booleans(),
                 st.integers(OVERHEAD_BYTES, 1 << 24),
-                st.integers(0, (1 << 32) - 1),
+                st.integers(0, BLOB_BYTES_MAX),
             ),
             min_size=1,
             max_size=20,

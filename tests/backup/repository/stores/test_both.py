@@ -11,17 +11,18 @@ import pytest
 
 from backup.repository.care.checking import Checked, Checking, Share
 from backup.repository.care.copying import Copying
-from backup.repository.format.keys import Holder
+from backup.repository.format.keys import Holder, add_key, remove_key
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Missing, Stored, StoreFault
 from backup.repository.repository import Repository, open_repository
 from backup.repository.save.saving import Request, Saved, save
 from backup.repository.stores.both import Both, Side, Wait
+from backup.repository.stores.retry import Unanswered
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from tests.backup.repository.faults import Fault, FaultyStore
 from tests.backup.repository.files import noise
-from tests.backup.repository.sample import HOLDER, PASSWORD, new, reopened, twin_of
+from tests.backup.repository.sample import CHEAP, HOLDER, PASSWORD, new, reopened, twin_of
 from tests.fakes.repository import FakeStore
 
 CLOCK = SystemClock()
@@ -119,6 +120,79 @@ def test_a_backup_is_the_same_at_both_places(world: World) -> None:
     assert [each.name for each in both.names(Kind.LOCKS)] == []
     assert world.check(world.two).holds
     assert world.check(world.two).snapshots == 2
+
+
+class Down(FakeStore):
+    """Nobody answers there."""
+
+    def load(self, kind: Kind, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        raise Unanswered("repository.unreachable", f"load {kind}", "nobody answers")
+
+    def names(self, kind: Kind) -> Iterator[Stored]:
+        raise Unanswered("repository.unreachable", f"list {kind}", "nobody answers")
+
+    def size(self, kind: Kind, name: str) -> int:
+        raise Unanswered("repository.unreachable", f"look at {kind}", "nobody answers")
+
+    def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
+        raise Unanswered("repository.unreachable", f"save {kind}", "nobody answers")
+
+
+PASSWORDS = {"here": lambda: PASSWORD, "there": lambda: PASSWORD}
+
+
+@pytest.mark.parametrize("down", [0, 1])
+def test_a_place_that_is_down_from_the_beginning_is_given_up_whichever_it_is(world: World, down: int) -> None:
+    stores: list[FakeStore] = [world.one.store, world.two.store]
+    stores[down] = Down()
+    both = Both((Side(stores[0], "here"), Side(stores[1], "there")))
+    repository = both.opened(PASSWORDS)
+    saved = save(repository, Request((str(world.source),), HOLDER), CLOCK)
+    assert [bool(side.fault) for side in both.sides] == [down == 0, down == 1]
+    assert [both.has(side, Kind.SNAPSHOTS, saved.snapshot.id) for side in both.sides] == [down == 1, down == 0]
+    left = (world.one, world.two)[not down]
+    assert world.check(left).holds
+    assert [each.id for each in reopened(left).snapshots()] == [saved.snapshot.id]
+
+
+def test_a_place_that_says_nothing_from_the_beginning_is_given_up(world: World) -> None:
+    def wait(side: Side, future: Future[object], seconds: float) -> object:
+        if side.where == "here":
+            raise TimeoutError
+        return future.result(seconds)
+
+    both = Both((Side(world.one.store, "here"), Side(world.two.store, "there")), 7.0, wait)
+    both.opened(PASSWORDS)
+    assert both.sides[0].fault == "open the repository at here: no answer for 7 s"
+
+
+def test_each_place_is_opened_by_its_own_password_and_that_of_the_second_is_asked_for_only_when_needed(
+    world: World,
+) -> None:
+    add_key(world.two.store, world.two.key, "its own", HOLDER, CLOCK.now(), CHEAP)
+    remove_key(world.two.store, world.two.key_name or next(iter(world.two.store.names(Kind.KEYS))).name, "")
+    asked: list[str] = []
+
+    def second() -> str:
+        asked.append("there")
+        return "its own"
+
+    passwords = {"here": lambda: PASSWORD, "there": second}
+    Both((Side(world.one.store, "here"), Side(world.two.store, "there"))).opened(passwords)
+    assert asked == []
+    Both((Side(Down(), "here"), Side(world.two.store, "there"))).opened(passwords)
+    assert asked == ["there"]
+
+
+def test_where_no_place_answers_it_is_the_last_ones_fault() -> None:
+    with pytest.raises(Unanswered, match="nobody answers"):
+        Both((Side(Down(), "here"), Side(Down(), "there"))).opened(PASSWORDS)
+
+
+def test_a_wrong_password_is_no_place_that_is_down(world: World) -> None:
+    passwords = {"here": lambda: "guess", "there": lambda: PASSWORD}
+    with pytest.raises(NciaError, match="opens none"):
+        Both((Side(world.one.store, "here"), Side(world.two.store, "there"))).opened(passwords)
 
 
 @pytest.mark.parametrize("silent_from", range(1, 6))
