@@ -16,9 +16,11 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     Body,
+    PointBrought,
     PointCopied,
     PointDeleted,
     PointRehashed,
+    ProgramBrought,
     ProofFailed,
     ProofFinished,
     ProofStarted,
@@ -35,6 +37,7 @@ from ncia.core.journal.entries_repositories import (
     RepositoryMade,
     RepositoryPruned,
     SnapshotFailed,
+    SnapshotHolds,
     SnapshotKept,
 )
 from ncia.core.state import State, StateStore
@@ -50,8 +53,11 @@ KINDS: tuple[type[Body], ...] = (
     PointDeleted,
     PointRehashed,
     PointCopied,
+    PointBrought,
+    ProgramBrought,
     RepositoryMade,
     SnapshotKept,
+    SnapshotHolds,
     SnapshotFailed,
     RepositoryChecked,
     RepositoryPruned,
@@ -102,7 +108,9 @@ class JournalLedger:
         raise NciaError("backup.no-such-point", f"delete {body.point} of {body.dataset}", why)
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
-        points = self._states.snapshot().points.get(dataset, ())
+        state = self._states.snapshot()
+        spared = plan.just_brought(state, dataset, store_site)
+        points = [point for point in state.points.get(dataset, ()) if point.id != spared]
         here = [point for point in points if point.backup.store_site == store_site]
         return tuple(point.backup for point in plan.retired(here))
 
@@ -157,6 +165,12 @@ def written(state: State, body: Body) -> bool:
             return not state.holds(body.dataset, body.point, body.store_site)
         case PointCopied():
             return state.holds(body.dataset, body.point, body.store_site)
+        case PointBrought() | ProgramBrought():
+            brought = state.brought.get((body.dataset, body.store_site))
+            return brought is not None and brought.body.job == body.job
+        case SnapshotHolds():
+            holder = state.repositories.get((body.agency, body.site))
+            return holder is not None and body.snapshot in holder.holds
         case RepositoryMade():
             made = state.repositories.get((body.agency, body.site))
             return made is not None and made.made.repository == body.repository

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Dataset, Estate
-from ncia.core.journal.entries import BackupFailed, PointCopied, ProofFailed, ProofFinished
+from ncia.core.journal.entries import BackupFailed, PointBrought, PointCopied, ProofFailed, ProofFinished
 from ncia.core.state import Job, PointCopy, Proof, RecoveryPoint, State
 from ncia.core.work.jobs import JobId
 from ncia.core.work.ledger import Expected
@@ -20,6 +20,7 @@ FIRST_AFTER_SECONDS = 60.0  # a controller that has just started lets the estate
 WINDOW_SECONDS_MIN = 120.0
 RETRY_SECONDS_MIN = 30.0
 NEWEST_KEPT = 2
+BROUGHT_KEPT_SECONDS = 7 * 86_400.0  # what somebody had brought back is not cleared away under their hands
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,14 @@ def retired(points: Iterable[RecoveryPoint]) -> tuple[RecoveryPoint, ...]:
         return ()
     kept = {point.id for point in known[-NEWEST_KEPT:]} | {proven[-1].id}
     return tuple(point for point in known if point.id not in kept and point.at < proven[-1].at)
+
+
+def just_brought(state: State, dataset: str, store_site: str) -> str:
+    """The point that came back last out of an agency's repository into that store, while it was so a short time ago."""
+    found = state.brought.get((dataset, store_site))
+    if found is None or state.last_at is None or not isinstance(found.body, PointBrought):
+        return ""
+    return found.body.point if state.last_at - found.at < timedelta(seconds=BROUGHT_KEPT_SECONDS) else ""
 
 
 def uncopied(state: State, peer: str, site: str, dataset: str | None = None) -> tuple[RecoveryPoint, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -144,6 +144,25 @@ class Store(Protocol):
 
         ``kept`` is asked after the looking: whatever has one of its answers in its name stays. So what a job begins
         meanwhile is never taken for a leftover."""
+        ...
+
+
+class Passage(Protocol):
+    """The same store, as points go out of it to here, and come back."""
+
+    def read(self, point: BackupFinished, take: Callable[[bytes], object]) -> None:
+        """Hand over, a piece at a time: a line for each entry of the point (``f`` or ``d``, size, ``./name``), an empty
+        line, then what the files hold, in the order of the lines."""
+        ...
+
+    def put_back(self, job: str, point: BackupFinished, archive: Iterable[bytes]) -> bool:
+        """Make what is in a tar archive that point, under its own name, once its base backup was compared with its
+        manifest. What is there under that name and damaged is kept aside, and then this is true; what is there and
+        whole stays. Raises :class:`CopyDamaged` where what came is not what was written."""
+        ...
+
+    def discard(self, job: str, dataset: DatasetId) -> None:
+        """As :meth:`Store.discard`."""
         ...
 
 

@@ -39,6 +39,7 @@ Verb = Literal["protect", "prove"]
 COPY = "copy"  # bring the other site's newest proven point here, too; a lane of its own: it changes nothing there
 
 if TYPE_CHECKING:
+    from backup.agencies.points_task import PointTask
     from backup.agencies.task import AgencyTask
 
 _log = structlog.get_logger()
@@ -246,9 +247,10 @@ class BackupTask:
 class Desk:
     """What the API offers of it (``ncia.api.ports.BackupDesk``)."""
 
-    def __init__(self, task: BackupTask, agencies: AgencyTask | None = None) -> None:
+    def __init__(self, task: BackupTask, agencies: AgencyTask | None = None, points: PointTask | None = None) -> None:
         self._task = task
         self._agencies = agencies
+        self._points = points
 
     def list(self) -> Mapping[str, Any]:
         return self._task.to_json()
@@ -280,6 +282,16 @@ class Desk:
 
     def copy(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"jobs": [job.to_json() for job in self._task.copy(dataset, by)]}
+
+    def keep(self, dataset: str | None, by: str) -> Mapping[str, Any]:
+        """Points and programs, into agencies' repositories."""
+        return {"jobs": [] if self._points is None else [job.to_json() for job in self._points.keep(dataset, by)]}
+
+    def bring(self, dataset: str | None, subject: str, by: str) -> Mapping[str, Any]:
+        if dataset is None or self._points is None:
+            what, why = "bring a copy back", "of no dataset: which one is meant?"
+            raise Refusal("backup.which", what, why, "ncia backup bring SYSTEM/rows")
+        return {"jobs": [self._points.bring(dataset, subject, by).to_json()]}
 
 
 def _unknown(job: Told) -> BackupFailed | ProofFailed:

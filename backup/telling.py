@@ -49,6 +49,7 @@ def _point(point: RecoveryPoint, state: State) -> dict[str, Any]:
         "store_site": backup.store_site,
         "path": backup.path,
         "copies": [each.copied.store_site for each in state.copies_of(point.dataset, point.id)],
+        "snapshots": [{"site": s, "snapshot": id} for s, id in state.snapshots_of(point.dataset, point.id).items()],
         "size_bytes": backup.size_bytes,
         "files": backup.files,
         "seconds": backup.seconds,

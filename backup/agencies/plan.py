@@ -140,7 +140,7 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
     for charge in found:
         moment = due_at(charge, state, since)
         failures = failures_of(charge, state)
-        if made_at(charge.agency, state) and moment <= now and now >= _not_before(charge, failures):
+        if made_at(charge.agency, state) and moment <= now and now >= not_before(charge, failures):
             count = max((each.count for each in failures), default=0)
             passed = int((now - moment).total_seconds() // charge.repository.interval_seconds)
             named = moment + timedelta(seconds=passed * charge.repository.interval_seconds)
@@ -155,7 +155,7 @@ def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
     return tuple(each for each in known if each is not None)
 
 
-def _not_before(charge: Charge, failures: Collection[SnapshotFailure]) -> datetime:
+def not_before(charge: Charge, failures: Collection[SnapshotFailure]) -> datetime:
     if not failures:
         return datetime.min.replace(tzinfo=UTC)
     newest = max(failures, key=lambda each: each.at)

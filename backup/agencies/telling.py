@@ -28,7 +28,7 @@ def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
         for site in (agency.repository.places if agency.repository else ())
     ]
     snapshots = [
-        {**_snapshot(newest), **_proof(estate, fact, newest, now)}
+        {**_snapshot(newest, fact), **_proof(estate, fact, newest, now)}
         for fact in state.repositories.values()
         for newest in _newest(fact)
     ]
@@ -106,15 +106,18 @@ def _proof(estate: Estate, fact: RepositoryFact, newest: ExpectedSnapshot, now: 
         return {"proven": None, "unproven": ""}
     found = fact.proven_of(kept.dataset, agency.repository.check.parts)
     last = {"snapshot": found[-1].kept.snapshot, "at": to_text(found[-1].at)} if found else None
-    return {"proven": last, "unproven": not_proven(fact, agency.repository, kept.dataset, now)}
+    elsewhere = kept.snapshot in fact.holds  # a point is proven in its store, before it is kept and when it comes back
+    why = "" if elsewhere else not_proven(fact, agency.repository, kept.dataset, now)
+    return {"proven": last, "unproven": why}
 
 
-def _snapshot(each: ExpectedSnapshot) -> dict[str, Any]:
-    kept = each.kept
+def _snapshot(each: ExpectedSnapshot, fact: RepositoryFact) -> dict[str, Any]:
+    kept, holds = each.kept, fact.holds.get(each.kept.snapshot)
     return {
         "dataset": kept.dataset,
         "agency": kept.agency,
         "site": kept.site,
+        "holds": holds.subject if holds else "",  # a point or archive; empty: documents
         "snapshot": kept.snapshot,
         "tree": kept.tree,
         "at": to_text(each.at),

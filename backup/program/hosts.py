@@ -96,5 +96,11 @@ class SshPrograms:
             raise NciaError("program.not-kept", what, "what lies there is not what was sent", "check the store's disk")
         return sha256
 
+    def held(self, host: Host, path: PurePosixPath) -> bytes:
+        """An archive, out of a store."""
+        what = f"read {path} on {host.id}"
+        told = self._remote.run(host, ("cat", "--", str(path)), timeout_seconds=LIST_SECONDS)
+        return told.demand("program.not-read", what).stdout
+
     def _run(self, host: HostId, command: tuple[str, ...]) -> Outcome:
         return self._remote.run(self._estate.hosts[host], command, timeout_seconds=LIST_SECONDS)

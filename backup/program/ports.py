@@ -11,7 +11,19 @@ from ncia.core.base.ids import HostId, SiteId
 from ncia.core.estate.model import Host, System
 
 
-class Programs(Protocol):
+class Archives(Protocol):
+    """Archives of programs in a store."""
+
+    def held(self, host: Host, path: PurePosixPath) -> bytes:
+        """What lies there under that name. Raises :class:`ncia.core.base.errors.NciaError` where it cannot be read."""
+        ...
+
+    def keep(self, host: Host, folder: PurePosixPath, name: str, archive: bytes) -> str:
+        """Hold an archive durably; answers the SHA-256 of what lies there then."""
+        ...
+
+
+class Programs(Archives, Protocol):
     """Programs on hosts. Each method raises :class:`ncia.core.base.errors.NciaError` where a host does not answer."""
 
     def listed(self, host: HostId, folders: Iterable[str]) -> dict[str, dict[str, File]]:
@@ -24,10 +36,6 @@ class Programs(Protocol):
 
     def packed(self, host: HostId, folder: str) -> bytes:
         """The whole folder as one archive: the same bytes for the same content."""
-        ...
-
-    def keep(self, host: Host, folder: PurePosixPath, name: str, archive: bytes) -> str:
-        """Hold an archive durably; answers the SHA-256 of what lies there then."""
         ...
 
 

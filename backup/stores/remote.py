@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -25,7 +25,7 @@ from ncia.core.base.ids import DatasetId
 from ncia.core.base.lsn import lsn_number, lsn_text
 from ncia.core.estate.model import Host
 from ncia.core.journal.entries import BackupFinished
-from ncia.core.work.remote import TAIL_CHARACTERS, Outcome, Pipes, Remote
+from ncia.core.work.remote import TAIL_CHARACTERS, Outcome, Pipes, Remote, Streams
 
 QUICK_SECONDS_MAX = 60.0
 BYTES_SECONDS_MAX = 6 * 3600.0  # whatever moves a whole copy
@@ -48,15 +48,15 @@ class StoreSite:
     tools: PurePosixPath
 
 
-class Hosts(Remote, Pipes, Protocol):
-    """Commands on hosts, and from one to the other."""
+class Hosts(Remote, Pipes, Streams, Protocol):
+    """Commands on hosts, from one to the other, and from and to here."""
 
 
 class RemoteStore:
     """A :class:`backup.ports.Store` on a host that we reach by commands only; ``peer`` is the other site's."""
 
     def __init__(self, remote: Hosts, site: StoreSite, peer: StoreSite | None = None) -> None:
-        self._remote = remote
+        self.remote = remote
         self._site = site
         self._peer = peer
 
@@ -79,7 +79,7 @@ class RemoteStore:
         what = f"take {origin.dataset}'s WAL up to {end_lsn} from {origin.server}"
         command = [*BE_NICE, *_with_passfile(place), *receive]
         for attempt in range(1, WAL_ATTEMPTS_MAX + 1):
-            told = self._remote.run(self._site.host, command, timeout_seconds=WAL_SECONDS_MAX)
+            told = self.remote.run(self._site.host, command, timeout_seconds=WAL_SECONDS_MAX)
             if told.exit == 0 or attempt == WAL_ATTEMPTS_MAX:
                 told.demand("backup.no-wal", what)
                 return
@@ -100,18 +100,59 @@ class RemoteStore:
             raise NciaError("backup.no-second-store", what, "site.yaml names no store of the other site", "peer_store")
         send = [*BE_NICE, "sh", "-euc", scripts.SEND, "ncia", f"{source.root}/{_inside(point.path)}", POINT_FILE]
         receive = [*BE_NICE, "sh", "-euc", scripts.RECEIVE, "ncia", place]
-        sent, received = self._remote.pipe(
+        sent, received = self.remote.pipe(
             source.host, send, self._site.host, receive, timeout_seconds=BYTES_SECONDS_MAX
         )
         received.demand("backup.not-copied", what)
         sent.demand("backup.not-copied", what)
-        self._check_manifest(f"{place}/data", point.manifest_sha256, what)
-        self._verify(f"{place}/data", what)
+        self._keep(place, point, what)
+        return point.path
+
+    def read(self, point: BackupFinished, take: Callable[[bytes], object]) -> None:
+        place, what = f"{self._site.root}/{_inside(point.path)}", f"read {point.path} out of the store"
+        command = [*BE_NICE, "sh", "-euc", scripts.PRINT, "ncia", place, POINT_FILE]
+        told = self.remote.read(self._site.host, command, take, timeout_seconds=BYTES_SECONDS_MAX)
+        told.demand("backup.not-read", what)
+
+    def put_back(self, job: str, point: BackupFinished, archive: Iterable[bytes]) -> bool:
+        what, place = f"put {point.path} back into the store", self._partial(job, DatasetId(point.dataset))
+        _demand_own_name(point, what)
+        receive = [*BE_NICE, "sh", "-euc", scripts.RECEIVE, "ncia", place]
+        told = self.remote.feed(self._site.host, receive, archive, timeout_seconds=BYTES_SECONDS_MAX)
+        told.demand("backup.not-copied", what)
+        damaged = self._is_damaged(point, what)
+        if damaged:
+            kept, aside = f"{self._site.root}/{point.path}", f"{self._site.root}/{point.dataset}/.damaged-{point.point}"
+            self._script("backup.not-kept", what, scripts.ASIDE, kept, aside)
+        self._keep(place, point, what)
+        return damaged
+
+    def _is_damaged(self, point: BackupFinished, what: str) -> bool:
+        """Whether a point of that name is there and is not what was written."""
+        if not self.present([point.path]):
+            return False
+        kept = f"{self._site.root}/{point.path}"
+        asked = self.remote.run(
+            self._site.host, ["test", "-f", f"{kept}/{POINT_FILE}"], timeout_seconds=QUICK_SECONDS_MAX
+        )
+        if asked.exit != 0:  # half removed, or never whole
+            return True
+        try:
+            self._check_whole(f"{kept}/data", point.manifest_sha256, what)
+        except CopyDamaged:
+            return True
+        return False
+
+    def _keep(self, place: str, point: BackupFinished, what: str) -> None:
+        """Make a whole copy in the place of a job that point, unless an earlier attempt has."""
+        self._check_whole(f"{place}/data", point.manifest_sha256, what)
         kept = f"{self._site.root}/{_inside(point.path)}"
         if self._script("backup.not-kept", what, scripts.KEEP, place, kept, POINT_FILE).text:
-            self._check_manifest(f"{kept}/data", point.manifest_sha256, what)
-            self._verify(f"{kept}/data", what)
-        return point.path
+            self._check_whole(f"{kept}/data", point.manifest_sha256, what)
+
+    def _check_whole(self, data: str, manifest_sha256: str, what: str) -> None:
+        self._check_manifest(data, manifest_sha256, what)
+        self._verify(data, what)
 
     def discard(self, job: str, dataset: DatasetId) -> None:
         self._delete(self._partial(job, dataset))
@@ -135,15 +176,14 @@ class RemoteStore:
         what = f"restore {path} on scratch"
         socket_folder(folder)
         try:
-            self._check_manifest(f"{point}/data", manifest_sha256, what)
-            self._verify(f"{point}/data", what)
+            self._check_whole(f"{point}/data", manifest_sha256, what)
             told = self._script(
                 "proof.copy-failed", what, scripts.COPY_TO_SCRATCH, point, folder, self._tool("pg_controldata")
             )
             text = configuration(told.text, f"{point}/wal", folder, lsn)
             start = [scripts.START_SCRATCH, folder, self._tool("pg_ctl")]
             self._script("proof.not-started", what, *start, stdin=text.encode(), seconds=WAL_SECONDS_MAX)
-            scratch = Scratch(self._remote, self._site.host, self._tool("psql"), folder, database)
+            scratch = Scratch(self.remote, self._site.host, self._tool("psql"), folder, database)
             scratch.wait_for(lsn)
             yield scratch
         finally:
@@ -153,9 +193,7 @@ class RemoteStore:
         self._clear(f"{self._site.root}/{SCRATCH}/{_token(job)}")
 
     def reread(self, path: str, manifest_sha256: str) -> None:
-        data, what = f"{self._site.root}/{_inside(path)}/data", f"read {path} again"
-        self._check_manifest(data, manifest_sha256, what)
-        self._verify(data, what)
+        self._check_whole(f"{self._site.root}/{_inside(path)}/data", manifest_sha256, f"read {path} again")
 
     def sweep(self, kept: Callable[[], Collection[str]]) -> tuple[str, ...]:
         what = "look for what crashed jobs left"
@@ -172,7 +210,7 @@ class RemoteStore:
 
     def _check_manifest(self, data: str, wanted: str, what: str) -> None:
         """The manifest vouches for the files; the journal vouches for the manifest."""
-        told = self._remote.run(
+        told = self.remote.run(
             self._site.host, ["sha256sum", f"{data}/backup_manifest"], timeout_seconds=QUICK_SECONDS_MAX
         )
         if told.exit != 0:
@@ -183,7 +221,7 @@ class RemoteStore:
 
     def _verify(self, data: str, what: str) -> None:
         verify = [*BE_NICE, self._tool("pg_verifybackup"), data]
-        told = self._remote.run(self._site.host, verify, timeout_seconds=BYTES_SECONDS_MAX)
+        told = self.remote.run(self._site.host, verify, timeout_seconds=BYTES_SECONDS_MAX)
         if told.exit == 1:  # its word for a difference; another status says that it could not look
             why = told.stderr.decode("utf-8", "replace").strip()[:TAIL_CHARACTERS]
             raise CopyDamaged("proof.copy-damaged", what, why, HINT_DAMAGED)
@@ -213,7 +251,7 @@ class RemoteStore:
     def _run(
         self, code: str, what: str, argv: Sequence[str], seconds: float, *, stdin: bytes = b"", hint: str = ""
     ) -> Outcome:
-        told = self._remote.run(self._site.host, [*BE_NICE, *argv], timeout_seconds=seconds, stdin=stdin)
+        told = self.remote.run(self._site.host, [*BE_NICE, *argv], timeout_seconds=seconds, stdin=stdin)
         return told.demand(code, what, hint)
 
 

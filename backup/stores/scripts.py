@@ -35,6 +35,22 @@ tar -c --format=pax --numeric-owner -f - ./data ./wal "./$2"
 """
 """point, name of the description: prints an archive of the point."""
 
+PRINT = """
+cd "$1"
+list=$(find ./data ./wal "./$2" -printf '%y %s %p\\n')
+printf '%s\\n\\n' "$list"
+printf '%s\\n' "$list" | sed -n 's/^f [0-9]* //p' | tr '\\n' '\\0' | xargs -0 -r cat --
+"""
+"""point, name of the description: prints a line for each entry (kind, size, name), an empty one, then what the files
+hold, in the order of the lines."""
+
+ASIDE = """
+rm -rf "$2"
+mv -T "$1" "$2"
+sync "$(dirname "$2")"
+"""
+"""point, another name, which an older one may have: what is damaged is kept as evidence, under no point's name."""
+
 RECEIVE = """
 umask 077
 rm -rf "$1"

@@ -57,6 +57,8 @@ POLICY: Mapping[str, Rule] = {
     "POST /v1/backups/run": _may(*_HANDS, scope="cut", written=True),
     "POST /v1/backups/prove": _may(*_HANDS, scope="cut", written=True),
     "POST /v1/backups/copy": _may(*_HANDS, scope="cut", written=True),
+    "POST /v1/backups/keep": _may(*_HANDS, scope="cut", written=True),
+    "POST /v1/backups/bring": _may(*_HANDS, scope="cut", written=True),
     "POST /v1/backups/mend": _may(*_HANDS, scope="cut", written=True),
     "POST /v1/backups/forget": _may(Role.RETENTION_OFFICER, scope="whole", written=True),  # nobody who looks after them
     "POST /v1/backups/look": _may(*_HANDS, scope="cut", written=True),

@@ -28,6 +28,14 @@ class BackupDesk(Protocol):
 
     def copy(self, dataset: str | None, by: str) -> Json: ...
 
+    def keep(self, dataset: str | None, by: str) -> Json:
+        """Put the newest proven point, or the program, in this site's store into its agency's repository, too."""
+        ...
+
+    def bring(self, dataset: str | None, subject: str, by: str) -> Json:
+        """Put a point or program out of its agency's repository back into this site's store."""
+        ...
+
     def mend(self, dataset: str | None, by: str) -> Json:
         """Bring what this site's place of a dataset's agency lacks from its twin at the other site."""
         ...

@@ -58,6 +58,10 @@ class ForgetAsk(Ask):
     by: str = ""
 
 
+class BringAsk(DatasetAsk):
+    subject: str = ""  # a point's id, or an archive's path; empty: the newest
+
+
 class PlanAsk(Ask):
     runbook: str = "site_failover"
     site: str
@@ -237,6 +241,16 @@ def protecting(platform: Platform) -> APIRouter:
     def copy(request: Request, ask: DatasetAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)
         return platform.backups.copy(ask.dataset, caller_of(request).name_or(ask.by))
+
+    @router.post("/keep")
+    def keep(request: Request, ask: DatasetAsk) -> Any:
+        demand_dataset(request, platform, ask.dataset)
+        return platform.backups.keep(ask.dataset, caller_of(request).name_or(ask.by))
+
+    @router.post("/bring")
+    def bring(request: Request, ask: BringAsk) -> Any:
+        demand_dataset(request, platform, ask.dataset)
+        return platform.backups.bring(ask.dataset, ask.subject, caller_of(request).name_or(ask.by))
 
     @router.post("/look")
     def look(request: Request, ask: DatasetAsk) -> Any:

@@ -27,7 +27,7 @@ from ncia.core.estate.model import Address, Agency, BucketCopy, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName
 
 if TYPE_CHECKING:
-    from backup.agencies.perform import AgencyWork
+    from backup.agencies.perform import AgencyWork, Tools
     from backup.agencies.task import AgencyTask
     from backup.clients.s3 import Key
     from backup.clients.sftp import Login
@@ -180,11 +180,17 @@ def agency_works(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: 
 
 
 def _agency_work(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: Clock) -> AgencyWork:
-    from backup.agencies.perform import AgencyWork, Tools
+    from backup.agencies.perform import AgencyWork
+
+    return AgencyWork(estate, settings.site, agency_tools(settings, estate, ledger, clock))
+
+
+def agency_tools(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: Clock) -> Tools:
+    from backup.agencies.perform import Tools
     from backup.engines.own import password_in
 
     places = Places(estate, settings)
-    tools = Tools(
+    return Tools(
         ledger=ledger,
         engine_of=Engines(settings, places, clock).of,
         place_of=places.of,
@@ -194,4 +200,3 @@ def _agency_work(settings: SiteSettings, estate: Estate, ledger: Ledger, clock: 
         staging=settings.state / STAGING,
         clock=clock,
     )
-    return AgencyWork(estate, settings.site, tools)

@@ -17,7 +17,7 @@ from ncia.core.estate import Estate
 from ncia.core.work.jobs import Limits
 
 if TYPE_CHECKING:
-    from backup.ports import Ledger, Store
+    from backup.ports import Ledger
     from backup.stores.remote import RemoteStore
     from ncia.core.journal.entries import Body
     from ncia.core.work.executor import Executor, JobQueue
@@ -93,19 +93,24 @@ class JobDesk:
 
 
 def executor(
-    settings: SiteSettings, estate: Estate, queue: Queue, ledger: Ledger, store: Store, clock: Clock
+    settings: SiteSettings, estate: Estate, queue: Queue, ledger: Ledger, store: RemoteStore, clock: Clock
 ) -> Executor:
     """Who carries the site's jobs out in this process; not started yet."""
     from backup.engines.postgresql import PostgresSources
     from backup.perform import Performer
     from backup.work import Protecting
     from ncia.app.agencies import agency_works
+    from ncia.app.points import Ways, point_works
     from ncia.core.work.durable import DurableEngine
     from ncia.core.work.executor import Executor
 
     name = executor_name(settings.site)
     performer = Performer(ledger, PostgresSources(estate, settings.site, settings.secrets / "pgpass"), store, clock)
-    works = {**Protecting(estate, performer).works(), **agency_works(settings, estate, ledger, clock)}
+    works = {
+        **Protecting(estate, performer).works(),
+        **agency_works(settings, estate, ledger, clock),
+        **point_works(Ways(settings, estate, ledger, store, performer, clock)),
+    }
     return Executor(name, queue.rows, queue.jobs, DurableEngine(queue.rows, name), works, limits(estate))
 
 

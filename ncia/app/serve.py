@@ -25,6 +25,7 @@ from ncia.app.journals import machines_only, own_journal, own_tail, peer_link, t
 from ncia.app.loss import loss_desk
 from ncia.app.mirrors import mirror_task
 from ncia.app.own_word import OwnWord
+from ncia.app.points import point_task
 from ncia.app.programs import program_task
 from ncia.app.protecting import protecting, rehash_task
 from ncia.app.recovering import recovery_desk
@@ -155,6 +156,7 @@ class Controller:
         self.backups, self.ledger, self.executor = protecting(ground, self.queue, self.durable)
         self.rehash = rehash_task(ground, self.queue)
         self.agencies = agency_task(ground, self.queue, self.durable)
+        self.points = point_task(ground, self.queue)
         self.loss = loss_desk(ground)
         self.programs = program_task(settings, estate, self.journal, self.state, self.active, closing)
         self.mirrors = mirror_task(settings, estate, self.journal, self.state, self.clock, self.active)
@@ -176,6 +178,7 @@ class Controller:
             Round("protect", 5.0, self.backups.tick),
             Round("rehash", 30.0, self.rehash.tick),
             Round("agencies", 30.0, self.agencies.tick, after_seconds=30.0),
+            Round("points", 60.0, self.points.tick, after_seconds=60.0),
             Round("forget receipts", 60.0, self.loss.tick),
             Round("programs", 10.0, self.programs.tick, after_seconds=10.0),
             Round("mirror", 1.0, self.mirrors.tick),
@@ -213,7 +216,7 @@ class Controller:
             console=console,
             receipts_token=secret(self.settings, "receipts_token"),
             journal=WireReader(self.journal),
-            backups=Desk(self.backups, self.agencies),
+            backups=Desk(self.backups, self.agencies, self.points),
             jobs=JobDesk(self.queue, self.ledger),
             recovery=self.recovery,
             loss=self.loss,

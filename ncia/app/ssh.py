@@ -7,8 +7,8 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import paramiko
@@ -98,6 +98,42 @@ class SshRemote:
                     str(error) or type(error).__name__,
                     "it can be asked for again",
                 ) from error
+
+    def read(
+        self, host: Host, argv: Sequence[str], take: Callable[[bytes], object], *, timeout_seconds: float
+    ) -> Outcome:
+        """As :class:`~ncia.core.work.remote.Streams` says; on a connection of its own, as :meth:`feed`."""
+        with self._streaming(host, argv, timeout_seconds) as channel:
+            while piece := _received(channel, host, argv[0]):
+                take(piece)
+            return _told(channel, host, argv[0])
+
+    def feed(self, host: Host, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_seconds: float) -> Outcome:
+        with self._streaming(host, argv, timeout_seconds) as channel:
+            for piece in pieces:
+                try:
+                    channel.sendall(piece)
+                except OSError as error:
+                    if channel.exit_status_ready():
+                        break
+                    raise _broken(host, argv[0], error) from error
+            else:
+                channel.shutdown_write()
+            return _told(channel, host, argv[0])
+
+    @contextmanager
+    def _streaming(self, host: Host, argv: Sequence[str], timeout_seconds: float) -> Iterator[paramiko.Channel]:
+        line = self._for_pipe(host)
+        try:
+            channel = line.open()
+            channel.settimeout(min(STALL_SECONDS, timeout_seconds + GRACE_SECONDS))
+            try:
+                channel.exec_command(f"{_bounded(argv, timeout_seconds)}; exit $?")
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise _broken(host, argv[0], error) from error
+            yield channel
+        finally:
+            self._done_with(line)
 
     def close(self) -> None:
         """What is under way fails, pipes too, and nothing new is begun."""
@@ -292,6 +328,25 @@ def _pass_on(reading: paramiko.Channel, writing: paramiko.Channel) -> tuple[Outc
         return Outcome(BROKEN_PIPE, b"", b"nobody took what it printed"), _ended(writing)
     writing.shutdown_write()
     return _ended(reading), _ended(writing)
+
+
+def _received(channel: paramiko.Channel, host: Host, command: str) -> bytes:
+    try:
+        return channel.recv(CHUNK_BYTES)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise _broken(host, command, error) from error
+
+
+def _told(channel: paramiko.Channel, host: Host, command: str) -> Outcome:
+    try:
+        return _ended(channel)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise _broken(host, command, error) from error
+
+
+def _broken(host: Host, command: str, error: BaseException) -> Unreachable:
+    why = str(error) or type(error).__name__
+    return Unreachable("remote.broken-pipe", f"run {command} on {host.id}", why, "it can be asked for again")
 
 
 def _ended(channel: paramiko.Channel) -> Outcome:

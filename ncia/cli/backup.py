@@ -29,6 +29,7 @@ Every = Annotated[bool, typer.Option("--all", help="Older points too.")]
 NOTHING = {
     **dict.fromkeys(("run", "prove"), "This site protects nothing: no dataset is active at the other site."),
     "mend": "Nothing to mend.",
+    "keep": "Nothing to keep: what is proven in this site's store is in its agency's repository at each place.",
     "copy": "Nothing to copy: every proven point of the other site's store is here too.",
 }
 Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail where a job failed.")]
@@ -66,6 +67,25 @@ def prove(dataset: DatasetName = None, wait: Wait = True) -> None:
 def copy(dataset: DatasetName = None, wait: Wait = True) -> None:
     """Bring the newest proven point of the other site's store into this site's store as well."""
     _have_done("copy", dataset, wait)
+
+
+@app.command()
+def keep(dataset: DatasetName = None, wait: Wait = True) -> None:
+    """Put the newest proven point, or the program, in this site's store into its agency's repository at both sites."""
+    _have_done("keep", dataset, wait)
+
+
+@app.command()
+def bring(
+    dataset: Annotated[str, typer.Argument(help="A dataset such as SYSTEM/rows or SYSTEM/program.")],
+    point: Annotated[str, typer.Option(help="A point, or a program's archive; without it the newest kept one.")] = "",
+    wait: Wait = True,
+) -> None:
+    """Bring a point out of its agency's repository back into this site's store, under its own name, and prove it.
+
+    For a store that burnt with its points; a program's archive comes back in the same way. What lies there
+    damaged under that name is kept aside. To restore into a folder without a controller: ncia repo restore."""
+    _have_done("bring", dataset, wait, subject=point)
 
 
 @app.command()
@@ -121,9 +141,9 @@ def rehash(dataset: DatasetName = None) -> None:
         raise NciaError("backup.damaged", "read copies again", f"damaged: {names}", "ncia backup run; keep the copy")
 
 
-def _have_done(verb: str, dataset: str | None, wait: bool) -> None:
+def _have_done(verb: str, dataset: str | None, wait: bool, **more: str) -> None:
     api = Api.from_environment()
-    asked = api.post(f"/v1/backups/{verb}", {"dataset": dataset})["jobs"]
+    asked = api.post(f"/v1/backups/{verb}", {"dataset": dataset, **more})["jobs"]
     if not asked:
         print(NOTHING[verb])
         return
@@ -158,8 +178,8 @@ def _show(answer: dict[str, Any], every: bool) -> None:
     """One line for each dataset and store; in words only what a person must know."""
     console = Console()
     table = Table(title=f"Recovery points, as {answer['site']} knows them", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "taken (UTC)", "at", "size", "proof", "restored"):
-        table.add_column(column, justify="right" if column in ("size", "restored") else "left", no_wrap=True)
+    for column in ("dataset", "taken (UTC)", "at", "snap", "size", "proof", "restored"):
+        table.add_column(column, justify="right" if column in ("snap", "size", "restored") else "left", no_wrap=True)
     if every:
         table.add_column("point", no_wrap=True)
     newest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -191,6 +211,7 @@ def _row(point: dict[str, Any]) -> tuple[str, ...]:
         point["dataset"],
         point["at"][:16].replace("T", " "),
         " + ".join((point["store_site"], *point["copies"])),
+        str(len(point["snapshots"])),  # at so many places of its agency's repository
         f"{point['size_bytes'] / 1e6:.0f} MB",
         f"[{COLOURS[point['proof']]}]{point['proof']}[/]",
         seconds,

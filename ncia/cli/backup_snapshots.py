@@ -16,7 +16,7 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
     """A line for each dataset and place; in words what a person must know."""
     if not answer.get("repositories"):
         return
-    table = Table(title="Documents in agencies' repositories", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title="Newest snapshots in agencies' repositories", title_justify="left", box=SIMPLE_HEAD)
     for column in ("dataset", "kept (UTC)", "at", "snapshot", "proven", "files", "size"):
         table.add_column(column, justify="right" if column in ("files", "size") else "left", no_wrap=True)
     for each in sorted(answer["snapshots"], key=lambda each: (each["dataset"], each["site"])):

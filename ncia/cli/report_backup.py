@@ -93,6 +93,12 @@ def _point(text: Text, point: Report, zone: ZoneInfo) -> None:
     good, bad = "not bold green", "not bold bold red"
     if point["copied_to"]:
         text.append(f"    a second copy is at {point['copied_to']}  {point['copied_entry']}\n", style="not bold")
+    if point["kept_at"]:
+        where, entries = " and ".join(point["kept_at"]), " ".join(point["kept_entries"])
+        text.append(f"    a snapshot of it is in its agency's repository at {where}  {entries}\n", style="not bold")
+    if point["brought_from"]:
+        line = f"    brought back out of the repository at {point['brought_from']}  {point['brought_entry']}\n"
+        text.append(line, style="not bold")
     if point["reread_ok"] is None:
         text.append("    ✗ never read again\n", style=bad)
     else:

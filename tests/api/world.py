@@ -84,6 +84,12 @@ class Desk:
         self.asked.append(("prove", dataset, by))
         return {"jobs": []}
 
+    def keep(self, dataset: str | None, by: str) -> Json:
+        return {"jobs": []}
+
+    def bring(self, dataset: str | None, subject: str, by: str) -> Json:
+        return {"jobs": []}
+
     def mend(self, dataset: str | None, by: str) -> Json:
         return {"jobs": []}
 

@@ -167,6 +167,63 @@ def test_a_pipe_that_does_not_end_is_given_up(dialled: tuple[SshRemote, Host]) -
     assert sent.exit == 124
 
 
+def test_what_a_command_prints_is_handed_over_piece_by_piece(dialled: tuple[SshRemote, Host], tmp_path: Path) -> None:
+    remote, host = dialled
+    content = bytes(range(256)) * 40_000  # more than a command's output may be
+    (tmp_path / "from").write_bytes(content)
+    pieces: list[bytes] = []
+    told = remote.read(host, ["cat", str(tmp_path / "from")], pieces.append, timeout_seconds=30)
+    assert (told.exit, told.stdout, b"".join(pieces) == content, len(pieces) > 10) == (0, b"", True, True)
+    told = remote.read(host, ["sh", "-c", "printf half; echo gone >&2; exit 7"], pieces.append, timeout_seconds=10)
+    assert (told.exit, told.stderr, pieces[-1]) == (7, b"gone\n", b"half")
+
+
+def test_whoever_takes_may_refuse_and_the_next_command_works(dialled: tuple[SshRemote, Host]) -> None:
+    remote, host = dialled
+
+    def refuse(piece: bytes) -> None:
+        raise NciaError("test.enough", "take it", "enough")
+
+    with pytest.raises(NciaError, match="enough"):
+        remote.read(host, ["head", "-c", "50000000", "/dev/zero"], refuse, timeout_seconds=5)
+    assert remote.run(host, ["true"], timeout_seconds=10).exit == 0
+
+
+def test_a_command_is_fed_pieces_and_then_the_end_of_its_input(dialled: tuple[SshRemote, Host], tmp_path: Path) -> None:
+    remote, host = dialled
+    pieces = [bytes([n]) * 100_003 for n in range(50)]
+    write = ["sh", "-c", f"cat > {tmp_path}/to; wc -c < {tmp_path}/to"]
+    told = remote.feed(host, write, pieces, timeout_seconds=30)
+    assert (told.exit, told.text.strip(), (tmp_path / "to").read_bytes()) == (0, "5000150", b"".join(pieces))
+
+
+def test_a_fed_command_that_ends_early_says_why(dialled: tuple[SshRemote, Host]) -> None:
+    remote, host = dialled
+    pieces = (bytes(1 << 20) for _ in range(50))
+    told = remote.feed(host, ["sh", "-c", "echo full >&2; exit 4"], pieces, timeout_seconds=10)
+    assert (told.exit, told.stderr) == (4, b"full\n")
+
+
+def test_a_source_that_fails_never_ends_the_input_it_was_feeding(
+    dialled: tuple[SshRemote, Host], tmp_path: Path
+) -> None:
+    """Else half an archive would look like a whole one."""
+    remote, host = dialled
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise NciaError("test.broken", "read it", "it is damaged")
+
+    with pytest.raises(NciaError, match="it is damaged"):
+        remote.feed(host, ["sh", "-c", f"cat > {tmp_path}/to && touch {tmp_path}/ended"], pieces(), timeout_seconds=10)
+    assert remote.run(host, ["true"], timeout_seconds=10).exit == 0
+
+
+def test_a_stream_from_a_command_that_does_not_end_is_given_up(dialled: tuple[SshRemote, Host]) -> None:
+    remote, host = dialled
+    assert remote.read(host, ["sleep", "30"], lambda piece: None, timeout_seconds=0.3).exit in (124, 137)
+
+
 def test_a_pipe_ends_when_its_remote_is_closed(dialled: tuple[SshRemote, Host], tmp_path: Path) -> None:
     remote, host = dialled
     begun = tmp_path / "begun"

@@ -20,6 +20,7 @@ POINT = {
     "at": "2026-01-01T00:00:00.000000Z",
     "store_site": "west",
     "copies": ["east"],
+    "snapshots": [{"site": "west", "snapshot": "8e68" * 16}],
     "path": "tax/rows/point-20260101T000000-abcdef",
     "size_bytes": 33_000_000,
     "files": 1288,
@@ -154,6 +155,20 @@ def test_no_wait_only_asks(api: FakeApi) -> None:
 
 def test_a_site_that_protects_nothing_says_so(api: FakeApi) -> None:
     assert "protects nothing" in told("run")
+
+
+def test_a_point_is_brought_by_its_dataset_and_name_and_kept_by_its_dataset(api: FakeApi) -> None:
+    api.asked = [job("queued")]
+    api.listings = [listing(jobs=[job("succeeded", sentence="point-1 is back")])]
+    assert "tax/rows: succeeded: point-1 is back" in told("bring", "tax/rows", "--point", "point-1")
+    told("keep", "tax/rows")
+    api.asked = []
+    assert "Nothing to keep: what is proven" in told("keep")
+    assert api.bodies == [
+        ("/v1/backups/bring", {"dataset": "tax/rows", "subject": "point-1"}),
+        ("/v1/backups/keep", {"dataset": "tax/rows"}),
+        ("/v1/backups/keep", {"dataset": None}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ncia.core.base.errors import Unreachable
 from ncia.core.estate.model import Host
@@ -12,6 +12,8 @@ from ncia.core.work.remote import Outcome
 
 AS_NOBODY: tuple[str, ...] = ("unshare", "--user", "--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ()
 """PostgreSQL refuses root."""
+
+PIECE_BYTES = 50_000  # odd to everything
 
 
 class LocalRemote:
@@ -38,3 +40,15 @@ class LocalRemote:
     ) -> tuple[Outcome, Outcome]:
         printed = self.run(source, read, timeout_seconds=timeout_seconds)
         return printed, self.run(target, write, timeout_seconds=timeout_seconds, stdin=printed.stdout[: self.cut_at])
+
+    def read(
+        self, host: Host, argv: Sequence[str], take: Callable[[bytes], object], *, timeout_seconds: float
+    ) -> Outcome:
+        told = self.run(host, argv, timeout_seconds=timeout_seconds)
+        printed = told.stdout[: self.cut_at]
+        for at in range(0, len(printed), PIECE_BYTES):
+            take(printed[at : at + PIECE_BYTES])
+        return Outcome(told.exit, b"", told.stderr)
+
+    def feed(self, host: Host, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_seconds: float) -> Outcome:
+        return self.run(host, argv, timeout_seconds=timeout_seconds, stdin=b"".join(pieces)[: self.cut_at])

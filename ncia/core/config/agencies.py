@@ -11,6 +11,7 @@ from ncia.core.config.reading import Reading, Record, Reference
 from ncia.core.estate.keys import key_of_line
 from ncia.core.estate.model import Agency, BucketCopy, Host, Person, Site, SiteKind, System, TreeCopy
 from ncia.core.estate.repository import (
+    POINTS_INTERVAL_SECONDS,
     PROVE_INTERVAL_SECONDS,
     PRUNE_INTERVAL_SECONDS,
     AgencyRepository,
@@ -48,6 +49,8 @@ def _repository(record: Record) -> AgencyRepository:
     pruned = PRUNE_INTERVAL_SECONDS if prune is None else _interval(prune, PRUNE_INTERVAL_SECONDS)
     prove = record.within("prove", required=False)
     proven = PROVE_INTERVAL_SECONDS if prove is None else _interval(prove, PROVE_INTERVAL_SECONDS)
+    points = record.within("points", required=False)
+    kept_each = POINTS_INTERVAL_SECONDS if points is None else _interval(points, POINTS_INTERVAL_SECONDS)
     retained = record.whole("retain_days", 0)
     places: dict[SiteId, TreeCopy | BucketCopy] = {}
     for site, node in record.pairs("places"):
@@ -66,7 +69,7 @@ def _repository(record: Record) -> AgencyRepository:
         record.tell(record.where("escrow"), what, "at least two people")
     record.finish()
     people = tuple(PersonId(person) for person, _ in escrow)
-    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned, retained, proven)
+    return AgencyRepository(engine, interval, kept, places, people, rotation, pruned, retained, proven, kept_each)
 
 
 def _keep(record: Record) -> Keep:
@@ -118,8 +121,8 @@ def judge_repositories(
         for site in centres if len(centres) == CENTRES else ():
             if site not in agency.repository.places:
                 record.tell(whole, f"its repository has no place at {site}", f"places: {{{site}: …}}")
-        if systems and not any(s.agency == agency.id and s.documents for s, _ in systems.values()):
-            what = "its repository would stay empty: none of its systems has documents"
+        if systems and not any(s.agency == agency.id and s.datasets for s, _ in systems.values()):
+            what = "its repository would stay empty: it has no system with anything to keep"
             record.tell(whole, what, "leave 'repository' out")
         for person in agency.repository.escrow:
             _judge_recipient(record, whole, people.get(person))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PRUNE_INTERVAL_SECONDS = 7 * 86_400.0
 PROVE_INTERVAL_SECONDS = 7 * 86_400.0
+POINTS_INTERVAL_SECONDS = 86_400.0
 
 
 class EngineName(StrEnum):
@@ -53,7 +54,8 @@ class AgencyRepository:
     """``places``: one at each centre. ``escrow``: whose keys recover it, any one alone. ``check``: how each place is
     read again; ``prune_interval_seconds``: how often what no snapshot needs is removed from it. ``retain_days``: for
     how long a bucket keeps each file from our own key (Object Lock); 0: as its own rule says, if it has one.
-    ``prove_interval_seconds``: how often a snapshot of each dataset is restored from each place and compared."""
+    ``prove_interval_seconds``: how often a snapshot of each dataset is restored from each place and compared.
+    ``points_interval_seconds``: how often each dataset's newest proven recovery point is kept in it, too."""
 
     engine: EngineName
     interval_seconds: float
@@ -64,3 +66,4 @@ class AgencyRepository:
     prune_interval_seconds: float = PRUNE_INTERVAL_SECONDS
     retain_days: int = 0
     prove_interval_seconds: float = PROVE_INTERVAL_SECONDS
+    points_interval_seconds: float = POINTS_INTERVAL_SECONDS

@@ -284,6 +284,50 @@ class PointCopied(Body):
     seconds: float
 
 
+class PointBrought(Body):
+    """A recovery point, taken at ``taken_at``, came back out of its agency's repository at ``from_site`` into
+    ``store_site``'s store, under its own name: every file of the base backup was compared with the manifest, and that
+    with the hash that was journalled when the point was taken."""
+
+    KIND = "point.brought"
+    job: str
+    point: str
+    dataset: str
+    agency: str
+    from_site: str
+    snapshot: str
+    store_site: str
+    path: str
+    taken_at: str
+    taken_by: str  # the job that took it, in so many seconds
+    taken_seconds: float
+    size_bytes: int
+    files: int
+    start_lsn: str
+    stop_lsn: str
+    manifest_sha256: str
+    compare_lsn: str
+    source: tuple[TableSum, ...]
+    seconds: float
+
+
+class ProgramBrought(Body):
+    """A program's archive came back out of its agency's repository at ``from_site`` into ``store_site``'s store, with
+    the hash that was journalled when it was made."""
+
+    KIND = "program.brought"
+    job: str
+    dataset: str
+    agency: str
+    from_site: str
+    snapshot: str
+    store_site: str
+    path: str
+    sha256: str
+    size_bytes: int
+    seconds: float
+
+
 class ProgramFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
@@ -361,6 +405,8 @@ BODIES: tuple[type[Body], ...] = (
     MirrorChanged,
     PointRehashed,
     PointCopied,
+    PointBrought,
+    ProgramBrought,
     *entries_recovery.BODIES,
     *entries_people.BODIES,
     *entries_repositories.BODIES,

@@ -38,6 +38,23 @@ class SnapshotKept(Body):
     seconds: float
 
 
+class SnapshotHolds(Body):
+    """What a snapshot of the repository at ``site`` is another copy of: a recovery point, or a program's archive, that
+    lies in ``store_site``'s store. Before it was kept it was compared with ``sha256``, which was journalled when it was
+    made: of the point's manifest, which vouches for each file of its base backup, or of the archive."""
+
+    KIND = "snapshot.holds"
+    job: str
+    agency: str
+    dataset: str
+    site: str
+    repository: str
+    snapshot: str
+    subject: str  # the point's id, or the archive's path in its store
+    store_site: str
+    sha256: str
+
+
 class SnapshotFailed(Body):
     """A backup of a dataset into the repository at ``site`` left no snapshot, or a partial one."""
 
@@ -117,6 +134,7 @@ class RepositoryPruned(Body):
 BODIES: tuple[type[Body], ...] = (
     RepositoryMade,
     SnapshotKept,
+    SnapshotHolds,
     SnapshotFailed,
     SnapshotForgotten,
     RepositoryLooked,

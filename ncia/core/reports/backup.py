@@ -21,6 +21,7 @@ from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
+    PointBrought,
     PointCopied,
     PointDeleted,
     PointRehashed,
@@ -28,6 +29,7 @@ from ncia.core.journal.entries import (
     ProofFinished,
     RunMissed,
 )
+from ncia.core.journal.entries_repositories import SnapshotForgotten, SnapshotHolds
 from ncia.core.journal.entry import Entry
 from ncia.core.reports.continuity import NotProven
 from ncia.core.state import State
@@ -71,6 +73,10 @@ class PointTold:
     why: str = ""  # what is wrong with it
     copied_to: str = ""  # a second store that has it too
     copied_entry: str = ""
+    kept_at: tuple[str, ...] = ()  # the places of its agency's repository that have it as a snapshot
+    kept_entries: tuple[str, ...] = ()
+    brought_from: str = ""  # a place of that repository, out of which it came back into its store
+    brought_entry: str = ""
 
     @property
     def elsewhere(self) -> bool:
@@ -228,6 +234,8 @@ class _Seen:
         self._day = day
         self._sources: dict[str, str] = {}  # by job
         self._copied: dict[str, tuple[str, str]] = {}  # by point: where, by which entry
+        self._kept: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)  # by subject and place: snapshot, entry
+        self._forgotten: set[tuple[str, str]] = set()  # by place: it stands in another log, which may be read first
         self.points: dict[str, PointTold] = {}
         self.by_dataset: dict[str, list[str]] = defaultdict(list)
         self.troubles: dict[str, list[Trouble]] = defaultdict(list)
@@ -261,6 +269,13 @@ class _Seen:
                     self._change(body.point, proven=False, why=body.why)
             case PointCopied():
                 self._copied[body.point] = (body.store_site, name)
+            case SnapshotHolds():
+                self._kept[body.subject][body.site] = (body.snapshot, name)
+            case SnapshotForgotten():
+                self._forgotten.add((body.site, body.snapshot))
+            case PointBrought():
+                told = {"brought_from": body.from_site, "brought_entry": name}
+                self._change(body.point, present=True, **told)
             case PointDeleted():
                 self._gone(body)
                 if today:
@@ -292,7 +307,13 @@ class _Seen:
         """In the order in which they were made. A copy stands in another log than its point: it is joined here."""
         found = (self.points[point] for point in self.by_dataset.get(dataset, ()))
         copied = ((point, *self._copied.get(point.point, ("", ""))) for point in found)
-        return tuple(replace(point, copied_to=site, copied_entry=entry) for point, site, entry in copied)
+        told = [replace(point, copied_to=site, copied_entry=entry) for point, site, entry in copied]
+        return tuple(self._with_snapshots(point) for point in told)
+
+    def _with_snapshots(self, point: PointTold) -> PointTold:
+        known = sorted(self._kept.get(point.point, {}).items())
+        places = [(site, entry) for site, (snapshot, entry) in known if (site, snapshot) not in self._forgotten]
+        return replace(point, kept_at=tuple(site for site, _ in places), kept_entries=tuple(told for _, told in places))
 
     def _change(self, point: str, **told: Any) -> None:
         if point in self.points:

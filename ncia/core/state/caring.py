@@ -40,15 +40,18 @@ def forget_allowed(state: State, entry: Entry, body: ForgetAllowed) -> None:
 
 
 def snapshot_mended(state: State, entry: Entry, body: SnapshotMended) -> None:
-    """As old as it is where it came from. A backup that failed here since then is made good."""
+    """As old as where it came from, and a copy of the same. A backup that failed here since then is made good."""
     same = body.model_dump(exclude={"source_site", "kept_at"})
     kept = ExpectedSnapshot(from_text(body.kept_at), SnapshotKept(**same, seconds=0.0))
+    source = state.repositories.get((body.agency, body.source_site))
+    held = source.holds.get(body.snapshot) if source is not None else None
 
     def mended(fact: RepositoryFact) -> RepositoryFact:
         if any(each.kept.snapshot == body.snapshot for each in fact.expected):
             return fact
         expected = sorted((*fact.expected, kept), key=lambda each: each.at)
-        return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]))
+        holds = {**fact.holds, body.snapshot: held} if held is not None else fact.holds
+        return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]), holds=holds)
 
     changed(state, body.agency, body.site, mended)
     failure = state.snapshot_failures.get((body.dataset, body.site))

@@ -16,8 +16,10 @@ from ncia.core.journal.entries import (
     IncidentChanged,
     IncidentOpened,
     MirrorChanged,
+    PointBrought,
     PointCopied,
     PointRehashed,
+    ProgramBrought,
     ProgramCaptured,
     ProgramCompared,
     ProofFailed,
@@ -136,6 +138,14 @@ class PointCopy:
 
     at: datetime
     copied: PointCopied
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What came back last out of an agency's repository into a store."""
+
+    at: datetime
+    body: PointBrought | ProgramBrought
 
 
 @dataclass(frozen=True)

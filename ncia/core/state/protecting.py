@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ncia.core.base.clock import to_text
+from ncia.core.base.clock import from_text, to_text
 from ncia.core.journal.entries import (
     BackupFailed,
     BackupFinished,
     BackupStarted,
     MirrorChanged,
+    PointBrought,
     PointCopied,
     PointDeleted,
     PointRehashed,
+    ProgramBrought,
     ProgramCaptured,
     ProgramCompared,
     ProofFailed,
@@ -28,7 +30,17 @@ from ncia.core.journal.entries import (
 )
 from ncia.core.journal.entry import Entry
 from ncia.core.state.bounds import without_oldest
-from ncia.core.state.facts import Job, MirrorState, Missed, PointCopy, ProgramFact, Proof, RecoveryPoint, Reread
+from ncia.core.state.facts import (
+    Brought,
+    Job,
+    MirrorState,
+    Missed,
+    PointCopy,
+    ProgramFact,
+    Proof,
+    RecoveryPoint,
+    Reread,
+)
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
@@ -108,6 +120,33 @@ def point_copied(state: State, entry: Entry, body: PointCopied) -> None:
         state.copies = {**state.copies, body.dataset: kept}
 
 
+def point_brought(state: State, entry: Entry, body: PointBrought) -> None:
+    """Where that store's point is listed, it is there again. Where another store's is, this is a second copy of it.
+    Where none is any more, it is one again, with nothing proven of it, at its place in time."""
+    _brought(state, entry, body)
+    known = state.points.get(body.dataset, ())
+    if state.holds(body.dataset, body.point, body.store_site):
+        return
+    told = body.model_dump()
+    if any(point.id == body.point for point in known):
+        copied = PointCopied(**{name: told[name] for name in PointCopied.model_fields})
+        point_copied(state, entry, copied)
+        return
+    taken = {**told, "job": body.taken_by, "seconds": body.taken_seconds}
+    backup = BackupFinished(**{name: taken[name] for name in BackupFinished.model_fields})
+    point = RecoveryPoint(body.point, body.dataset, from_text(body.taken_at), backup)
+    kept = sorted((*known, point), key=lambda each: each.at)[-POINTS_PER_DATASET_MAX:]
+    state.points = {**state.points, body.dataset: tuple(kept)}
+
+
+def program_brought(state: State, entry: Entry, body: ProgramBrought) -> None:
+    _brought(state, entry, body)
+
+
+def _brought(state: State, entry: Entry, body: PointBrought | ProgramBrought) -> None:
+    state.brought = {**state.brought, (body.dataset, body.store_site): Brought(entry.at, body)}
+
+
 def _is_of(copy: PointCopy, body: PointDeleted) -> bool:
     return (copy.copied.point, copy.copied.store_site) == (body.point, body.store_site)
 
@@ -145,6 +184,8 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     PointDeleted.KIND: point_deleted,
     PointRehashed.KIND: point_rehashed,
     PointCopied.KIND: point_copied,
+    PointBrought.KIND: point_brought,
+    ProgramBrought.KIND: program_brought,
     ProgramCaptured.KIND: program_captured,
     ProgramCompared.KIND: program_compared,
     MirrorChanged.KIND: mirror_changed,

@@ -20,6 +20,7 @@ from ncia.core.journal.entries_repositories import (
     RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
+    SnapshotHolds,
     SnapshotKept,
 )
 from ncia.core.journal.entry import Entry
@@ -96,7 +97,8 @@ class SnapshotProof:
 
 @dataclass(frozen=True)
 class RepositoryFact:
-    """One agency's repository at one site; ``expected`` oldest first. ``read``: what share of it was read when; parts
+    """One agency's repository at one site; ``expected`` oldest first. ``holds``: what those of recovery points and
+    programs are copies of, by snapshot. ``read``: what share of it was read when; parts
     of another division stay while faults stand in them, until all parts of the new one were read."""
 
     made_at: datetime
@@ -112,6 +114,15 @@ class RepositoryFact:
     proofs: Mapping[str, SnapshotProof] = field(default_factory=dict)  # by dataset
     proven: frozenset[str] = frozenset()  # snapshots that were restored and compared well, the last time
     refuted: frozenset[str] = frozenset()  # those that were not
+    holds: Mapping[str, SnapshotHolds] = field(default_factory=dict)
+
+    def kept_of(self, dataset: str, subject: str = "") -> ExpectedSnapshot | None:
+        """The newest whole snapshot that is a copy of ``subject``, or of anything of the dataset that is named."""
+        for each in reversed(self.expected):
+            held = self.holds.get(each.kept.snapshot) if each.whole and each.kept.dataset == dataset else None
+            if held is not None and subject in ("", held.subject):
+                return each
+        return None
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
         """Of so many, those that were read, the one that waits longest first."""
@@ -174,10 +185,27 @@ def snapshot_kept(state: State, entry: Entry, body: SnapshotKept) -> None:
         state.strays += 1
         return
     expected = (*fact.expected, ExpectedSnapshot(entry.at, body))[-EXPECTED_MAX:]
-    state.repositories = {**state.repositories, (body.agency, body.site): replace(fact, expected=expected)}
+    state.repositories = {**state.repositories, (body.agency, body.site): _expecting(fact, expected)}
     if not body.losses:
         key = (body.dataset, body.site)
         state.snapshot_failures = {each: found for each, found in state.snapshot_failures.items() if each != key}
+
+
+def snapshot_holds(state: State, entry: Entry, body: SnapshotHolds) -> None:
+    fact = state.repositories.get((body.agency, body.site))
+    if fact is None:
+        state.strays += 1
+        return
+    told = _expecting(replace(fact, holds={**fact.holds, body.snapshot: body}), fact.expected)
+    state.repositories = {**state.repositories, (body.agency, body.site): told}
+
+
+def _expecting(fact: RepositoryFact, expected: tuple[ExpectedSnapshot, ...]) -> RepositoryFact:
+    """What is expected no more holds nothing that anybody knows of."""
+    if not fact.holds:
+        return replace(fact, expected=expected)
+    names = {each.kept.snapshot for each in expected}
+    return replace(fact, expected=expected, holds={name: told for name, told in fact.holds.items() if name in names})
 
 
 def snapshot_failed(state: State, entry: Entry, body: SnapshotFailed) -> None:
@@ -195,7 +223,7 @@ def snapshot_forgotten(state: State, entry: Entry, body: SnapshotForgotten) -> N
         state.strays += 1
         return
     expected = tuple(each for each in fact.expected if each.kept.snapshot != body.snapshot)
-    state.repositories = {**state.repositories, (body.agency, body.site): replace(fact, expected=expected)}
+    state.repositories = {**state.repositories, (body.agency, body.site): _expecting(fact, expected)}
 
 
 def repository_looked(state: State, entry: Entry, body: RepositoryLooked) -> None:
@@ -235,6 +263,7 @@ def repository_pruned(state: State, entry: Entry, body: RepositoryPruned) -> Non
 MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     RepositoryMade.KIND: repository_made,
     SnapshotKept.KIND: snapshot_kept,
+    SnapshotHolds.KIND: snapshot_holds,
     SnapshotFailed.KIND: snapshot_failed,
     SnapshotForgotten.KIND: snapshot_forgotten,
     RepositoryLooked.KIND: repository_looked,

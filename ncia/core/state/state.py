@@ -32,6 +32,7 @@ from ncia.core.journal.entries_recovery import (
 from ncia.core.journal.entry import Entry
 from ncia.core.state.accounts import Session, Token
 from ncia.core.state.facts import (
+    Brought,
     Finding,
     Incident,
     Job,
@@ -75,6 +76,7 @@ class State:
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     repositories: Mapping[Where, RepositoryFact] = field(default_factory=dict)  # by agency and site
+    brought: Mapping[Where, Brought] = field(default_factory=dict)  # by dataset and store: the newest back out of one
     snapshot_failures: Mapping[Where, SnapshotFailure] = field(default_factory=dict)  # by dataset and site
     runs: Mapping[str, Run] = field(default_factory=dict)
     divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list
@@ -121,6 +123,11 @@ class State:
         if any((each.id, each.backup.store_site) == (point, store_site) for each in self.points.get(dataset, ())):
             return True
         return any(each.copied.store_site == store_site for each in self.copies_of(dataset, point))
+
+    def snapshots_of(self, dataset: str, subject: str) -> dict[SiteId, str]:
+        """Where a recovery point, or a program's archive, is kept as a snapshot too: by site, which one."""
+        found = {SiteId(site): fact.kept_of(dataset, subject) for (_, site), fact in self.repositories.items()}
+        return {site: each.kept.snapshot for site, each in sorted(found.items()) if each is not None}
 
     def copies_of(self, dataset: str, point: str) -> tuple[PointCopy, ...]:
         """Where else the point lies."""

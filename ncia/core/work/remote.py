@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,6 +51,23 @@ class Pipes(Protocol):
         The writer's input ends where the reader's output does, whether that was whole or not: whoever asks compares
         what was written. Both are killed after ``timeout_seconds``. Raises
         :class:`~ncia.core.base.errors.Unreachable` as :meth:`Remote.run` does."""
+        ...
+
+
+class Streams(Protocol):
+    """Runs a command on a host that prints, or is fed, more than a message."""
+
+    def read(
+        self, host: Host, argv: Sequence[str], take: Callable[[bytes], object], *, timeout_seconds: float
+    ) -> Outcome:
+        """How ``argv`` ended, after ``take`` had all that it printed, a piece at a time and in order; ``stdout`` of the
+        outcome is empty. What ``take`` raises ends the command and is raised. Raises
+        :class:`~ncia.core.base.errors.Unreachable` as :meth:`Remote.run` does."""
+        ...
+
+    def feed(self, host: Host, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_seconds: float) -> Outcome:
+        """How ``argv`` ended, which was fed ``pieces`` and then the end of its input. A command that ends before its
+        input says itself why. What ``pieces`` raises ends the command, before the end of its input, and is raised."""
         ...
 
 

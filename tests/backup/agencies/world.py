@@ -40,12 +40,13 @@ from tests.fakes.repository import FakeStore
 TAX, TREASURY = DatasetId("tax/files"), AgencyId("agency")
 INTERVAL = 3600.0
 SELDOM = 1e9
+NOWHERE = Address("127.0.0.1", 1)
 KIM, LEE = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 
 
-def estate_of(engine: EngineName = EngineName.NCIA) -> Estate:
+def estate_of(engine: EngineName = EngineName.NCIA, server: Address = NOWHERE) -> Estate:
     """One system at home in the east, with documents; its agency's repository is at both sites."""
-    base = estate_with(Address("127.0.0.1", 1))
+    base = estate_with(server)
     promise = Promise(0, 3600)
     copies = {site: TreeCopy(site, HostId(f"{site}-files"), "tax") for site in (EAST, WEST)}
     files = Dataset(TAX, SystemId("tax"), "files", promise, Replication.ASYNCHRONOUS, {}, documents=copies)

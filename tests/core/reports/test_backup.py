@@ -15,6 +15,7 @@ from ncia.core.journal.entries import (
     BackupFinished,
     BackupStarted,
     IncidentOpened,
+    PointBrought,
     PointCopied,
     PointDeleted,
     PointRehashed,
@@ -23,7 +24,9 @@ from ncia.core.journal.entries import (
     RunMissed,
     TableSum,
 )
+from ncia.core.journal.entries_repositories import SnapshotForgotten, SnapshotHolds
 from ncia.core.reports.backup import BackupReport, DatasetDay, agency_of, backup_report, day_of
+from tests.core.journal.specimens import SPECIMENS
 from tests.core.story import NORTH, SOUTH, START, Story, at, sample_estate, text
 
 ESTATE = sample_estate()
@@ -143,6 +146,43 @@ def test_a_second_copy_is_told_with_its_point_whichever_log_is_read_first() -> N
     )
     (point,) = [p for p in rows(report(story.say(3 * HOUR + 6, NORTH, gone))).points if p.point == "point-2"]
     assert (point.copied_to, point.present) == ("", True)
+
+
+def kept_as(site: str, snapshot: str = "8e68" * 16) -> SnapshotHolds:
+    return SnapshotHolds(
+        job="k",
+        agency="treasury",
+        dataset="tax/rows",
+        site=site,
+        repository="61b2" * 16,
+        snapshot=snapshot,
+        subject="point-2",
+        store_site="south",
+        sha256="ab" * 32,
+    )
+
+
+def test_the_places_that_have_a_point_as_a_snapshot_are_told_until_it_is_forgotten_there() -> None:
+    """Forgotten in another log than it was kept in, whichever is read first."""
+    story = a_day().say(3 * HOUR + 5, SOUTH, kept_as("north"), kept_as("south"))
+    (point,) = [point for point in rows(report(story)).points if point.point == "point-2"]
+    assert (point.kept_at, point.kept_entries) == (("north", "south"), ("south#10", "south#11"))
+    gone = SnapshotForgotten(
+        agency="treasury", dataset="tax/rows", site="north", snapshot="8e68" * 16, reason="newer ones are kept"
+    )
+    story.say(3 * HOUR + 6, NORTH, gone)
+    for order in (1, -1):
+        story.entries.sort(key=lambda entry: (entry.site, entry.number), reverse=False)
+        story.entries = sorted(story.entries, key=lambda entry: order * (entry.site == NORTH))
+        (point,) = [point for point in rows(report(story)).points if point.point == "point-2"]
+        assert point.kept_at == ("south",)
+
+
+def test_a_point_that_came_back_is_present_again_and_says_whence() -> None:
+    body = next(body for body in SPECIMENS if isinstance(body, PointBrought))
+    back = body.model_copy(update={"point": "point-1", "store_site": "south", "from_site": "north"})
+    point = rows(report(a_day().say(3 * HOUR + 7, SOUTH, back))).points[0]
+    assert (point.present, point.brought_from, point.brought_entry) == (True, "north", "south#10")
 
 
 def test_expected_is_one_point_for_each_interval_that_ended_since_the_journal_began() -> None:

@@ -11,7 +11,7 @@ from ncia.core.journal.entries_care import (
     SnapshotProofFailed,
     SnapshotProven,
 )
-from ncia.core.journal.entries_repositories import RepositoryPruned, SnapshotFailed
+from ncia.core.journal.entries_repositories import RepositoryPruned, SnapshotFailed, SnapshotHolds
 from tests.core.state.test_repositories import BY_KIND, MADE, WHERE, expected, kept, state_of
 
 HELD, ALLOWED, MENDED = BY_KIND[ForgetHeld], BY_KIND[ForgetAllowed], BY_KIND[SnapshotMended]
@@ -32,6 +32,16 @@ def test_what_was_mended_stands_where_its_age_puts_it_and_once() -> None:
     state = state_of(MADE, kept("a"), early, early)
     assert expected(state) == [early.snapshot, "a"]
     assert expected(state_of(MADE, kept(early.snapshot), early)) == [early.snapshot]
+
+
+def test_what_was_mended_is_a_copy_of_what_it_was_a_copy_of_where_it_came_from() -> None:
+    east = MADE.model_copy(update={"site": "east"})
+    there = kept(MENDED.snapshot, site="east")
+    holds = BY_KIND[SnapshotHolds].model_copy(
+        update={"dataset": MENDED.dataset, "site": "east", "snapshot": MENDED.snapshot}
+    )
+    state = state_of(east, there, holds, MADE, MENDED)
+    assert list(state.snapshots_of(MENDED.dataset, holds.subject)) == ["east", "west"]
 
 
 def test_a_failure_is_made_good_by_what_was_kept_elsewhere_since_and_not_by_older_ones() -> None:

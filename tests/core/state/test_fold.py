@@ -139,6 +139,24 @@ def newest_proven(*bodies: Body) -> str | None:
     return found.id if found else None
 
 
+def test_a_point_that_came_back_is_listed_once_at_its_place_in_time_and_is_proven_anew() -> None:
+    back = like("point.brought", point="p1", store_site="east")
+    there = folded(*backup("p1"), *proof("p1"), back)
+    assert [point.id for point in there.points["tax/rows"]] == ["p1"]
+    assert there.newest_proven("tax/rows").id == "p1"
+    gone = [*backup("p1"), *proof("p1"), like("point.deleted", point="p1"), *backup("p2")]
+    again = folded(*gone, like("point.brought", point="p1", store_site="east", taken_at=to_text(EPOCH)))
+    assert [(point.id, point.proven) for point in again.points["tax/rows"]] == [("p1", False), ("p2", False)]
+    assert newest_proven(*gone, back, *proof("p1")) == "p1"
+
+
+def test_a_point_of_another_store_that_came_into_this_one_is_a_second_copy() -> None:
+    state = folded(*backup("p1"), like("point.brought", point="p1", store_site="west"))
+    assert [point.backup.store_site for point in state.points["tax/rows"]] == ["east"]
+    assert (state.holds("tax/rows", "p1", "west"), len(state.copies["tax/rows"])) == (True, 1)
+    assert state.brought["tax/rows", "west"].body.point == "p1"
+
+
 def test_a_point_counts_once_it_is_proven() -> None:
     assert newest_proven(*backup("p1")) is None
     assert newest_proven(*backup("p1"), *proof("p1")) == "p1"

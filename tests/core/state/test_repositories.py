@@ -12,6 +12,7 @@ from ncia.core.journal.entries_repositories import (
     RepositoryPruned,
     SnapshotFailed,
     SnapshotForgotten,
+    SnapshotHolds,
     SnapshotKept,
 )
 from ncia.core.journal.entry import make_entry
@@ -126,3 +127,24 @@ def test_what_is_said_of_a_repository_that_nobody_made_is_a_stray() -> None:
         state_of(KEPT, BY_KIND[SnapshotForgotten], BY_KIND[RepositoryLooked], read(1), BY_KIND[RepositoryPruned]).strays
         == 5
     )
+
+
+def holds(snapshot: str, subject: str = "point-1", **changes: object) -> SnapshotHolds:
+    told = {"dataset": "tax/letters", "snapshot": snapshot, "subject": subject, **changes}
+    return BY_KIND[SnapshotHolds].model_copy(update=told)
+
+
+def test_a_subject_is_kept_where_a_whole_snapshot_of_it_is_expected() -> None:
+    state = state_of(MADE, kept("a"), holds("a"), kept("b"), holds("b", "point-2"))
+    assert state.snapshots_of("tax/letters", "point-1") == {"west": "a"}
+    assert state.repositories[WHERE].kept_of("tax/letters").kept.snapshot == "b"
+    assert state.snapshots_of("tax/letters", "point-3") == {}
+    assert state_of(MADE, kept("a", losses=1), holds("a")).snapshots_of("tax/letters", "point-1") == {}
+
+
+def test_what_a_snapshot_holds_is_forgotten_with_it() -> None:
+    gone = BY_KIND[SnapshotForgotten].model_copy(update={"snapshot": "a"})
+    found = fact(kept("a"), holds("a"), kept("b"), holds("b", "point-2"), gone)
+    assert (list(found.holds), found.kept_of("tax/letters", "point-1")) == (["b"], None)
+    assert fact(kept("a"), gone, holds("a")).holds == {}
+    assert state_of(holds("a")).strays == 1
