@@ -62,12 +62,14 @@ def measure() -> Result:
     sizes: dict[str, list[int]] = {"ours": [], "restic": []}
     with tempfile.TemporaryDirectory(prefix="ncia-repository-") as home, ExitStack() as stands:
         stand = Stand(Path(home), newest(), times, sizes)
-        if BUCKETS:
+        for number in range(ROUNDS):
+            stand.round(number)
+        if BUCKETS:  # their servers take some of the processors also at rest, so they come after the rest
             with suppress(pytest.skip.Exception):  # without Ceph there is one bucket less, which the figures show
                 stand.buckets["ceph"] = stands.enter_context(ceph_stand(Path(home) / "ceph", 16 << 30))
             stand.buckets["rclone"] = stands.enter_context(s3_stand(Path(home) / "rclone"))
-        for number in range(ROUNDS):
-            stand.round(number)
+            for number in range(ROUNDS):
+                stand.bucket_round(number)
     figures: dict[str, float] = {"tree_mb": MEGABYTES, "small_files": SMALL_FILES, "rounds": ROUNDS}
     for (program, what), found in times.items():
         figures[f"{what}_{program}_seconds"] = round(statistics.median(found.wall), 2)
@@ -119,8 +121,8 @@ class Stand:
         small(home / "small", SMALL_FILES)
 
     def round(self, number: int) -> None:
-        order = ["restic", "ours"] if number % 2 else ["ours", "restic"]  # neither always finds the other's warm disk
-        both = list(order)
+        both = _turns(number)
+        order = list(both)
         if self.borg:
             order.append("borg")
         tree, small_tree = str(self.home / "tree"), str(self.home / "small")
@@ -142,8 +144,10 @@ class Stand:
         self.each(order, "small_restore", "small", "restore", "latest")
         for program in both:
             self.sizes[program].append(bytes_of(self.at(program, "main")))
+
+    def bucket_round(self, number: int) -> None:
         for name, access in self.buckets.items():
-            self.bucket(name, access, both, number, tree)
+            self.bucket(name, access, _turns(number), number, str(self.home / "tree"))
 
     def each(self, order: Sequence[str], what: str, repository: str, *arguments: str, verify: bool = True) -> None:
         for program in order:
@@ -219,6 +223,11 @@ class Stand:
     def borg_words(self) -> list[str]:
         home = ("env", f"BORG_BASE_DIR={self.home / 'borg'}", f"BORG_PASSCOMMAND=cat {self.password}")
         return [*home, "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=no", str(self.borg)]
+
+
+def _turns(number: int) -> list[str]:
+    """Neither always finds the other's warm disk."""
+    return ["restic", "ours"] if number % 2 else ["ours", "restic"]
 
 
 @contextmanager
