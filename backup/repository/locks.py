@@ -29,7 +29,7 @@ from backup.repository.format.times import moment_of, moment_text
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from ncia.core.base.clock import Clock
-from ncia.core.base.errors import NciaError, Refusal, Unreachable
+from ncia.core.base.errors import Refusal, Unreachable
 
 REFRESH_SECONDS = 300.0
 STALE = timedelta(minutes=30)
@@ -125,8 +125,8 @@ class Lock:
         self._tell()
         try:
             self._refuse_if_taken()  # two may have looked at once: then both see both
-        except NciaError:
-            self._drop(self._name)
+        except BaseException:  # Ctrl-C too: a lock that nobody keeps would hold others up; raised again at once
+            self._take_back(self._name)
             raise
 
     def demand(self) -> None:
@@ -138,11 +138,11 @@ class Lock:
             )
 
     def release(self) -> None:
-        self._over.set()
-        if self._refresher is not None:
-            self._refresher.join()
-        with suppress(StoreFault, Unreachable):  # what was done is done: it goes stale, and holds nobody for long
-            self._drop(self._name)
+        try:
+            self._end()
+        except KeyboardInterrupt:  # in the very call that gives it back
+            self._end()
+            raise
 
     def refresh(self) -> None:
         """Tell it anew: the new file first, then the old one goes. What was lost once is never taken up again."""
@@ -163,6 +163,16 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def _end(self) -> None:
+        self._over.set()
+        if self._refresher is not None:
+            self._refresher.join()
+        self._take_back(self._name)
+
+    def _take_back(self, name: str) -> None:
+        with suppress(StoreFault, Unreachable):  # what was done is done: it goes stale, and holds nobody for long
+            self._drop(name)
 
     def _drop(self, name: str) -> None:
         """Where our account may not remove, it stays: told by its age, it holds nobody for longer than half an hour."""
@@ -186,8 +196,13 @@ class Lock:
             "pid": os.getpid(),
         }
         at = self._clock.boottime_ns()
-        self._name = self._repository.save_file(Kind.LOCKS, json.dumps(fields, separators=(",", ":")).encode())
-        self._told_ns = at
+        name, sealed = self._repository.sealed(Kind.LOCKS, json.dumps(fields, separators=(",", ":")).encode())
+        try:
+            self._repository.keep(Kind.LOCKS, name, sealed)
+        except BaseException:  # Ctrl-C too, and a store that kept it without an answer; raised again at once
+            self._take_back(name)
+            raise
+        self._name, self._told_ns = name, at
 
     def _refuse_if_taken(self) -> None:
         for other in read_locks(self._repository):

@@ -85,15 +85,19 @@ class Repository:
         return unpack_file(self.sealer.open(sealed, what), what)
 
     def save_file(self, kind: Kind, plain: bytes) -> str:
-        """Seal and keep one file; returns its name. What was sealed is opened again before it is sent, and looked at
-        after."""
+        """Seal and keep one file; returns its name. What was sealed is looked at after it was sent."""
+        name, sealed = self.sealed(kind, plain)
+        self.keep(kind, name, sealed)
+        return name
+
+    def sealed(self, kind: Kind, plain: bytes) -> tuple[str, bytes]:
+        """A file's name and its bytes, which were opened again."""
         sealed = self.sealer.seal(pack_file(plain))
         name = hashlib.sha256(sealed).hexdigest()
         what = f"verify {kind.value} {name[:SHORT]} before it is kept"
         if unpack_file(self.sealer.open(sealed, what), what) != plain:
             raise Damaged(what, "it is not what was sealed: look at this machine's memory")
-        self.keep(kind, name, sealed)
-        return name
+        return name, sealed
 
     def keep(self, kind: Kind, name: str, content: bytes | memoryview) -> None:
         """Save, and look whether it is there: a store may answer that it took what it did not keep."""

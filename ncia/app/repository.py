@@ -22,6 +22,7 @@ from backup.repository.ports import Store, StoreFault
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.retaining import Mode, Retaining, Retention
 from backup.repository.save.walk import absolute
+from ncia.app.interrupts import hurried
 from ncia.app.repository_store import store_of, user
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
@@ -69,9 +70,10 @@ class Access:
     def opened(self, locked: bool = False, meanwhile: Meanwhile | None = None) -> Iterator[Repository]:
         password, store = self.password(), store_of(self.url)
         try:
-            repository = open_repository(store, password, meanwhile)
-            with self.reading(repository) if locked and self.lock else nullcontext():
-                yield repository
+            with hurried(store):
+                repository = open_repository(store, password, meanwhile)
+                with self.reading(repository) if locked and self.lock else nullcontext():
+                    yield repository
         finally:
             store.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -62,8 +62,11 @@ def prune_by_restic(access: Access, grace: str, unused_percent: float) -> Answer
     return {"engine": "restic", "said": done.stdout.strip().splitlines()[-SAID_LINES:]}
 
 
-def prune(access: Access, grace: str, unused_percent: float, dry: bool, empty: bool) -> Answer:
-    """``grace``: how long what nobody needs is marked before it is removed. In an exclusive lock, but to look."""
+def prune(
+    access: Access, grace: str, unused_percent: float, dry: bool, empty: bool, tell: Callable[[str, int, int], None]
+) -> Answer:
+    """``grace``: how long what nobody needs is marked before it is removed. In an exclusive lock, but to look. ``tell``
+    hears what is done just now, how much of it, and of how much."""
     from backup.repository.care.pruning import Wish, rehearse
     from backup.repository.care.pruning import prune as pruned
 
@@ -71,9 +74,9 @@ def prune(access: Access, grace: str, unused_percent: float, dry: bool, empty: b
     wish = Wish(now - span_of(grace).before(now), unused_percent / 100, empty)
     with access.opened() as repository:
         if dry:
-            return {"engine": "ncia"} | asdict(rehearse(repository, now, wish))
+            return {"engine": "ncia"} | asdict(rehearse(repository, now, wish, tell))
         with alone(repository, holder(), CLOCK, access.patience) as lock:
-            return {"engine": "ncia"} | asdict(pruned(repository, lock, CLOCK.now(), wish))
+            return {"engine": "ncia"} | asdict(pruned(repository, lock, CLOCK.now(), wish, tell))
 
 
 def _refusal(judged: Sequence[Judged], removed_max: int | None) -> str:

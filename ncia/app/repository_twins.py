@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from backup.repository.format.snapshots import chosen
 from backup.repository.locks import Lock, Patience
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository
 from backup.repository.retaining import Retaining
+from ncia.app.interrupts import hurried
 from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, retained_as
 from ncia.app.repository_backup import Wanted, request_of, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
+
+if TYPE_CHECKING:
+    from backup.repository.save.saving import Request
+    from backup.repository.stores.both import Both
 
 
 def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer:
@@ -58,7 +64,7 @@ def repair(access: Access, source: Access | None, mending: Mending, tell: Tell) 
 
     password, store = access.password(), store_of(access.url)
     try:
-        with source.opened(locked=True) if source else nullcontext() as twin:
+        with hurried(store), source.opened(locked=True) if source else nullcontext() as twin:
             if mending.dry_run:
                 store = Rehearsing(store, twin.store if twin else None)
             opening = Opening(store, password, twin)
@@ -101,7 +107,6 @@ def _repair(
 def backup(access: Access, also: Access, wanted: Wanted, tell: Tell) -> Answer:
     """Into two places at once. ``places`` tells at which of them it is whole; where one was given up, be it the first
     and from the beginning, it is partial."""
-    from backup.repository.save.saving import save
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
 
     request = request_of(access, wanted)
@@ -109,24 +114,30 @@ def backup(access: Access, also: Access, wanted: Wanted, tell: Tell) -> Answer:
     sides = (Side(store_of(access.url), access.url), Side(store_of(also.url), also.url))
     both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
     try:
-        repository = both.opened(passwords)
-        apart = both.apart(Kind.INDEX)
-        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
-        places = [
-            {
-                "url": each.where,
-                "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id),
-                "why": each.fault,
-                "retained": None if each.fault else retained_as(each.store),
-                "extended": 0 if each.fault else _extended(each.store, repository),
-            }
-            for each in sides
-        ]
-        told = saved_told(repository, saved, wanted.verify)
-        whole = all(place["whole"] for place in places)
-        return {**told, "partial": saved.partial or not whole, "places": places, "apart": apart}
+        with hurried(*(side.store for side in sides)):
+            return _saved_at(both, both.opened(passwords), request, tell)
     finally:
         both.close()
+
+
+def _saved_at(both: Both, repository: Repository, request: Request, tell: Tell) -> Answer:
+    from backup.repository.save.saving import save
+
+    apart = both.apart(Kind.INDEX)
+    saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+    places = [
+        {
+            "url": each.where,
+            "whole": both.has(each, Kind.SNAPSHOTS, saved.snapshot.id),
+            "why": each.fault,
+            "retained": None if each.fault else retained_as(each.store),
+            "extended": 0 if each.fault else _extended(each.store, repository),
+        }
+        for each in both.sides
+    ]
+    told = saved_told(repository, saved, request.verify)
+    whole = all(place["whole"] for place in places)
+    return {**told, "partial": saved.partial or not whole, "places": places, "apart": apart}
 
 
 def _extended(store: Store, opened: Repository) -> int:

@@ -9,16 +9,16 @@ import re
 import resource
 import signal
 import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ncia.cli.progress import Progress, size_text
+
 EXIT_FAULTS = 1
 EXIT_PARTIAL = 4
-TELL_SECONDS = 0.5
 SHORT = 8
 NAMED_MAX = 20  # of losses and faults on a terminal; --json has more
 
@@ -99,7 +99,7 @@ def snapshots(repo: Url, password_file: Password, as_json: AsJson = False) -> No
     for heading in ("id", "time (UTC)", "host", "tags", "files", "size", "paths"):
         table.add_column(heading, justify="right" if heading in ("files", "size") else "left", overflow="fold")
     for each in told["snapshots"]:
-        size = "" if each["bytes"] is None else _size(each["bytes"])
+        size = "" if each["bytes"] is None else size_text(each["bytes"])
         files = "" if each["files"] is None else str(each["files"])
         when = each["time"][:19].replace("T", " ")
         words = (each["hostname"], ", ".join(each["tags"]), files, size, "\n".join(each["paths"]))
@@ -155,7 +155,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Is all of it there; with --read-data: is it what was written? Says what share was read. Exit 1 at any fault."""
-    with _Progress() as tell:
+    with Progress("snapshots", as_json, "nothing was changed") as tell:
         found = _app().check(_access(repo, password_file, lock, retry_lock), _share(read_data, part), tell)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
@@ -164,7 +164,7 @@ def check(
             print(f"Note: {sentence}")
         print(
             f"{found['snapshots']} snapshots, {found['trees']} trees, {found['blobs']} blobs, {found['packs']} packs; "
-            f"{_size(found['bytes_read'])} of {_size(found['bytes'])} read ({100 * found['share_read']:.1f} %)"
+            f"{size_text(found['bytes_read'])} of {size_text(found['bytes'])} read ({100 * found['share_read']:.1f} %)"
         )
         _tell_some(found["faults"])
     if not found["holds"]:
@@ -252,36 +252,6 @@ def _tell_some(sentences: list[str]) -> None:
         print(sentence, file=sys.stderr)
     if len(sentences) > NAMED_MAX:
         print(f"… and {len(sentences) - NAMED_MAX} more (--json names them)", file=sys.stderr)
-
-
-class _Progress:
-    """Progress on a terminal: how much, at what rate, and how long it will take where that is known."""
-
-    def __enter__(self) -> _Progress:
-        self._begun = self._told = time.monotonic()
-        self._shown = sys.stderr.isatty()
-        return self
-
-    def __call__(self, files: int, size: int, whole: int) -> None:
-        now = time.monotonic()
-        if not self._shown or now - self._told < TELL_SECONDS:
-            return
-        self._told = now
-        rate = size / (now - self._begun)
-        left = f", {(whole - size) / rate:.0f} s left" if whole > size and rate else ""
-        print(f"\r\033[K{files} files, {_size(size)}, {_size(rate)}/s{left}", end="", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 # commands in modules of their own, which take the options above

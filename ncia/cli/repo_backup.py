@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ncia.cli.progress import Progress, size_text
 from ncia.cli.repo import (
     EXIT_PARTIAL,
     SHORT,
@@ -20,11 +21,10 @@ from ncia.cli.repo import (
     Url,
     _access,
     _end,
-    _Progress,
-    _size,
     app,
 )
 
+NO_SNAPSHOT = "no snapshot was made; what was kept by then is found again by the next backup"
 PATTERN = "Leave out what it matches, as restic: *, ?, \\[a-z], **; with a leading / from the root; ! takes back."
 
 
@@ -89,7 +89,7 @@ def backup(
         one_file_system,
     )
     wanted = asked.Wanted(tuple(paths), tuple(tag or ()), host, force, verify, leave_out, also_wait, compression)
-    with _Progress() as tell:
+    with Progress("files", as_json, NO_SNAPSHOT) as tell:
         if also:
             other = _access(also, also_password_file or password_file)
             saved = importlib.import_module("ncia.app.repository_twins").backup(access, other, wanted, tell)
@@ -115,7 +115,8 @@ def backup_output(
     """Keep what a command writes as one file. A command that fails leaves no snapshot, however much it had written."""
     access, asked = _access(repo, password_file, retry_lock=retry_lock), _asked()
     wanted = asked.Wanted((name,), tuple(tag or ()), host, compression=compression)
-    saved = asked.backup_output(access, command, wanted)
+    with Progress("files", as_json, NO_SNAPSHOT):
+        saved = asked.backup_output(access, command, wanted)
     _tell_saved(saved, as_json)
 
 
@@ -129,9 +130,9 @@ def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
     else:
         added = saved["added"]
         print(
-            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {_size(saved['bytes'])}; "
+            f"snapshot {saved['snapshot'][:SHORT]}: {saved['files']} files, {size_text(saved['bytes'])}; "
             f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
-            f"{_size(added['plain_bytes'])} added, {_size(added['packed_bytes'])} in the store"
+            f"{size_text(added['plain_bytes'])} added, {size_text(added['packed_bytes'])} in the store"
         )
         if saved["excluded"]:
             print(f"{saved['excluded']} entries were left out, as it was asked; a folder counts as one")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ncia.cli.repo import SHORT, AsJson, Password, RetryLock, Url, _access, _size, _tell_damaged, app
+from ncia.cli.progress import Progress, size_text
+from ncia.cli.repo import SHORT, AsJson, Password, RetryLock, Url, _access, _tell_damaged, app
 
 Count = Annotated[int, typer.Option(min=0, help="So many, each in an hour, day … of its own.")]
 Within = Annotated[str, typer.Option(metavar="SPAN", help="So long before the newest, such as 1y5m7d2h.")]
@@ -107,18 +108,19 @@ def prune(
         told = pruning.prune_by_restic(_access(repo, password_file, retry_lock=retry_lock), grace, max_unused)
         print(json.dumps(told) if as_json else "\n".join(told["said"]))
         return
-    found = pruning.prune(_access(repo, password_file, retry_lock=retry_lock), grace, max_unused, dry_run, empty)
+    access = _access(repo, password_file, retry_lock=retry_lock)
+    with Progress("packs", as_json, "nothing that a snapshot needs was removed; prune again") as progress:
+        found = pruning.prune(access, grace, max_unused, dry_run, empty, progress.phase)
     if as_json:
         print(json.dumps(found))
         return
     done = "would be " if dry_run else ""
     print(f"{found['snapshots']} snapshots need what is in them; {found['packs']} packs")
     if found["repacked"]:
-        print(f"{found['repacked']} packs {done}copied without what nobody needs, {_size(found['copied_bytes'])}")
-    print(
-        f"{found['marked']} packs {done}marked, {_size(found['marked_bytes'])}; {found['waiting']} wait for their time"
-    )
-    print(f"{found['removed']} packs {done}removed, {_size(found['removed_bytes'])}")
+        print(f"{found['repacked']} packs {done}copied without what nobody needs, {size_text(found['copied_bytes'])}")
+    marked = f"{found['marked']} packs {done}marked, {size_text(found['marked_bytes'])}"
+    print(f"{marked}; {found['waiting']} wait for their time")
+    print(f"{found['removed']} packs {done}removed, {size_text(found['removed_bytes'])}")
     if found["back"]:
         print(f"{found['back']} packs {done}brought back: somebody had counted on them")
     if found["lost"]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ncia.cli.progress import Progress, size_text
 from ncia.cli.repo import (
     EXIT_PARTIAL,
     SHORT,
@@ -23,8 +24,6 @@ from ncia.cli.repo import (
     _access,
     _app,
     _end,
-    _Progress,
-    _size,
     _tell_some,
     app,
 )
@@ -65,15 +64,18 @@ def restore(
     if dry_run:
         _tell_changes(access, snapshot, target, paths or [], overwrite or Over.ALWAYS, as_json)
         return
-    with _Progress() as tell:
+    kept = "what was brought back stays; with --overwrite always the same restore goes on"
+    with Progress("files", as_json, kept) as tell:
         restored = _app().restore(access, snapshot, target, paths or [], tell, overwrite)
     if as_json:
         print(json.dumps(restored, ensure_ascii=False))
     else:
-        counted = f"{restored['files']} files, {restored['folders']} folders, {_size(restored['bytes'])}"
+        counted = f"{restored['files']} files, {restored['folders']} folders, {size_text(restored['bytes'])}"
         print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
         if restored["bytes_found"] or restored["kept"]:
-            print(f"{_size(restored['bytes_found'])} were there already; {restored['kept']} entries stay as they were")
+            print(
+                f"{size_text(restored['bytes_found'])} were there already; {restored['kept']} entries stay as they were"
+            )
     _end(restored, "the restore is partial")
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ncia.cli.progress import Progress, size_text
 from ncia.cli.repo import (
     EXIT_PARTIAL,
     SHORT,
@@ -19,9 +20,7 @@ from ncia.cli.repo import (
     RetryLock,
     Url,
     _access,
-    _Progress,
     _share,
-    _size,
     _tell_damaged,
     _tell_some,
     app,
@@ -48,7 +47,7 @@ def copy(
     A twin gets the files as they are, each held against its hash; what was forgotten there and not here comes back.
     Any other repository gets each blob read, verified and sealed anew.
     """
-    with _Progress() as tell:
+    with Progress("packs", as_json, "what was copied stays; run again, it goes on") as tell:
         other = _access(to, to_password_file or password_file, retry_lock=retry_lock)
         copied = _twins().copy(_access(repo, password_file, lock, retry_lock), other, snapshot or [], tell)
     if as_json:
@@ -57,7 +56,7 @@ def copy(
         for name in copied["snapshots"]:
             print(f"copied snapshot {name[:SHORT]}")
         what = f"{copied['packs']} packs, {copied['indexes']} indexes" if copied["twin"] else f"{copied['blobs']} blobs"
-        print(f"{what}, {len(copied['snapshots'])} snapshots, {_size(copied['bytes'])} copied to {to}")
+        print(f"{what}, {len(copied['snapshots'])} snapshots, {size_text(copied['bytes'])} copied to {to}")
     _tell_damaged(copied)
     if copied["partial"]:
         _tell_some(copied["faults"])
@@ -91,7 +90,8 @@ def repair(
         raise typer.BadParameter("it goes with --snapshots alone", param_hint="--forget")
     twins = _twins()
     share = _share(read_data, part)
-    with _Progress() as tell:
+    mended = "what was mended stays, and nothing is worse than before; run it again"
+    with Progress("packs", as_json, mended) as tell:
         other = _access(source, from_password_file or password_file, lock, retry_lock) if source else None
         mending = twins.Mending(share, dry_run, snapshots, forget)
         told = twins.repair(_access(repo, password_file, retry_lock=retry_lock), other, mending, tell)
@@ -116,7 +116,7 @@ def _tell_repaired(told: dict[str, Any]) -> None:
         print(sentence)
     for name in told.get("rewritten", {}).get("forgotten", ()):
         print(f"snapshot {name[:SHORT]}: forgotten")
-    print(f"{_size(told['bytes_read'])} of {told['packs']} packs read; {len(told['mended'])} things mended")
+    print(f"{size_text(told['bytes_read'])} of {told['packs']} packs read; {len(told['mended'])} things mended")
 
 
 def _twins() -> Any:

@@ -10,7 +10,7 @@ last one, each blob that a snapshot needs is in a pack that is there and that an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -29,6 +29,9 @@ from ncia.core.base.errors import Refusal
 TAIL_BYTES = 4  # the length of a pack's header
 GRACE = timedelta(days=7)
 UNUSED_SHARE = 0.05  # as restic
+LOOKED, COPIED, REMOVED = "snapshots looked into", "bytes copied", "packs removed"
+
+Tell = Callable[[str, int, int], None]  # what is done just now, how much of it, and of how much
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,11 @@ class Known:
         return [name for name, (packs, marks) in self.files.items() if packs & changing or marks & changing]
 
 
-def prune(repository: Repository, lock: Lock, now: datetime, wish: Wish) -> Pruned:
+def prune(repository: Repository, lock: Lock, now: datetime, wish: Wish, tell: Tell = lambda *_: None) -> Pruned:
     """Under a lock that nobody shares. Refuses where an index, a snapshot or a tree cannot be read."""
-    known, used, plan = _planned(repository, now, wish)
+    known, used, plan = _planned(repository, now, wish, tell)
     told = _told(known, used, plan, wish)
-    made, told.copied_bytes = _repacked(repository, lock, known, used, plan)
+    made, told.copied_bytes = _repacked(repository, lock, known, used, plan, tell)
     old = known.touched(plan.changing | known.lost | known.void)
     if old or made or plan.again or plan.back:
         writing = Rewriting(repository, lock, known, plan, now, keeps=wish.grace > timedelta(0))
@@ -94,15 +97,17 @@ def prune(repository: Repository, lock: Lock, now: datetime, wish: Wish) -> Prun
         lock.demand()
         repository.store.remove(Kind.INDEX, name)
     _demand_gone(repository, old)
-    for pack in sorted(_over(plan, wish)):
+    over = sorted(_over(plan, wish))
+    for number, pack in enumerate(over, 1):
         lock.demand()
         repository.store.remove(Kind.DATA, pack.hex())
+        tell(REMOVED, number, len(over))
     return told
 
 
-def rehearse(repository: Repository, now: datetime, wish: Wish) -> Pruned:
+def rehearse(repository: Repository, now: datetime, wish: Wish, tell: Tell = lambda *_: None) -> Pruned:
     """What :func:`prune` would do; nothing is written."""
-    known, used, plan = _planned(repository, now, wish)
+    known, used, plan = _planned(repository, now, wish, tell)
     told = _told(known, used, plan, wish)
     told.dry = True
     told.copied_bytes = sum(used.packs[pack].bytes for pack in plan.repack)
@@ -180,7 +185,7 @@ class Rewriting:
         self._packs, self._marks, self._blobs = [], [], 0
 
 
-def _planned(repository: Repository, now: datetime, wish: Wish) -> tuple[Known, Used, Plan]:
+def _planned(repository: Repository, now: datetime, wish: Wish, tell: Tell) -> tuple[Known, Used, Plan]:
     """Snapshots first: whatever one of these needs was there before it."""
     snapshots = repository.snapshots()
     known, used = _looked(repository), Used()
@@ -190,7 +195,7 @@ def _planned(repository: Repository, now: datetime, wish: Wish) -> tuple[Known, 
         why = "it has packs and no snapshot, so that nobody would need anything: were its snapshots removed or hidden?"
         hint = "bring them back (ncia repo copy, repair --from, undelete); --empty if it is to be emptied"
         raise Refusal("repository.no-snapshots", "prune", why, hint)
-    use(repository, used, snapshots)
+    use(repository, used, snapshots, lambda count: tell(LOOKED, count, len(snapshots)))
     for pack, share in used.packs.items():
         if pack in known.held:
             known.held[pack] = replace(known.held[pack], used_blobs=share.blobs, used_bytes=share.bytes)
@@ -247,9 +252,12 @@ def header_of(repository: Repository, pack: bytes, size: int) -> tuple[Blob, ...
         return ()
 
 
-def _repacked(repository: Repository, lock: Lock, known: Known, used: Used, plan: Plan) -> tuple[list[Pack], int]:
+def _repacked(
+    repository: Repository, lock: Lock, known: Known, used: Used, plan: Plan, tell: Tell
+) -> tuple[list[Pack], int]:
     """The packs that hold what is needed of those that are repacked, and their bytes."""
     repacking, left = Repacking(repository, lock.demand), set(plan.repack)
+    whole, done = sum(used.packs[pack].bytes for pack in plan.repack), 0
     for name in known.touched(plan.repack):
         for pack, blobs in repository.index_file(name):
             if pack not in left:
@@ -258,6 +266,8 @@ def _repacked(repository: Repository, lock: Lock, known: Known, used: Used, plan
             wanted = {(blob.id, blob.tree): blob for blob in blobs if used.has(blob.id, blob.tree)}
             here = [blob for key, blob in wanted.items() if _is_in(repository, key, pack)]
             repacking.copy(pack, here)
+            done += sum(blob.length for blob in here)
+            tell(COPIED, done, whole)
     return repacking.finish(), repacking.bytes
 
 

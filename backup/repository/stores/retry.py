@@ -57,8 +57,8 @@ class Retrying:
         self._store = store
         self._pauses = pauses(patience_seconds)
         self._hear = hear
-        self._closed = threading.Event()
-        self._pause = pause or self._closed_or_over
+        self._hurried = threading.Event()
+        self._pause = pause or self._hurried_or_over
 
     def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
         self._asked(lambda: self._store.save(kind, name, data))
@@ -82,9 +82,12 @@ class Retrying:
     def capabilities(self) -> Capabilities:
         return self._asked(lambda: capabilities_of(self._store))
 
+    def hurry(self) -> None:
+        """Whoever waits for another attempt gets the last fault, and from now on all is asked once."""
+        self._hurried.set()
+
     def close(self) -> None:
-        """Whoever waits for another attempt gets the last fault."""
-        self._closed.set()
+        self.hurry()
         self._store.close()
 
     def _asked(self, ask: Callable[[], T]) -> T:
@@ -101,12 +104,12 @@ class Retrying:
             if self._hear is not None:
                 self._hear(again, seconds)
             self._pause(seconds * (0.5 + entropy.randbelow(501) / 1000))  # many writers do not come back as one
-            if self._closed.is_set():
+            if self._hurried.is_set():
                 raise again
         return ask()
 
-    def _closed_or_over(self, seconds: float) -> None:
-        self._closed.wait(seconds)
+    def _hurried_or_over(self, seconds: float) -> None:
+        self._hurried.wait(seconds)
 
 
 class Attackable(Store, Protocol):

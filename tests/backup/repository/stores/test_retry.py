@@ -87,6 +87,16 @@ def test_without_patience_it_is_asked_once() -> None:
     assert store.asked == 1
 
 
+def test_who_is_hurried_asks_once_and_waits_for_nothing() -> None:
+    failing = Failing(1)
+    store = Retrying(failing, 3600.0)
+    store.hurry()
+    with pytest.raises(Unanswered):
+        store.save(Kind.DATA, NAME, b"x")
+    store.save(Kind.DATA, NAME, b"x")  # a call that gets its answer is done all the same
+    assert failing.asked == 2
+
+
 def test_whoever_waits_is_let_go_when_the_store_is_closed() -> None:
     waits = threading.Event()
     faults: list[StoreFault] = []
