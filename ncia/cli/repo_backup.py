@@ -134,6 +134,8 @@ def _tell_saved(saved: dict[str, Any], as_json: bool) -> None:
             f"{saved['new']} new, {saved['changed']} changed, {saved['unchanged']} unchanged; "
             f"{size_text(added['plain_bytes'])} added, {size_text(added['packed_bytes'])} in the store"
         )
+        if saved["recovered"]:
+            print(f"{saved['recovered']} packs of a backup that was interrupted were found again")
         if saved["excluded"]:
             print(f"{saved['excluded']} entries were left out, as it was asked; a folder counts as one")
         if saved["moved"]:

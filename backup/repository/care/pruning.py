@@ -17,16 +17,15 @@ from datetime import datetime, timedelta
 from backup.repository.care.pruning_plan import Held, Plan, Spare, plan_of
 from backup.repository.care.repacking import Repacking
 from backup.repository.care.used import CHECK_FIRST, Used, use
-from backup.repository.faults import Damaged
 from backup.repository.format.index import Mark, Pack, index_text
-from backup.repository.format.packs import Blob, header_span, open_header, pack_bytes
+from backup.repository.format.packs import Blob, pack_bytes
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import SHORT, Repository
 from backup.repository.save.pipeline import INDEX_BLOBS_MAX
+from backup.repository.strays import header_of
 from ncia.core.base.errors import Refusal
 
-TAIL_BYTES = 4  # the length of a pack's header
 GRACE = timedelta(days=7)
 UNUSED_SHARE = 0.05  # as restic
 LOOKED, COPIED, REMOVED = "snapshots looked into", "bytes copied", "packs removed"
@@ -239,17 +238,6 @@ def _size(repository: Repository, known: Known, pack: bytes) -> int | None:
         except Missing:
             return None
     return known.sizes[pack]
-
-
-def header_of(repository: Repository, pack: bytes, size: int) -> tuple[Blob, ...]:
-    """What a pack says is in it; nothing where it was never finished."""
-    name, what = pack.hex(), f"read the header of pack {pack.hex()[:SHORT]}"
-    try:
-        tail = repository.store.load(Kind.DATA, name, max(0, size - TAIL_BYTES))
-        offset, length = header_span(tail, size, what)
-        return open_header(repository.store.load(Kind.DATA, name, offset, length), repository.sealer, what)
-    except (Damaged, Missing):
-        return ()
 
 
 def _repacked(

@@ -22,6 +22,7 @@ from backup.repository.save.pipeline import Packing
 from backup.repository.save.reading import Figures
 from backup.repository.save.saving import Request, Saved, summary
 from backup.repository.save.scan import Losses
+from backup.repository.strays import name_strays
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
 
@@ -35,14 +36,16 @@ def save_output(repository: Repository, request: Request, command: Sequence[str]
     repository.compression = request.compression
     with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
         started = clock.now()
-        repository.load_index(repository.packs_there())
+        there = repository.packs_there()
+        repository.load_index(there)
+        recovered = name_strays(repository, there, lock.demand)
         packing = Packing(repository, request.verify, lock.demand)
         try:
             tree, size = _keep(repository, packing, request, name, command, started)
             packing.finish()
         finally:
             packing.abandon()
-        figures = Figures(files=1, new=1, bytes=size)
+        figures = Figures(files=1, new=1, bytes=size, recovered=recovered)
         made = Snapshot(
             time=started,
             tree=tree,

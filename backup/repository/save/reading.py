@@ -65,6 +65,7 @@ class Figures:
     sockets: int = 0  # of no use to anybody once their process is gone; not kept, as with restic
     bytes: int = 0
     excluded: int = 0  # entries that were left out because it was asked for, a folder as one
+    recovered: int = 0  # packs that an interrupted backup had kept and not named yet
     moved: int = 0  # files that were written to while they were read
     twins: list[str] = field(default_factory=list)  # names that look the same and are not; kept apart, the first told
 

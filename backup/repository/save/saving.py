@@ -21,6 +21,7 @@ from backup.repository.save.pipeline import Added
 from backup.repository.save.reading import Figures, Reading
 from backup.repository.save.scan import Losses
 from backup.repository.save.walk import absolute, ways
+from backup.repository.strays import name_strays
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
 
@@ -81,13 +82,15 @@ def save(
         started = clock.now()
         if lock.waited:  # what was looked at ahead is of before
             looking.forget()
-        repository.load_index(repository.packs_there())  # counting on others it would be whole by its word, and hollow
+        there = repository.packs_there()
+        repository.load_index(there)  # counting on others it would be whole by its word, and hollow
+        recovered = name_strays(repository, there, lock.demand)
         names = tuple(os.fsdecode(path) for path in paths)
         found = [each for each in repository.snapshots() if each.time <= started]  # none is of the future but in error
         parent = parent_of(found, request.holder.hostname, names) if request.parent else None
         with Reading(repository, request.workers, request.verify, lock.demand, looking, tell) as reading:
             tree = reading.run(ways(path for path in paths if os.path.lexists(path)), parent.tree if parent else None)
-        reading.figures.excluded = looking.excluded
+        reading.figures.excluded, reading.figures.recovered = looking.excluded, recovered
         made = Snapshot(
             time=started,
             tree=tree,
