@@ -26,6 +26,7 @@ from ncia.core.journal.entries import (
     ProofStarted,
 )
 from ncia.core.journal.entries_care import (
+    LockMet,
     PruneFailed,
     PruneStarted,
     SnapshotMended,
@@ -66,6 +67,7 @@ KINDS: tuple[type[Body], ...] = (
     PruneFailed,
     SnapshotProven,
     SnapshotProofFailed,
+    LockMet,
 )
 """What jobs write; nobody who carries out jobs may write anything else."""
 
@@ -192,6 +194,9 @@ def written(state: State, body: Body) -> bool:
             begun = pruned.pruning if pruned is not None else None
             same = begun is not None and begun.begun.job == body.job
             return same and (isinstance(body, PruneStarted) or bool(begun and begun.error))
+        case LockMet():
+            lock = state.locks_met.get((body.verb, body.dataset, body.site))
+            return lock is not None and lock.last.job == body.job
         case SnapshotProven() | SnapshotProofFailed():
             restored = state.repositories.get((body.agency, body.site))
             proof = restored.proofs.get(body.dataset) if restored is not None else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from backup.agencies.locking import unless_locked
 from backup.agencies.ports import Engine
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import AgencyId, DatasetId, SiteId
 from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal.body import Body
+from ncia.core.journal.entries_care import LockMet
 from ncia.core.work.jobs import Job, StepFailed, Steps
 
 if TYPE_CHECKING:
@@ -25,6 +28,27 @@ class Acting:
         self._estate = estate
         self._site = site
         self._tools = tools
+
+    def _lock_met(self, steps: Steps, site: SiteId, why: str) -> None:
+        """Once in a job and place; the next one comes soon."""
+        order = steps.job.order
+        body = LockMet(
+            job=steps.job.id,
+            verb=order.verb,
+            agency=str(order.details["agency"]),
+            dataset=order.dataset,
+            site=site,
+            why=why,
+        )
+        steps.clean(f"write down the lock at {site}", lambda: self._write(steps, body))
+
+    def _unless_locked(self, steps: Steps, name: str, act: Callable[[], Any]) -> Any:
+        """What came of a step at this site's place. A lock that somebody holds ends the job, and is written down."""
+        found = steps.do(name, lambda: unless_locked(act))
+        if isinstance(found, dict) and "locked" in found:
+            self._lock_met(steps, self._site, found["locked"])
+            raise StepFailed(f"{found['locked']}; it comes again soon")
+        return found
 
     def _write(self, steps: Steps, body: Body) -> None:
         self._tools.ledger.append(steps.job.id, steps.job.fence, body, steps.job.order.by)

@@ -52,7 +52,7 @@ class Caring(Acting):
         wanted: list[Share | None] = [*shares] or [None]
         for share in wanted:
             name = f"mend part {share.number} of {share.of}" if share else "mend"
-            healed = steps.do(name, partial(self._mend, agency, other, share))
+            healed = self._unless_locked(steps, name, partial(self._mend, agency, other, share))
             mended |= dict.fromkeys(healed["mended"])
             lost |= dict.fromkeys(healed["lost"])
         self._brought(job, steps, agency, other)
@@ -102,7 +102,8 @@ class Caring(Acting):
         dataset = self._dataset(job)
         about = {"job": job.id, "agency": agency.id, "dataset": dataset.id, "site": self._site}
         snapshot = str(job.order.details["snapshot"])
-        found: dict[str, Any] = steps.do("restore and compare", partial(self._prove, agency, dataset, job))
+        act = partial(self._prove, agency, dataset, job)
+        found: dict[str, Any] = self._unless_locked(steps, "restore and compare", act)
         if found["error"]:
             failed = SnapshotProofFailed(**about, snapshot=snapshot, error=found["error"])
             steps.clean("write down", lambda: self._write(steps, failed))
@@ -125,7 +126,7 @@ class Caring(Acting):
     def _read(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:
         """Read a part and write down what was found."""
         name = f"part {share.number} of {share.of}"
-        found: dict[str, Any] = steps.do(f"read {name}", partial(self._check, steps, agency, share))
+        found: dict[str, Any] = self._unless_locked(steps, f"read {name}", partial(self._check, steps, agency, share))
         body = RepositoryChecked(
             job=steps.job.id,
             agency=agency.id,
@@ -171,7 +172,7 @@ class Caring(Acting):
         begun = PruneStarted(**about, repository=repository, reason=reason)
         steps.do("write down the beginning", partial(self._begin, steps, agency, begun))
         try:
-            done: dict[str, Any] = steps.do("prune", partial(self._prune, steps, agency))
+            done: dict[str, Any] = self._unless_locked(steps, "prune", partial(self._prune, steps, agency))
         except (StepFailed, Cancelled) as failure:
             failed = PruneFailed(**about, error=failure.why)
             steps.clean("write down the failure", lambda: self._write(steps, failed))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from backup.agencies.locking import met, told
 from backup.agencies.plan import SHORT, Charge, due_at, failures_of
 from backup.agencies.ports import Holding
 from ncia.core.base.clock import to_text
@@ -82,6 +83,9 @@ def unwell(estate: Estate, state: State, agency: Agency, site: SiteId, now: date
     why = waits(estate, state, agency, site, now)
     if why or repository is None or fact is None:
         return f"its prune waits: {why}" if why else ""
+    lock = met(state, PRUNE, agency.id, site, next_at(fact, repository))
+    if lock is not None:
+        return told(lock, "prune")
     if fact.pruning is not None and fact.pruning.error:
         begun = fact.pruning
         return f"its prune of {to_text(begun.at)[:16]}Z ({begun.by}) did not end well: {begun.error}"

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from backup.agencies.acting import LOST_NAMED_MAX, Acting
+from backup.agencies.locking import LockHeld, is_quiet, unless_locked
 from backup.agencies.ports import Asked, Engine, Kept, Place
 from backup.agencies.retaining import extended
 from ncia.core.base.ids import SiteId
@@ -71,9 +72,14 @@ class Keeping(Acting):
         kept, failed = {}, {}
         for site in sites:
             try:
-                kept[site] = do(f"keep at {site}", partial(self._keep, steps, agency, asked, site))
+                found = do(f"keep at {site}", partial(self._keep, steps, agency, asked, site))
             except StepFailed as failure:
                 failed[site] = str(failure)
+            else:
+                if "locked" in found:
+                    failed[site] = LockHeld(found["locked"])
+                else:
+                    kept[site] = found
         return kept, failed
 
     def _keep_both(self, steps: Steps, agency: Agency, asked: Asked, sites: Sequence[SiteId]) -> dict[str, Any] | None:
@@ -96,7 +102,9 @@ class Keeping(Acting):
         started = self._tools.clock.now()
         kept = self._again(engine, place, steps.job.id) if steps.job.fence > 1 else None
         if kept is None:
-            kept = engine.backup(place, asked)
+            kept = unless_locked(lambda: engine.backup(place, asked))
+        if isinstance(kept, dict):
+            return kept
         return {**asdict(kept), "seconds": (self._tools.clock.now() - started).total_seconds()}
 
     def _again(self, engine: Engine, place: Place, tag: str) -> Kept | None:
@@ -132,5 +140,8 @@ class Keeping(Acting):
         steps.clean(f"write down {site}", lambda: self._write(steps, body))
 
     def _failed(self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, why: str) -> None:
+        if isinstance(why, LockHeld) and is_quiet(steps.job.order.details.get("met", {}).get(site, 0)):
+            self._lock_met(steps, site, why)
+            return
         body = SnapshotFailed(job=steps.job.id, agency=agency.id, dataset=dataset.id, site=site, error=why)
         steps.clean(f"give up {dataset.id} at {site}", lambda: self._write(steps, body))

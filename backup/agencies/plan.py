@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from backup.agencies.locking import again, held_up, met
 from backup.agencies.ports import Holding
 from backup.repository.care.forgetting import Policy, demand_modest, judge
 from backup.repository.format.snapshots import Snapshot
@@ -16,7 +17,7 @@ from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.estate.repository import AgencyRepository, Keep
 from ncia.core.journal.entries_repositories import RepositoryLooked
 from ncia.core.state import State
-from ncia.core.state.repositories import ExpectedSnapshot, SnapshotFailure
+from ncia.core.state.repositories import ExpectedSnapshot, LockFact, SnapshotFailure
 from ncia.core.work.jobs import JobId
 
 MAKE, KEEP, MEND = "make-repository", "snapshot", "mend-repository"  # verbs of jobs
@@ -139,13 +140,15 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
     ready = []
     for charge in found:
         moment = due_at(charge, state, since)
-        failures = failures_of(charge, state)
+        failures, locks = failures_of(charge, state), locks_of(charge, state)
+        if held_up(locks.values(), now):
+            continue
         if made_at(charge.agency, state) and moment <= now and now >= not_before(charge, failures):
             count = max((each.count for each in failures), default=0)
             passed = int((now - moment).total_seconds() // charge.repository.interval_seconds)
             named = moment + timedelta(seconds=passed * charge.repository.interval_seconds)
             job = f"snapshot:{charge.dataset.id}:{to_text(named)}:{count + 1}"
-            ready.append(Due(charge, moment, job))
+            ready.append(Due(charge, moment, again(job, *locks.values())))
     return tuple(sorted(ready, key=lambda each: each.due_at))
 
 
@@ -153,6 +156,17 @@ def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
     """In places that are made: that one is lacking holds up no backup into the other."""
     known = (state.snapshot_failures.get((charge.dataset.id, site)) for site in made_at(charge.agency, state))
     return tuple(each for each in known if each is not None)
+
+
+def locks_of(charge: Charge, state: State, verb: str = KEEP) -> dict[SiteId, LockFact]:
+    """The locks that its backups have met at places where nothing of it was kept since."""
+    found = {}
+    for site in made_at(charge.agency, state):
+        newest = state.repositories[charge.agency.id, site].newest_whole(charge.dataset.id)
+        lock = met(state, verb, charge.dataset.id, site, newest.at if newest else None)
+        if lock is not None:
+            found[site] = lock
+    return found
 
 
 def not_before(charge: Charge, failures: Collection[SnapshotFailure]) -> datetime:

@@ -8,7 +8,7 @@ from typing import Any
 
 from backup.agencies import points_plan as plan
 from backup.agencies.clearing import PRUNE
-from backup.agencies.plan import made_at
+from backup.agencies.plan import locks_of, made_at
 from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, KEEP_POINT, KEEP_PROGRAM, Subject
 from backup.agencies.reading import CHECK
 from ncia.core.base.clock import Clock, to_text
@@ -127,7 +127,8 @@ class PointTask:
         grade = self.parts.estate.systems[charge.dataset.system].grade
         places = made_at(charge.agency, state)
         ids = {site: state.repositories[charge.agency.id, site].made.repository for site in places}
-        details = {**subject.details(), "repositories": ids, "reason": reason}
+        met = {site: lock.count for site, lock in locks_of(charge, state, subject.verb).items()}
+        details = {**subject.details(), "repositories": ids, "reason": reason, "met": met}
         return self._order(job, subject.verb, charge.agency, charge.dataset, AFTER_DOCUMENTS + grade, by, details)
 
     def _order(

@@ -17,6 +17,7 @@ import structlog
 from backup.agencies import plan
 from backup.agencies.clearing import PRUNE, Clearing, clearings
 from backup.agencies.forgetting import Forgetting
+from backup.agencies.locking import again, again_at, met
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
 from backup.agencies.proving import PROVE, Proving, provings
@@ -108,21 +109,29 @@ class AgencyTask:
             return
         state = parts.states.snapshot()
         for clearing in clearings(parts.estate, state, parts.site, now):
-            job = clearing.job(now)
+            job = self._again(state, PRUNE, clearing.agency.id, clearing.due_at, clearing.job(now), now)
             if (clearing.urgent or not waiting) and parts.jobs.get(job) is None and self._is_well(clearing.agency):
                 parts.jobs.enqueue(self._clearing(clearing, job))
                 return
         for turn in turns(parts.estate, state, parts.site, now):
-            job = turn.job(now)
+            job = self._again(state, CHECK, turn.agency.id, turn.due_at, turn.job(now), now)
             if (turn.urgent or not waiting) and parts.jobs.get(job) is None:
                 parts.jobs.enqueue(self._reading(turn, job))
                 return
 
         for each in provings(parts.estate, state, parts.site, now):
-            job = each.job(now)
+            job = self._again(state, PROVE, each.dataset.id, each.due_at, each.job(now), now)
             if (each.urgent or not waiting) and parts.jobs.get(job) is None:
                 parts.jobs.enqueue(self._proving(each, job, BY, CARE_PRIORITY))
                 return
+
+    def _again(self, state: State, verb: str, subject: str, due_at: datetime, job: JobId, now: datetime) -> JobId:
+        """The name of the next attempt: the last one's while it is not time yet, after a lock that it met."""
+        lock = met(state, verb, subject, self.parts.site, due_at)
+        moment = again_at(lock) if lock is not None else None
+        if lock is None or moment is None:
+            return job
+        return lock.last.job if now < moment else again(job, lock)
 
     def _is_well(self, agency: Agency) -> bool:
         found = self.look(agency)
@@ -304,7 +313,8 @@ class AgencyTask:
             site: state.repositories[charge.agency.id, site].made.repository
             for site in plan.made_at(charge.agency, state)
         }
-        told = {"repositories": ids, "reason": reason}
+        told: dict[str, Any] = {"repositories": ids, "reason": reason}
+        told |= {"met": {site: lock.count for site, lock in plan.locks_of(charge, state).items()}}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
 
     def _reading(self, turn: Turn, job: JobId) -> Order:

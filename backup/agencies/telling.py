@@ -7,8 +7,9 @@ from typing import Any
 
 from backup.agencies.clearing import next_at
 from backup.agencies.clearing import unwell as not_pruned
+from backup.agencies.locking import met, told
 from backup.agencies.proving import unwell as not_proven
-from backup.agencies.reading import unwell
+from backup.agencies.reading import CHECK, unwell
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import AgencyId
 from ncia.core.estate.model import Agency, Estate
@@ -23,6 +24,7 @@ def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
         {
             **_place(agency, site, fact := state.repositories.get((agency.id, site)), now),
             "prune": _prune(fact, agency, not_pruned(estate, state, agency, site, now)),
+            "locked": _locked(state, agency, site, fact, now),
         }
         for agency in estate.agencies.values()
         for site in (agency.repository.places if agency.repository else ())
@@ -53,6 +55,13 @@ def _place(agency: Agency, site: str, fact: RepositoryFact | None, now: datetime
         "held": _held(fact),
         "read": _read(fact, agency.repository.check, now) if fact and agency.repository else None,
     }
+
+
+def _locked(state: State, agency: Agency, site: str, fact: RepositoryFact | None, now: datetime) -> str:
+    """That readings of the place meet a lock for longer than one outlives its holder."""
+    newest = max((each.at for each in fact.read.values()), default=fact.made_at) if fact else now
+    lock = met(state, CHECK, agency.id, site, newest)
+    return told(lock, "reading") if lock is not None else ""
 
 
 def _held(fact: RepositoryFact | None) -> dict[str, Any] | None:

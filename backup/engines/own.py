@@ -32,7 +32,7 @@ from backup.repository.care.removal import alone
 from backup.repository.care.repairing import Repairing
 from backup.repository.care.repairing_access import Opening
 from backup.repository.format.keys import Holder, Scrypt
-from backup.repository.locks import Lock
+from backup.repository.locks import NO_PATIENCE, Lock, Patience
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository, create, open_repository
 from backup.repository.restore.restoring import Restoring
@@ -47,7 +47,8 @@ NAME = "ncia"
 
 
 class OwnEngine:
-    """``store_of`` opens a URL; ``program`` is what snapshots say they were made by."""
+    """``store_of`` opens a URL; ``program`` is what snapshots say they were made by. ``patience``: with a lock that is
+    somebody else's, but for forgetting, which is asked for again."""
 
     def __init__(
         self,
@@ -56,12 +57,14 @@ class OwnEngine:
         version: str,
         user: str = NAME,
         cost: Scrypt | None = None,
+        patience: Patience = NO_PATIENCE,
     ) -> None:
         self._store_of = store_of
         self._clock = clock
         self._version = version
         self._user = user
         self._cost = cost
+        self._patience = patience
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -120,7 +123,7 @@ class OwnEngine:
             return Holding(repository.config.id, found, tuple(repository.damaged))
 
     def restore(self, place: Place, snapshot: str, target: Path, paths: Sequence[str] = ()) -> Brought:
-        with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):
+        with self._opened(place) as repository, self._lock(repository):
             repository.load_index(repository.packs_there())
             way = ways(map(os.fsencode, paths)) if paths else Way(whole=True)
             with Restoring(repository) as restoring:
@@ -128,7 +131,7 @@ class OwnEngine:
         return Brought(told(restored.losses))
 
     def check(self, place: Place, share: Share | None = None) -> Found:
-        with self._opened(place) as repository, Lock(repository, self._holder(), self._clock):
+        with self._opened(place) as repository, self._lock(repository):
             checked = Checking(repository, _part(share)).run()
         return Found(tuple(checked.faults), share is not None, checked.bytes_read, checked.bytes)
 
@@ -141,7 +144,7 @@ class OwnEngine:
 
     def prune(self, place: Place) -> Cleared:
         """In two phases: what nobody needs is marked, and removed by a prune after its grace."""
-        with self._opened(place) as repository, alone(repository, self._holder(), self._clock) as lock:
+        with self._opened(place) as repository, alone(repository, self._holder(), self._clock, self._patience) as lock:
             done = prune(repository, lock, self._clock.now(), Wish())
         return Cleared(done.marked, done.marked_bytes, done.removed, done.removed_bytes)
 
@@ -156,7 +159,7 @@ class OwnEngine:
                 if not twins(repository, other):
                     what, why = f"mend {place.url} from {twin.url}", "it has another key"
                     raise Refusal("repository.no-twin", what, why, "ncia repo init --twin makes one")
-                with Lock(repository, self._holder(), self._clock, exclusive=True) as lock:
+                with self._lock(repository, exclusive=True) as lock:
                     repaired = Repairing(repository, other, lock.demand, _part(share)).run()
         finally:
             store.close()
@@ -164,7 +167,10 @@ class OwnEngine:
 
     def _request(self, asked: Asked) -> Request:
         holder = Holder(self._user, asked.host)
-        return Request(asked.paths, holder, asked.tags, program=f"{NAME} {self._version}")
+        return Request(asked.paths, holder, asked.tags, program=f"{NAME} {self._version}", patience=self._patience)
+
+    def _lock(self, repository: Repository, exclusive: bool = False) -> Lock:
+        return Lock(repository, self._holder(), self._clock, exclusive, self._patience)
 
     def _holder(self) -> Holder:
         return Holder(self._user, socket.gethostname())

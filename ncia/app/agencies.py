@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ncia.core.work.jobs import Job, Steps, Work
 
 PASSWORDS = "repositories"  # in the site's secrets: a file an agency
+LOCK_SECONDS = 30.0  # a lock is waited for; a job that waits longer comes again, and lets others work
 STAGING = "documents"  # in the site's state
 
 
@@ -136,8 +137,9 @@ class Engines:
 
             return ResticEngine(EngineName.RESTIC, os.environ, self._settings.state / "restic")
         from backup.engines.own import OwnEngine
+        from backup.repository.locks import Patience
 
-        return OwnEngine(self._places.store, self._clock, version("ncia"))
+        return OwnEngine(self._places.store, self._clock, version("ncia"), patience=Patience(LOCK_SECONDS))
 
 
 def agency_task(ground: Ground, queue: Queue, durable: TwoOfThree) -> AgencyTask:

@@ -64,6 +64,8 @@ def _tell(console: Console, place: dict[str, Any]) -> None:
         console.print(
             f"[yellow]{where}: nothing is forgotten[/]: {escape(place['held']['why'])}: {run}", soft_wrap=True
         )
+    if place["locked"]:
+        console.print(f"[yellow]{where}[/]: {escape(place['locked'])}", soft_wrap=True, highlight=False)
     read = place["read"]
     if read["faults"] or (read["unwell"] and read["whole_since"]):
         style = "bold red" if read["faults"] else "yellow"

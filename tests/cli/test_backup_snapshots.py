@@ -20,6 +20,7 @@ PLACE = {
     "read": {"unwell": "", "faults": 0, "whole_since": "2026-01-01T00:00:00Z", "parts": 7, "parts_read": 7},
     "prune": {"unwell": ""},
     "held": None,
+    "locked": "",
 }
 SNAPSHOT = {
     "dataset": "tax/letters",

@@ -103,6 +103,20 @@ class SnapshotProofFailed(Body):
     error: str
 
 
+class LockMet(Body):
+    """A job met a lock that somebody else holds at ``site``. It comes again soon, and is no failure until it has met
+    one for longer than a lock outlives its holder. ``dataset``: what the job is of; of a whole place the
+    agency's name."""
+
+    KIND = "lock.met"
+    job: str
+    verb: str
+    agency: str
+    dataset: str
+    site: str
+    why: str
+
+
 BODIES: tuple[type[Body], ...] = (
     ForgetHeld,
     ForgetAllowed,
@@ -111,4 +125,5 @@ BODIES: tuple[type[Body], ...] = (
     PruneFailed,
     SnapshotProven,
     SnapshotProofFailed,
+    LockMet,
 )

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import from_text
 from ncia.core.journal.entries_care import (
     ForgetAllowed,
     ForgetHeld,
+    LockMet,
     PruneFailed,
     PruneStarted,
     SnapshotMended,
@@ -21,10 +23,20 @@ from ncia.core.journal.entries_care import (
 )
 from ncia.core.journal.entries_repositories import SnapshotKept
 from ncia.core.journal.entry import Entry
-from ncia.core.state.repositories import EXPECTED_MAX, ExpectedSnapshot, Held, Pruning, RepositoryFact, SnapshotProof
+from ncia.core.state.repositories import (
+    EXPECTED_MAX,
+    ExpectedSnapshot,
+    Held,
+    LockFact,
+    Pruning,
+    RepositoryFact,
+    SnapshotProof,
+)
 
 if TYPE_CHECKING:
     from ncia.core.state.state import State
+
+SAME_LOCK = timedelta(hours=2)
 
 
 def forget_held(state: State, entry: Entry, body: ForgetHeld) -> None:
@@ -101,6 +113,15 @@ def snapshot_proof_failed(state: State, entry: Entry, body: SnapshotProofFailed)
     changed(state, body.agency, body.site, refuted)
 
 
+def lock_met(state: State, entry: Entry, body: LockMet) -> None:
+    """In a row are those between which little time has passed."""
+    key = (body.verb, body.dataset, body.site)
+    before = state.locks_met.get(key)
+    row = before is not None and entry.at - before.at < SAME_LOCK
+    since, count = (before.since, before.count + 1) if before is not None and row else (entry.at, 1)
+    state.locks_met = {**state.locks_met, key: LockFact(since, entry.at, count, body)}
+
+
 def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFact], RepositoryFact]) -> None:
     fact = state.repositories.get((agency, site))
     if fact is None:
@@ -117,4 +138,5 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     PruneFailed.KIND: prune_failed,
     SnapshotProven.KIND: snapshot_proven,
     SnapshotProofFailed.KIND: snapshot_proof_failed,
+    LockMet.KIND: lock_met,
 }

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import from_text
-from ncia.core.journal.entries_care import ForgetHeld, PruneStarted
+from ncia.core.journal.entries_care import ForgetHeld, LockMet, PruneStarted
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
     RepositoryLooked,
@@ -70,6 +70,16 @@ class Held:
     since: datetime
     at: datetime
     found: ForgetHeld
+
+
+@dataclass(frozen=True)
+class LockFact:
+    """Jobs of one kind have met a lock ``count`` times in a row, since ``since``; ``last`` is the newest."""
+
+    since: datetime
+    at: datetime
+    count: int
+    last: LockMet
 
 
 @dataclass(frozen=True)

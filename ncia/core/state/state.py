@@ -46,7 +46,7 @@ from ncia.core.state.facts import (
     SyncChange,
 )
 from ncia.core.state.meaning import MEANING
-from ncia.core.state.repositories import RepositoryFact, SnapshotFailure, Where
+from ncia.core.state.repositories import LockFact, RepositoryFact, SnapshotFailure, Where
 
 Verdicts = Mapping[str, VerdictChange]
 
@@ -78,6 +78,7 @@ class State:
     repositories: Mapping[Where, RepositoryFact] = field(default_factory=dict)  # by agency and site
     brought: Mapping[Where, Brought] = field(default_factory=dict)  # by dataset and store: the newest back out of one
     snapshot_failures: Mapping[Where, SnapshotFailure] = field(default_factory=dict)  # by dataset and site
+    locks_met: Mapping[tuple[str, str, str], LockFact] = field(default_factory=dict)  # by verb, dataset and site
     runs: Mapping[str, Run] = field(default_factory=dict)
     divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list
     stranded_documents: Mapping[str, DocumentsStranded] = field(default_factory=dict)  # by system: the newest list

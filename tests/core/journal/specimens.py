@@ -44,6 +44,7 @@ from ncia.core.journal.entries import (
 from ncia.core.journal.entries_care import (
     ForgetAllowed,
     ForgetHeld,
+    LockMet,
     PruneFailed,
     PruneStarted,
     SnapshotMended,
@@ -454,6 +455,14 @@ SPECIMENS: tuple[Body, ...] = (
         sha256="cd" * 32,
         size_bytes=10240,
         seconds=0.5,
+    ),
+    LockMet(
+        job="check:treasury@west:1/7:1",
+        verb="check-repository",
+        agency="treasury",
+        dataset="treasury",
+        site="west",
+        why=f"it is locked by ncia@gw-store1, process 77, alone, since {AT}",
     ),
 )
 
