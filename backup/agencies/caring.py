@@ -18,10 +18,11 @@ from backup.agencies.ports import Share
 from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
 from backup.agencies.restoring import proven
+from backup.agencies.retaining import broken
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
-from ncia.core.estate.model import Agency, Dataset
+from ncia.core.estate.model import Agency, BucketCopy, Dataset
 from ncia.core.journal.entries_care import (
     PruneFailed,
     PruneStarted,
@@ -121,6 +122,10 @@ class Caring(Acting):
         started = to_text(self._tools.clock.now())
         snapshot = str(job.order.details["snapshot"])
         found = proven(self._engine(agency), place, snapshot, self._tools.documents_of(store), scratch)
+        if agency.repository and isinstance(agency.repository.places[self._site], BucketCopy):
+            ways = broken(self._tools.store_of(place.url))
+            told = [f"its bucket does not keep it from our own key: {'; '.join(ways)}"] if ways else []
+            found["error"] = "; ".join([*told, *([found["error"]] if found["error"] else [])])
         return {**found, "started_at": started, "ended_at": to_text(self._tools.clock.now())}
 
     def _read(self, steps: Steps, agency: Agency, share: Share) -> dict[str, Any]:

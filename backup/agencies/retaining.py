@@ -1,4 +1,5 @@
-"""After a backup: what the newest snapshots reuse is kept by its bucket for as long as they are, whoever wrote it.
+"""After a backup: what the newest snapshots reuse is kept by its bucket for as long as they are, whoever wrote it. And
+from time to time: whether the bucket keeps it from our own key, as it says.
 
 A folder behind SFTP, and a bucket without Object Lock, retain nothing and cost one look. What a bucket's rule says is
 its own (decision 0020); files that are saved are retained as they are saved.
@@ -23,5 +24,16 @@ def extended(store: Store, password: str, now: datetime) -> int | None:
         repository = open_repository(store, password)
         repository.load_index()
         return extend_due(store, frozenset(repository.index.packs()), now).extended
+    finally:
+        store.close()
+
+
+def broken(store: Store) -> tuple[str, ...]:
+    """In which ways our own key takes back what the place retains: it is attacked, and not believed (decision 0019).
+    None where it promises nothing. Raises :class:`~ncia.core.base.errors.NciaError`. Closes the store."""
+    try:
+        if not isinstance(store, Retaining) or store.retention() is None:
+            return ()
+        return store.prove().broken
     finally:
         store.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,14 +27,16 @@ from ncia.core.base.ids import SiteId
 from ncia.core.config import SiteSettings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Agency, BucketCopy
+from ncia.core.estate.repository import Rotation
 from ncia.core.journal.entries_repositories import SnapshotKept
 from ncia.core.work.jobs import Limits
 from tests.app.test_agencies import settings_in, with_place
-from tests.backup.agencies.world import EAST, TREASURY, WEST, World, estate_of
+from tests.backup.agencies.world import EAST, SELDOM, TAX, TREASURY, World, estate_of
 from tests.backup.replicate.stores.stands import s3_stand
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
 from tests.backup.repository.stores.ceph import ceph_stand
 from tests.backup.repository.stores.places import client
+from tests.backup.repository.stores.test_retained import Echo
 
 NUMBERS = itertools.count()
 DAYS = Retention(Mode.COMPLIANCE, 4)
@@ -96,9 +99,9 @@ class Locked(World):
         base = estate_of()
         repository = base.agencies[TREASURY].repository
         assert repository is not None
-        agency = replace(
-            base.agencies[TREASURY], repository=replace(repository, places={**repository.places, EAST: place})
-        )
+        changed = {"check": Rotation(SELDOM, 2), "prune_interval_seconds": SELDOM}
+        places = {**repository.places, EAST: place}
+        agency = replace(base.agencies[TREASURY], repository=replace(repository, places=places, **changed))
         self.estate = replace(base, agencies={TREASURY: agency})
         super().__post_init__()
         self.engine = OwnEngine(self.opened_at, self.clock, "0.1.0", cost=CHEAP)
@@ -163,7 +166,7 @@ def test_what_a_later_backup_reuses_is_extended_by_the_job_that_made_it(world: L
     assert world.bucket is not None
     before = ends(world.bucket.store())[0]
     world.clock.moment += LATER  # of the four days one is left
-    (job,) = (each for each in world.tick() if each.order.verb == "snapshot")
+    (job,) = world.tick()
     assert job.state == "succeeded", job.sentence
     store = world.bucket.store()
     assert isinstance(store, Retaining)
@@ -171,36 +174,6 @@ def test_what_a_later_backup_reuses_is_extended_by_the_job_that_made_it(world: L
     assert (len(kept), kept[-1].losses) == (2, 0)
     packs = [store.retained_until(Kind.DATA, each.name) for each in store.names(Kind.DATA)]
     assert all(until is not None and until > before + LATER - timedelta(minutes=1) for until in packs)
-
-
-def test_retention_that_cannot_be_extended_makes_the_snapshot_partial_and_says_so(world: Locked) -> None:
-    class Refusing:
-        """A bucket whose key may save, and not extend."""
-
-        def __init__(self, below: Store) -> None:
-            self._below = below
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._below, name)
-
-        def retention(self) -> Retention:
-            return DAYS
-
-        def saved_before(self, *_: object) -> Iterator[str]:
-            raise StoreFault("repository.refused", "extend", "our key has no right to extend")
-
-    assert world.bucket is not None
-    real = world.bucket
-    world.documents[EAST].put("2026/a", b"a citizen's return", 1000.0)
-    world.tools = replace(world.tools, store_of=lambda url: Refusing(real.store()))
-    world.jobs.close()
-    world.works = AgencyWork(world.estate, world.site, world.tools).works()
-    world.jobs.start(world.works, Limits())
-    (job,) = world.tick(600)
-    kept = world.fact(EAST).expected[-1]
-    assert (job.state, kept.whole) == ("failed", False)
-    assert "our key has no right to extend" in kept.kept.lost[0]
-    assert world.fact(WEST).expected[-1].whole
 
 
 def test_only_what_has_less_than_half_of_its_time_left_is_extended(bucket: Bucket) -> None:
@@ -241,3 +214,29 @@ def test_a_store_that_only_pretends_is_found_out_and_no_agencys_repository_is_ma
         plain = Bucket(tmp_path / "other", access, name="agency")
         create(plain.store(), PASSWORD, HOLDER, NOW, CHEAP)  # nothing is promised of it
         assert extended(plain.store(), PASSWORD, datetime.now(UTC) + LATER) is None
+
+
+class Turned(Echo):
+    """A store that tells of a rule, and keeps nothing from anybody any more."""
+
+    def get_object_lock_configuration(self, **_: Any) -> Any:
+        told = {"DefaultRetention": {"Mode": str(DAYS.mode), "Days": DAYS.days}}
+        return {"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": told}}
+
+
+def test_a_proof_attacks_the_bucket_too_and_one_that_has_begun_to_pretend_is_found_out(world: Locked) -> None:
+    world.documents[EAST].put("2026/a", b"a citizen's return", 1000.0)
+    world.tick(600)
+    assert world.jobs.wait(world.task.prove(TAX, "kim").id, 60).state == "succeeded"
+    assert world.bucket is not None
+    raw, real = client(world.bucket.access.endpoint), world.bucket
+    raw.create_bucket(Bucket=f"{real.name}-turned")
+    raw.put_bucket_versioning(Bucket=f"{real.name}-turned", VersioningConfiguration={"Status": "Enabled"})
+    turned = RuledS3Store(Turned(raw, days=0), f"{real.name}-turned", "", "the store")
+    world.tools = replace(world.tools, store_of=lambda url: turned)
+    world.jobs.close()
+    world.works = AgencyWork(world.estate, world.site, world.tools).works()
+    world.jobs.start(world.works, Limits())
+    job = world.jobs.wait(world.task.prove(TAX, "kim").id, 60)
+    assert (job.state, "does not keep it from our own key" in job.sentence) == ("failed", True)
+    assert world.fact(EAST).proven_of(TAX, 7) == ()

@@ -46,6 +46,9 @@ def test_documents_are_kept_at_both_sites_and_a_snapshot_that_vanishes_is_an_inc
         aside.replace(file)
     (looked,) = scene.api(GWANGJU).post("/v1/backups/look", {"dataset": DATASET})["looked"]
     assert (looked["missing"], looked["why"]) == ([], "")
+    done(scene, "prove", GWANGJU)
+    proven = scene.entries(GWANGJU, before, "snapshot.proven")[-1]["body"]
+    assert (proven["site"], proven["snapshot"], proven["documents"] > 0) == (GWANGJU, kept[GWANGJU]["snapshot"], True)
     for site in CENTRES:
         scene.wait_until_over(site, ROOT)
 

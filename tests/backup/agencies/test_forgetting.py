@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from backup.agencies.plan import over
+from backup.agencies.ports import Engine
 from backup.agencies.telling import repositories
 from backup.repository.ports import Kind
 from ncia.core.base.errors import NciaError, Refusal
@@ -143,6 +145,35 @@ def test_what_no_second_place_knows_to_be_forgotten_is_removed_at_a_later_look(w
         COUNT,
     )
     world.alone = False
+    for _ in range(3):
+        look_again(world)
+    assert len(world.snapshots(EAST)) == 1
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(days=400)])
+def test_a_clock_that_jumps_makes_nothing_go(world: World, jump: timedelta) -> None:
+    """Backwards all is of the future, and takes no place; forwards nothing is over, for spans count from the newest."""
+    fact, now = world.fact(EAST), world.clock.now()
+    assert over(fact.expected, Keep(100, daily=7), now + jump) == ()
+    usual = over(fact.expected, Keep(1, daily=2), now, 100)
+    jumped = over(fact.expected, Keep(1, daily=2), now + jump, 100)
+    assert jumped == (usual if jump > timedelta(0) else ())
+
+
+def test_a_crash_between_what_is_written_and_what_is_removed_ends_with_the_removal(world: World) -> None:
+    class Dying:
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> object:
+            if name == "forget":
+                raise NciaError("repository.failed", "remove a snapshot", "the controller was killed")
+            return getattr(self.engine, name)
+
+    whole, world.engine = world.engine, Dying(world.engine)
+    assert world.task.forget(TREASURY, 50, "the rule is meant so", "han")["why"] == "the controller was killed"
+    assert (len(forgotten(world)), len(world.snapshots(EAST))) == (COUNT - 1, COUNT)
+    world.engine = whole
     for _ in range(3):
         look_again(world)
     assert len(world.snapshots(EAST)) == 1
