@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from backup.agencies.keeping import Keeping
+from backup.agencies.locking import LockHeld, locked_at
 from backup.agencies.perform import Tools
 from backup.agencies.plan import SHORT
 from backup.agencies.ports import Asked, Held
@@ -41,7 +42,9 @@ class Bringing(Keeping):
                 self._failed(steps, agency, dataset, site, f"{holds['subject']} is in no repository: {failure}")
             raise
         kept = {SiteId(site): found for site, found in done["kept"].items()}
-        failed = {SiteId(site): str(why) for site, why in done["failed"].items()}
+        failed = {
+            SiteId(site): LockHeld(why) if site in done["locked"] else str(why) for site, why in done["failed"].items()
+        }
         try:
             return self._written(steps, agency, dataset, kept, failed, WHOLE)
         finally:
@@ -55,7 +58,7 @@ class Bringing(Keeping):
             fill(folder)
             asked = Asked((str(folder),), dataset.system, (dataset.id, subject, steps.job.id))
             kept, failed = self._places(steps, agency, asked, at_once)
-        return {"kept": kept, "failed": failed}
+        return {"kept": kept, "failed": failed, "locked": locked_at(failed)}
 
     def _say(
         self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, kept: dict[str, Any], holds: dict[str, str]

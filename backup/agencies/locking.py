@@ -4,12 +4,13 @@ with the lock has been passed over; then it is told. Values in, values out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import SiteId
 from ncia.core.state import State
 from ncia.core.state.repositories import LockFact
 from ncia.core.work.jobs import JobId
@@ -22,6 +23,11 @@ class LockHeld(str):
     """A sentence, of a lock that somebody holds."""
 
     __slots__ = ()
+
+
+def locked_at(failed: Mapping[SiteId, str]) -> list[SiteId]:
+    """The places at which it was a lock and no fault: a step's record keeps words, and not what kind they are of."""
+    return [site for site, why in failed.items() if isinstance(why, LockHeld)]
 
 
 def unless_locked(act: Callable[[], Any]) -> Any:

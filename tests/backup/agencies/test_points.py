@@ -18,6 +18,7 @@ from ncia.core.journal.entries import PointDeleted
 from ncia.core.journal.entries_repositories import SnapshotFailed, SnapshotForgotten, SnapshotHolds
 from ncia.core.work.jobs import Limits
 from tests.backup.agencies.points_world import BASE, EAST, ROWS, WEST, PointsWorld, files_below
+from tests.backup.agencies.test_locking import held
 from tests.fakes.jobs import order
 from tests.fakes.repository import FakeStore
 
@@ -84,6 +85,15 @@ def test_it_is_kept_a_while_after_the_start_and_then_once_a_day(world: PointsWor
     assert tick(world, POINTS_INTERVAL_SECONDS - 60) == []
     assert tick(world, 61) == ["succeeded"]
     assert [each.kept.reason[:7] for each in world.fact(WEST).expected] == ["due at "] * 3
+
+
+def test_one_that_meets_a_lock_is_no_failure_and_comes_again_in_a_minute(world: PointsWorld) -> None:
+    world.lay("point-1")
+    with held(world, EAST):
+        assert tick(world, FIRST_AFTER_SECONDS + 1) == ["failed"]
+    assert (world.at("point-1"), [body for body in world.told() if isinstance(body, SnapshotFailed)]) == ([WEST], [])
+    assert tick(world, 50) == []
+    assert (tick(world, 11), world.at("point-1")) == (["succeeded"], [EAST, WEST])
 
 
 def test_the_estate_says_how_often(tmp_path: Path) -> None:
