@@ -94,7 +94,13 @@ class PointTask:
             for site, each in found.snapshots
         ]
         verb, now = (BRING_PROGRAM if name == "archive" else BRING_POINT), parts.clock.now()
-        details = {name: told.model_dump(mode="json"), "taken_at": to_text(taken_at), "snapshots": snapshots}
+        details: dict[str, Any] = {
+            name: told.model_dump(mode="json"),
+            "taken_at": to_text(taken_at),
+            "snapshots": snapshots,
+        }
+        others = (each.backup for each in state.points.get(of.id, ()) if each.id != found.subject and not each.damaged)
+        details["listed"] = [each.model_dump(mode="json") for each in others if each.store_site == parts.site]
         agency = parts.estate.agencies[found.agency]
         priority = parts.estate.systems[of.system].grade  # somebody waits for it
         job = parts.jobs.enqueue(self._order(new_id("backup-back", now), verb, agency, of, priority, by, details))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -54,6 +54,9 @@ class Taking:
     def discard(self, job: str, dataset: str) -> None:
         self.discarded.append(job)
 
+    def present(self, paths: Sequence[str]) -> tuple[str, ...]:
+        return self.world.store.present(paths)
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[PointsWorld]:
@@ -90,6 +93,26 @@ def test_a_point_of_a_burnt_store_is_back_under_its_own_name_and_is_proven_again
     told = brought(world)
     assert (told.from_site, told.store_site, told.manifest_sha256) == (WEST, WEST, point.manifest_sha256)
     assert (told.snapshot, world.staged()) == (world.snapshots(WEST)[0], [])
+
+
+def test_what_burnt_with_it_counts_no_longer_and_what_came_back_is_the_newest_that_does(world: PointsWorld) -> None:
+    """Else recovery would reach for a point that only the journal has."""
+    world.lay("point-1")
+    world.keep()
+    world.lay("point-2")
+    world.lay("point-3")
+    shutil.rmtree(world.root / ROWS / "point-1")
+    shutil.rmtree(world.root / ROWS / "point-3")
+    assert world.states.snapshot().newest_proven(ROWS).id == "point-3"
+    assert world.bring().state == "succeeded"
+    state = world.states.snapshot()
+    assert [(each.id, each.proven) for each in state.points[ROWS]] == [
+        ("point-1", True),
+        ("point-2", True),
+        ("point-3", False),
+    ]
+    assert state.newest_proven(ROWS).id == "point-2"
+    assert state.point(ROWS, "point-3").reread.outcome.why == "it is not in the store of west"
 
 
 def test_a_point_that_the_store_had_let_go_of_is_one_again(world: PointsWorld) -> None:
