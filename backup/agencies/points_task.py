@@ -10,6 +10,7 @@ from backup.agencies import points_plan as plan
 from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import locks_of, made_at
 from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, KEEP_POINT, KEEP_PROGRAM, Subject
+from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -22,7 +23,7 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_DOCUMENTS = 15  # added to the grade
-QUIET = (KEEP_POINT, KEEP_PROGRAM, CHECK, PRUNE)  # one of these at a time: they read and write much
+QUIET = (KEEP_POINT, KEEP_PROGRAM, CHECK, PRUNE, PROVE)  # one of these at a time: they read and write much
 
 
 @dataclass(frozen=True)
