@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from backup.agencies.ports import Place
+from backup.engines.restic import ResticEngine
 from backup.ports import CopyDamaged
 from backup.repository.ports import Kind
+from backup.repository.repository import create
 from backup.repository.stores.folder import FolderStore
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.journal.entries import BackupFinished, PointBrought, PointDeleted, ProgramBrought
+from ncia.core.journal.entries_repositories import RepositoryMade
 from tests.backup.agencies.points_world import (
     BASE,
     EAST,
@@ -27,7 +32,7 @@ from tests.backup.agencies.points_world import (
     files_below,
     tar_of,
 )
-from tests.backup.repository.sample import PASSWORD
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
 from tests.fakes.jobs import MemorySteps
 from tests.fakes.repository import FakeStore
 from tests.restic import demand_restic
@@ -316,4 +321,26 @@ def test_restic_restores_a_point_and_a_program_without_us(tmp_path: Path) -> Non
             assert files_below(folder) == files_below(world.root / point.path)
         else:
             assert (folder / "files" / "etc" / "app.yaml").read_bytes() == b"listen: 1\n"
+    world.close()
+
+
+def test_an_agency_that_keeps_restic_has_its_points_kept_and_brought_by_restic(tmp_path: Path) -> None:
+    """Two repositories that are no twins: each place has a snapshot of its own."""
+    world = PointsWorld(tmp_path)
+    world.engine = ResticEngine(str(demand_restic().program), {"PATH": os.environ["PATH"]})
+    world.place = lambda agency, site: Place(str(tmp_path / site), tmp_path / "password")  # type: ignore[method-assign]
+    world.tools = replace(world.tools, place_of=world.place)
+    for site in (EAST, WEST):
+        id = create(FolderStore(tmp_path / site), PASSWORD, HOLDER, NOW, CHEAP).config.id  # cheap to open
+        made = {"job": "made", "agency": "agency", "site": site, "repository": id, "engine": "restic", "place": site}
+        world.journal.append(RepositoryMade(**made, escrowed_for=()), by="test")
+    world.work_with(Taking(world))
+    world.lay()
+    assert world.keep().state == "succeeded"
+    assert world.at("point-1") == [EAST, WEST]
+    names = world.states.snapshot().snapshots_of(ROWS, "point-1")
+    assert names[EAST] != names[WEST]
+    before = burn(world)
+    job = world.bring()
+    assert (job.state, files_below(world.root)) == ("succeeded", before), job.sentence
     world.close()
