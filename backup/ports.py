@@ -165,6 +165,10 @@ class Passage(Protocol):
         """As :meth:`Store.discard`."""
         ...
 
+    def present(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """As :meth:`Store.present`."""
+        ...
+
 
 class Ledger(Protocol):
     """The controller's journal, as the jobs of this site write it: from its own process, or a worker's."""

@@ -48,8 +48,8 @@ class Bringing(Keeping):
         try:
             return self._written(steps, agency, dataset, kept, failed, WHOLE)
         finally:
-            for site in kept.keys() - failed.keys():
-                self._say(steps, agency, dataset, site, kept[site], holds)
+            for site, found in kept.items():
+                self._say(steps, agency, dataset, site, found, holds)
 
     def _staged(
         self, steps: Steps, agency: Agency, dataset: Dataset, subject: str, fill: Callable[[Path], object]

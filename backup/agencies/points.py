@@ -23,7 +23,7 @@ from backup.plan import attempt_name
 from backup.ports import CopyDamaged, Passage
 from ncia.core.base.ids import DatasetId, SiteId
 from ncia.core.estate.model import Agency, Estate
-from ncia.core.journal.entries import BackupFinished, PointBrought, ProofFinished
+from ncia.core.journal.entries import BackupFinished, PointBrought, PointRehashed, ProofFinished
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps, Work
 
 HINT = "ncia backup rehash tells how it is where it lies; ncia backup run takes a new one"
@@ -70,6 +70,7 @@ class PointWork(Bringing):
         dataset = self._of(job)
         point = BackupFinished.model_validate(job.order.details["point"])
         here = point.model_copy(update={"store_site": self._site, "path": f"{point.dataset}/{point.point}"})
+        self._tell_gone(job, steps)
         try:
             done = steps.do("bring", lambda: self._bring(steps, agency, here))
         except (StepFailed, Cancelled):
@@ -97,6 +98,27 @@ class PointWork(Bringing):
         if not proof.matched:
             raise StepFailed(f"{sentence}, and is not its source: {'; '.join(proof.differences)}")
         return f"{sentence}; restored in {proof.restore_seconds:g} s, {len(proof.copy_)} tables the same"
+
+    def _tell_gone(self, job: Job, steps: Steps) -> None:
+        """Of a store that burnt the journal still lists what was in it: what is not there counts no longer, so that
+        what comes back is the newest that does."""
+        listed = {each["path"]: BackupFinished.model_validate(each) for each in job.order.details["listed"]}
+        gone = steps.do("look", lambda: sorted({*listed} - {*self._points.store.present(tuple(listed))}))
+        for path in gone:
+            lost = listed[path]
+            body = PointRehashed(
+                job=job.id,
+                point=lost.point,
+                dataset=lost.dataset,
+                store_site=lost.store_site,
+                matched=False,
+                manifest_sha256=lost.manifest_sha256,
+                size_bytes=lost.size_bytes,
+                files=lost.files,
+                seconds=0.0,
+                why=f"it is not in the store of {lost.store_site}",
+            )
+            steps.clean(f"tell that {lost.point} is gone", partial(self._write, steps, body))
 
     def _bring(self, steps: Steps, agency: Agency, here: BackupFinished) -> dict[str, Any]:
         began = self._tools.clock.now()

@@ -116,6 +116,22 @@ def due(estate: Estate, state: State, site: SiteId, since: datetime, now: dateti
     return tuple(sorted(ready, key=lambda each: each.due_at))
 
 
+def late(estate: Estate, state: State, now: datetime) -> tuple[tuple[str, str], ...]:
+    """What should have been kept an interval ago and is not, at either site: the dataset, and what a person must know,
+    in one clause."""
+    told = []
+    for site in estate.centres:
+        for subject in subjects(estate, state, site) if site in state.started else ():
+            moment = due_at(subject, state, state.started[site])
+            interval = timedelta(seconds=subject.charge.repository.interval_seconds)
+            if not is_kept(subject, state) and moment + interval <= now:
+                places = len(state.snapshots_of(subject.charge.dataset.id, subject.id))
+                made = len(made_at(subject.charge.agency, state))
+                why = f"{subject.id} is at {places} of {made} places of its agency's repository"
+                told.append((str(subject.charge.dataset.id), f"{why}, due {to_text(moment)[:16]}Z"))
+    return tuple(told)
+
+
 @dataclass(frozen=True)
 class Found:
     """Snapshots of one subject, that of the site itself first."""

@@ -10,6 +10,7 @@ from backup.agencies import points_plan as plan
 from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import locks_of, made_at
 from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, KEEP_POINT, KEEP_PROGRAM, Subject
+from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -22,7 +23,7 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_DOCUMENTS = 15  # added to the grade
-QUIET = (KEEP_POINT, KEEP_PROGRAM, CHECK, PRUNE)  # one of these at a time: they read and write much
+QUIET = (KEEP_POINT, KEEP_PROGRAM, CHECK, PRUNE, PROVE)  # one of these at a time: they read and write much
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,13 @@ class PointTask:
             for site, each in found.snapshots
         ]
         verb, now = (BRING_PROGRAM if name == "archive" else BRING_POINT), parts.clock.now()
-        details = {name: told.model_dump(mode="json"), "taken_at": to_text(taken_at), "snapshots": snapshots}
+        details: dict[str, Any] = {
+            name: told.model_dump(mode="json"),
+            "taken_at": to_text(taken_at),
+            "snapshots": snapshots,
+        }
+        others = (each.backup for each in state.points.get(of.id, ()) if each.id != found.subject and not each.damaged)
+        details["listed"] = [each.model_dump(mode="json") for each in others if each.store_site == parts.site]
         agency = parts.estate.agencies[found.agency]
         priority = parts.estate.systems[of.system].grade  # somebody waits for it
         job = parts.jobs.enqueue(self._order(new_id("backup-back", now), verb, agency, of, priority, by, details))

@@ -8,6 +8,7 @@ from typing import Any
 from backup.agencies.clearing import next_at
 from backup.agencies.clearing import unwell as not_pruned
 from backup.agencies.locking import met, told
+from backup.agencies.points_plan import late
 from backup.agencies.proving import unwell as not_proven
 from backup.agencies.reading import CHECK, unwell
 from ncia.core.base.clock import to_text
@@ -19,7 +20,8 @@ from ncia.core.state.repositories import ExpectedSnapshot, RepositoryFact
 
 
 def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
-    """``repositories``: each place of each agency; ``snapshots``: of each dataset and place the newest."""
+    """``repositories``: each place of each agency; ``snapshots``: of each dataset and place the newest; ``late``:
+    points and programs that should be in them."""
     places = [
         {
             **_place(agency, site, fact := state.repositories.get((agency.id, site)), now),
@@ -34,7 +36,8 @@ def repositories(estate: Estate, state: State, now: datetime) -> dict[str, Any]:
         for fact in state.repositories.values()
         for newest in _newest(fact)
     ]
-    return {"repositories": places, "snapshots": snapshots}
+    unkept = [{"dataset": dataset, "why": why} for dataset, why in late(estate, state, now)]
+    return {"repositories": places, "snapshots": snapshots, "late": unkept}
 
 
 def _place(agency: Agency, site: str, fact: RepositoryFact | None, now: datetime) -> dict[str, Any]:

@@ -28,7 +28,7 @@ LOOK_EVERY_BYTES = 64 << 20  # whether the disk still has its share
 FILE_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     name: str
     is_folder: bool

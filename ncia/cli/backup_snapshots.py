@@ -37,6 +37,8 @@ def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
         if each["made"]:
             _tell(console, each)
     _tell_unread(console, answer["repositories"])
+    for each in answer.get("late", ()):
+        console.print(f"[yellow]{each['dataset']} is late[/]: {each['why']}", soft_wrap=True, highlight=False)
     lacking = dict.fromkeys(each["agency"] for each in answer["repositories"] if not each["made"])
     if lacking:
         why = "a controller makes them once rows are protected, some minutes after its start"

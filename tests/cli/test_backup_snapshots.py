@@ -49,6 +49,11 @@ def test_each_dataset_and_place_is_a_line_and_nothing_else_is_said_where_all_is_
     assert "treasury at west" not in told
 
 
+def test_what_should_be_in_a_repository_and_is_not_is_said() -> None:
+    told = shown(repositories=[PLACE], snapshots=[], late=[{"dataset": "tax/rows", "why": "p-1 is at 0 of 2 places"}])
+    assert "tax/rows is late: p-1 is at 0 of 2 places" in told
+
+
 def test_what_is_missing_partial_strange_or_not_escrowed_is_said() -> None:
     partial = {**SNAPSHOT, "losses": 1, "lost": ["a: it is not there"]}
     bad = {**PLACE, "missing": ["snapshot 8e68 is not there"], "strangers": 2, "escrowed_for": [], "why": "another one"}

@@ -66,6 +66,9 @@ def snapshot_mended(state: State, entry: Entry, body: SnapshotMended) -> None:
         return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]), holds=holds)
 
     changed(state, body.agency, body.site, mended)
+    if held is not None:
+        known = state.holders.get(body.dataset, frozenset())
+        state.holders = {**state.holders, body.dataset: known | {(body.agency, body.site)}}
     failure = state.snapshot_failures.get((body.dataset, body.site))
     if failure is not None and kept.whole and failure.since <= kept.at:
         others = {key: each for key, each in state.snapshot_failures.items() if key != (body.dataset, body.site)}

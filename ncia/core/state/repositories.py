@@ -128,11 +128,13 @@ class RepositoryFact:
 
     def kept_of(self, dataset: str, subject: str = "") -> ExpectedSnapshot | None:
         """The newest whole snapshot that is a copy of ``subject``, or of anything of the dataset that is named."""
-        for each in reversed(self.expected):
-            held = self.holds.get(each.kept.snapshot) if each.whole and each.kept.dataset == dataset else None
-            if held is not None and subject in ("", held.subject):
-                return each
-        return None
+        names = {
+            snapshot
+            for snapshot, told in self.holds.items()
+            if told.dataset == dataset and subject in ("", told.subject)
+        }
+        newest = reversed(self.expected) if names else ()
+        return next((each for each in newest if each.whole and each.kept.snapshot in names), None)
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
         """Of so many, those that were read, the one that waits longest first."""
@@ -206,8 +208,11 @@ def snapshot_holds(state: State, entry: Entry, body: SnapshotHolds) -> None:
     if fact is None:
         state.strays += 1
         return
+    where = (body.agency, body.site)
     told = _expecting(replace(fact, holds={**fact.holds, body.snapshot: body}), fact.expected)
-    state.repositories = {**state.repositories, (body.agency, body.site): told}
+    state.repositories = {**state.repositories, where: told}
+    known = state.holders.get(body.dataset, frozenset())
+    state.holders = {**state.holders, body.dataset: known | {where}}
 
 
 def _expecting(fact: RepositoryFact, expected: tuple[ExpectedSnapshot, ...]) -> RepositoryFact:

@@ -76,6 +76,7 @@ class State:
     syncs: Mapping[str, SyncChange] = field(default_factory=dict)  # by system: the newest change
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     repositories: Mapping[Where, RepositoryFact] = field(default_factory=dict)  # by agency and site
+    holders: Mapping[str, frozenset[Where]] = field(default_factory=dict)  # by dataset: repositories with copies of it
     brought: Mapping[Where, Brought] = field(default_factory=dict)  # by dataset and store: the newest back out of one
     snapshot_failures: Mapping[Where, SnapshotFailure] = field(default_factory=dict)  # by dataset and site
     locks_met: Mapping[tuple[str, str, str], LockFact] = field(default_factory=dict)  # by verb, dataset and site
@@ -127,7 +128,8 @@ class State:
 
     def snapshots_of(self, dataset: str, subject: str) -> dict[SiteId, str]:
         """Where a recovery point, or a program's archive, is kept as a snapshot too: by site, which one."""
-        found = {SiteId(site): fact.kept_of(dataset, subject) for (_, site), fact in self.repositories.items()}
+        places = {where[1]: self.repositories.get(where) for where in self.holders.get(dataset, ())}
+        found = {SiteId(site): fact.kept_of(dataset, subject) for site, fact in places.items() if fact is not None}
         return {site: each.kept.snapshot for site, each in sorted(found.items()) if each is not None}
 
     def copies_of(self, dataset: str, point: str) -> tuple[PointCopy, ...]:

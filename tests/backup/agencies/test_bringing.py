@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from backup.agencies.ports import Place
+from backup.engines.restic import ResticEngine
 from backup.ports import CopyDamaged
 from backup.repository.ports import Kind
+from backup.repository.repository import create
 from backup.repository.stores.folder import FolderStore
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.journal.entries import BackupFinished, PointBrought, PointDeleted, ProgramBrought
+from ncia.core.journal.entries_repositories import RepositoryMade
 from tests.backup.agencies.points_world import (
     BASE,
     EAST,
@@ -27,7 +32,7 @@ from tests.backup.agencies.points_world import (
     files_below,
     tar_of,
 )
-from tests.backup.repository.sample import PASSWORD
+from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
 from tests.fakes.jobs import MemorySteps
 from tests.fakes.repository import FakeStore
 from tests.restic import demand_restic
@@ -53,6 +58,9 @@ class Taking:
 
     def discard(self, job: str, dataset: str) -> None:
         self.discarded.append(job)
+
+    def present(self, paths: Sequence[str]) -> tuple[str, ...]:
+        return self.world.store.present(paths)
 
 
 @pytest.fixture
@@ -90,6 +98,26 @@ def test_a_point_of_a_burnt_store_is_back_under_its_own_name_and_is_proven_again
     told = brought(world)
     assert (told.from_site, told.store_site, told.manifest_sha256) == (WEST, WEST, point.manifest_sha256)
     assert (told.snapshot, world.staged()) == (world.snapshots(WEST)[0], [])
+
+
+def test_what_burnt_with_it_counts_no_longer_and_what_came_back_is_the_newest_that_does(world: PointsWorld) -> None:
+    """Else recovery would reach for a point that only the journal has."""
+    world.lay("point-1")
+    world.keep()
+    world.lay("point-2")
+    world.lay("point-3")
+    shutil.rmtree(world.root / ROWS / "point-1")
+    shutil.rmtree(world.root / ROWS / "point-3")
+    assert world.states.snapshot().newest_proven(ROWS).id == "point-3"
+    assert world.bring().state == "succeeded"
+    state = world.states.snapshot()
+    assert [(each.id, each.proven) for each in state.points[ROWS]] == [
+        ("point-1", True),
+        ("point-2", True),
+        ("point-3", False),
+    ]
+    assert state.newest_proven(ROWS).id == "point-2"
+    assert state.point(ROWS, "point-3").reread.outcome.why == "it is not in the store of west"
 
 
 def test_a_point_that_the_store_had_let_go_of_is_one_again(world: PointsWorld) -> None:
@@ -293,4 +321,26 @@ def test_restic_restores_a_point_and_a_program_without_us(tmp_path: Path) -> Non
             assert files_below(folder) == files_below(world.root / point.path)
         else:
             assert (folder / "files" / "etc" / "app.yaml").read_bytes() == b"listen: 1\n"
+    world.close()
+
+
+def test_an_agency_that_keeps_restic_has_its_points_kept_and_brought_by_restic(tmp_path: Path) -> None:
+    """Two repositories that are no twins: each place has a snapshot of its own."""
+    world = PointsWorld(tmp_path)
+    world.engine = ResticEngine(str(demand_restic().program), {"PATH": os.environ["PATH"]})
+    world.place = lambda agency, site: Place(str(tmp_path / site), tmp_path / "password")  # type: ignore[method-assign]
+    world.tools = replace(world.tools, place_of=world.place)
+    for site in (EAST, WEST):
+        id = create(FolderStore(tmp_path / site), PASSWORD, HOLDER, NOW, CHEAP).config.id  # cheap to open
+        made = {"job": "made", "agency": "agency", "site": site, "repository": id, "engine": "restic", "place": site}
+        world.journal.append(RepositoryMade(**made, escrowed_for=()), by="test")
+    world.work_with(Taking(world))
+    world.lay()
+    assert world.keep().state == "succeeded"
+    assert world.at("point-1") == [EAST, WEST]
+    names = world.states.snapshot().snapshots_of(ROWS, "point-1")
+    assert names[EAST] != names[WEST]
+    before = burn(world)
+    job = world.bring()
+    assert (job.state, files_below(world.root)) == ("succeeded", before), job.sentence
     world.close()

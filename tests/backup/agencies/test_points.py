@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from backup.agencies.points_plan import FIRST_AFTER_SECONDS
+from backup.agencies.points_plan import FIRST_AFTER_SECONDS, late
 from backup.agencies.reading import CHECK
 from backup.telling import listing
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.estate.repository import POINTS_INTERVAL_SECONDS
-from ncia.core.journal.entries import PointDeleted
+from ncia.core.journal.entries import ControllerStarted, PointDeleted
 from ncia.core.journal.entries_repositories import SnapshotFailed, SnapshotForgotten, SnapshotHolds
 from ncia.core.work.jobs import Limits
 from tests.backup.agencies.points_world import BASE, EAST, ROWS, WEST, PointsWorld, files_below
@@ -147,6 +147,17 @@ def test_a_place_that_fails_does_not_keep_the_other_from_its_copy_and_is_tried_a
     world.stores[EAST] = hidden
     assert tick(world, FIRST_AFTER_SECONDS) == ["succeeded"]
     assert (world.at("point-1"), world.states.snapshot().snapshot_failures) == ([EAST, WEST], {})
+
+
+def test_what_is_an_interval_late_is_told_and_nothing_before(world: PointsWorld) -> None:
+    world.journal.append(ControllerStarted(release="1", estate_hash=""), by="test")
+    world.lay("point-1")
+    began, usual = world.clock.now(), FIRST_AFTER_SECONDS + POINTS_INTERVAL_SECONDS
+    assert late(world.estate, world.states.snapshot(), began + timedelta(seconds=usual - 60)) == ()
+    ((dataset, why),) = late(world.estate, world.states.snapshot(), began + timedelta(seconds=usual + 60))
+    assert (dataset, why[:67]) == (ROWS, "point-1 is at 0 of 2 places of its agency's repository, due 2026-01")
+    world.keep()
+    assert late(world.estate, world.states.snapshot(), began + timedelta(seconds=usual + 60)) == ()
 
 
 def test_what_is_forgotten_holds_nothing_any_more(world: PointsWorld) -> None:
