@@ -14,7 +14,7 @@ LEVEL = 3  # of files
 COMPRESSED = b"\x02"  # first byte of a compressed file; { and [ begin one that is not
 UNTOLD = -1  # of a frame that says nothing of its length
 PIECE_BYTES = 1 << 20
-SMALL_BYTES = 32 << 10  # of what is no longer, the first level makes as little as the third, in two thirds of the time
+SMALL_BYTES = 32 << 10  # of what is no longer, and of trees, the first level makes as little as the third, and sooner
 
 
 class Compression(StrEnum):
@@ -27,7 +27,7 @@ class Compression(StrEnum):
     MAX = "max"
 
 
-LEVELS = {  # for what is small, and for the rest
+LEVELS = {  # for what is small or a tree, and for the rest
     Compression.AUTO: (1, LEVEL),
     Compression.FASTEST: (1, 1),
     Compression.BETTER: (LEVEL, 6),
@@ -49,9 +49,9 @@ class Squeezer:
         small, big = [zstandard.ZstdCompressor(level, write_checksum=False) for level in levels] or (None, None)
         return cls(small, big, zstandard.ZstdDecompressor())
 
-    def squeeze(self, plain: bytes | memoryview) -> bytes | memoryview:
+    def squeeze(self, plain: bytes | memoryview, tree: bool = False) -> bytes | memoryview:
         """It compressed, or as it is where that is no longer."""
-        compressor = self.small if len(plain) <= SMALL_BYTES else self.big
+        compressor = self.small if tree or len(plain) <= SMALL_BYTES else self.big
         if compressor is None:
             return plain
         packed = compressor.compress(plain)

@@ -91,10 +91,15 @@ class Packing:
     def keep(self, plain: bytes | memoryview, tree: bool = False) -> bytes:
         """A blob's id. It is in a pack when this returns, and durable once :meth:`finish` has returned."""
         id_ = hashlib.sha256(plain).digest()
+        self.keep_as(id_, plain, tree)
+        return id_
+
+    def keep_as(self, id_: bytes, plain: bytes | memoryview, tree: bool = False) -> None:
+        """The same, of a blob whose id is known."""
         with self._lock:
             if not self._claim(id_, tree):
-                return id_
-        packed = self._repository.squeezer.squeeze(plain)
+                return
+        packed = self._repository.squeezer.squeeze(plain, tree)
         plain_length = 0 if packed is plain else len(plain)
         pack = self._take(tree)
         length = len(packed) + OVERHEAD_BYTES
@@ -108,7 +113,6 @@ class Packing:
         with self._lock:
             self.added.count(tree, len(plain), length)
         self._put(pack)
-        return id_
 
     def place(self, sealed: Sequence[Sealed], slab: memoryview) -> None:
         """Keep blobs of data that a helper has sealed, as they follow each other in its slab; those that are known

@@ -133,7 +133,7 @@ class Reading:
         self._done: deque[Ending | Run | Folder] = deque()  # what was read, in its order
         self._waiting = 0  # so many entries are in it
         self._small = SmallFiles(self.packing, repository, verify, self._workers)
-        self._trees: deque[Future[bytes]] = deque()
+        self._trees: deque[Future[None]] = deque()
         self._root = b""
 
     def __enter__(self) -> Reading:
@@ -333,7 +333,7 @@ class Reading:
             self._losses.note("folder", folder.path, "it holds more than one tree can tell")
             text = tree_text(())
         id_ = hashlib.sha256(text).digest()
-        self._trees.append(self._workers.submit(self.packing.keep, text, True))
+        self._trees.append(self._workers.submit(self.packing.keep_as, id_, text, True))
         if len(self._trees) > TREES_MAX:
             self._trees.popleft().result()
         if folder.above is None:
