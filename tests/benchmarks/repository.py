@@ -36,7 +36,7 @@ SUMMARY = "backups and restores beside restic and borg, to a folder, two folders
 SOAK = False
 MEGABYTES = int(os.environ.get("NCIA_BENCH_MB", "2100"))  # two fifths random, two fifths text, a fifth small files
 SMALL_FILES = int(os.environ.get("NCIA_BENCH_FILES", "100000"))  # of the second tree, of 1 KB each
-ROUNDS = int(os.environ.get("NCIA_BENCH_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("NCIA_BENCH_ROUNDS", "4"))
 BUCKETS = os.environ.get("NCIA_BENCH_S3", "1") != "0"
 SMALL_MEAN_BYTES = 11_000
 FOLDER_FILES = 100
@@ -117,14 +117,13 @@ class Stand:
         self.password.write_text(PASSWORD)
         self.borg = shutil.which("borg")
         self.buckets: dict[str, Access] = {}
+        self.turn = 0
         mixed(home / "tree", MEGABYTES * 1_000_000)
         small(home / "small", SMALL_FILES)
 
     def round(self, number: int) -> None:
-        both = _turns(number)
-        order = list(both)
-        if self.borg:
-            order.append("borg")
+        both = ("ours", "restic")
+        order = (*both, "borg") if self.borg else both
         tree, small_tree = str(self.home / "tree"), str(self.home / "small")
         for name in ("main", "small"):
             for program in order:
@@ -132,6 +131,7 @@ class Stand:
         for program in both:
             self.fresh(program, "unverified")
         warm(self.home / "tree")
+        self.turn = number
         self.each(order, "first", "main", "backup", tree)
         self.each(both, "unverified", "unverified", "backup", tree, verify=False)
         self.both_sites(tree)
@@ -150,7 +150,8 @@ class Stand:
             self.bucket(name, access, _turns(number), number, str(self.home / "tree"))
 
     def each(self, order: Sequence[str], what: str, repository: str, *arguments: str, verify: bool = True) -> None:
-        for program in order:
+        self.turn += 1
+        for program in (*_turns(self.turn), *order[2:]):
             target = self.home / f"target-{len(self.times.get((program, what), Times()).wall)}-{what}-{program}"
             more = ("--target", str(target)) if arguments[0] == "restore" else ()
             at = str(self.at(program, repository))
@@ -226,7 +227,7 @@ class Stand:
 
 
 def _turns(number: int) -> list[str]:
-    """Neither always finds the other's warm disk."""
+    """Neither always finds the other's warm disk, or what the other left to it to write."""
     return ["restic", "ours"] if number % 2 else ["ours", "restic"]
 
 
