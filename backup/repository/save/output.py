@@ -58,7 +58,7 @@ def save_output(repository: Repository, request: Request, command: Sequence[str]
             program_version=request.program,
             summary=summary(figures, packing.added, started, clock.now()),
         )
-        lock.demand()
+        lock.demand_there()
         id_ = repository.save_file(Kind.SNAPSHOTS, made.as_json())
     return Saved(replace(made, id=id_), figures, packing.added, Losses())
 

@@ -105,7 +105,7 @@ def save(
             program_version=request.program,
             summary=summary(reading.figures, reading.packing.added, started, clock.now()),
         )
-        lock.demand()
+        lock.demand_there()
         name = repository.save_file(Kind.SNAPSHOTS, made.as_json())
     return Saved(replace(made, id=name), reading.figures, reading.packing.added, losses)
 
