@@ -139,8 +139,7 @@ class Lock:
             )
 
     def demand_there(self) -> None:
-        """The same, and asked of the store: a holder whose clock is slow is taken for dead while it lives. Before a
-        snapshot, which others will restore from."""
+        """The same, and asked of the store: a holder whose clock is slow is taken for dead while it lives."""
         self.demand()
         name = ""
         while name != self._name:  # told anew meanwhile: it has another name now
