@@ -38,6 +38,7 @@ SURE_SECONDS = 25 * 60.0  # after so long without a word nobody counts on a lock
 MAY_NOT = ("repository.adds-only", "repository.denied", "repository.refused")  # an account without that right
 
 
+REMOVED = "somebody removed its lock"
 PAUSE_SECONDS = 5.0  # between looks at a lock that is waited for; each is twice the one before, as restic's
 PAUSE_SECONDS_MAX = 60.0
 
@@ -137,6 +138,20 @@ class Lock:
                 "repository.lock-lost", "go on writing", self._lost, "run it again; what was kept is found again"
             )
 
+    def demand_there(self) -> None:
+        """The same, and asked of the store: a holder whose clock is slow is taken for dead while it lives."""
+        self.demand()
+        name = ""
+        while name != self._name:  # told anew meanwhile: it has another name now
+            name = self._name
+            try:
+                self._repository.store.size(Kind.LOCKS, name)
+                return
+            except Missing:
+                continue
+        self._lost = self._lost or REMOVED
+        self.demand()
+
     def release(self) -> None:
         try:
             self._end()
@@ -151,7 +166,7 @@ class Lock:
         try:
             self._repository.store.size(Kind.LOCKS, before)
         except Missing:
-            self._lost = self._lost or "somebody removed its lock"
+            self._lost = self._lost or REMOVED
         if self._lost:
             return
         self._tell()

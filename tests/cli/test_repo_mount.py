@@ -17,12 +17,15 @@ from backup.repository.repository import create
 from backup.repository.stores.folder import FolderStore
 from ncia.app.repository_mount import library
 from ncia.core.base.errors import NciaError
-from tests.backup.repository.files import differences
+from tests.backup.repository.files import ACL, differences
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW
+from tests.backup.repository.test_file_referees import itemized, rsync
 from tests.cli.test_repo import Desk
 from tests.cli.test_repo_twins import damage
 from tests.demand import lack
 from tests.lab_apps.world import eventually
+
+__all__ = ["rsync"]  # a fixture
 
 
 class Mounted(Desk):
@@ -81,6 +84,23 @@ def test_the_newest_is_just_as_it_was_kept(mounted: Mounted) -> None:
     shown = mounted.place / "snapshots" / "latest" / mounted.source.relative_to("/")
     left = [line for line in differences(mounted.source, shown) if "system.posix_acl" not in line]
     assert left == []
+
+
+def test_an_access_control_list_is_shown_as_it_was_kept(mounted: Mounted) -> None:
+    kept = mounted.source / "one name"
+    shown = mounted.place / "snapshots" / "latest" / kept.relative_to("/")
+    try:
+        told = os.getxattr(shown, "system.posix_acl_access")
+    except OSError as error:
+        lack(f"this kernel shows no access control lists of FUSE: {error.strerror}")
+        raise AssertionError from error
+    assert told == os.getxattr(kept, "system.posix_acl_access") == ACL
+
+
+def test_rsync_finds_nothing_to_change_between_the_source_and_what_is_shown(mounted: Mounted, rsync: str) -> None:
+    """Content by checksum, owners, modes, times, hard links, extended attributes, access control lists."""
+    shown = mounted.place / "snapshots" / "latest" / mounted.source.relative_to("/")
+    assert itemized(rsync, mounted.source, shown) == []
 
 
 def test_each_is_under_its_id_its_time_its_host_and_its_tags(mounted: Mounted) -> None:

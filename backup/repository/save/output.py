@@ -38,8 +38,8 @@ def save_output(repository: Repository, request: Request, command: Sequence[str]
         started = clock.now()
         there = repository.packs_there()
         repository.load_index(there)
-        recovered = name_strays(repository, there, lock.demand)
-        packing = Packing(repository, request.verify, lock.demand)
+        recovered = name_strays(repository, there, lock.demand_there)
+        packing = Packing(repository, request.verify, lock.demand_there)
         try:
             tree, size = _keep(repository, packing, request, name, command, started)
             packing.finish()
@@ -58,7 +58,7 @@ def save_output(repository: Repository, request: Request, command: Sequence[str]
             program_version=request.program,
             summary=summary(figures, packing.added, started, clock.now()),
         )
-        lock.demand()
+        lock.demand_there()
         id_ = repository.save_file(Kind.SNAPSHOTS, made.as_json())
     return Saved(replace(made, id=id_), figures, packing.added, Losses())
 

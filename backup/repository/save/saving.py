@@ -84,11 +84,11 @@ def save(
             looking.forget()
         there = repository.packs_there()
         repository.load_index(there)  # counting on others it would be whole by its word, and hollow
-        recovered = name_strays(repository, there, lock.demand)
+        recovered = name_strays(repository, there, lock.demand_there)
         names = tuple(os.fsdecode(path) for path in paths)
         found = [each for each in repository.snapshots() if each.time <= started]  # none is of the future but in error
         parent = parent_of(found, request.holder.hostname, names) if request.parent else None
-        with Reading(repository, request.workers, request.verify, lock.demand, looking, tell) as reading:
+        with Reading(repository, request.workers, request.verify, lock.demand_there, looking, tell) as reading:
             tree = reading.run(ways(path for path in paths if os.path.lexists(path)), parent.tree if parent else None)
         reading.figures.excluded, reading.figures.recovered = looking.excluded, recovered
         made = Snapshot(
@@ -105,7 +105,7 @@ def save(
             program_version=request.program,
             summary=summary(reading.figures, reading.packing.added, started, clock.now()),
         )
-        lock.demand()
+        lock.demand_there()
         name = repository.save_file(Kind.SNAPSHOTS, made.as_json())
     return Saved(replace(made, id=name), reading.figures, reading.packing.added, losses)
 
