@@ -14,8 +14,9 @@ from typing import Any
 
 from backup.agencies.caring import Caring
 from backup.agencies.keeping import Keeping
-from backup.agencies.plan import KEEP, MAKE
+from backup.agencies.plan import KEEP, MAKE, waiting
 from backup.agencies.ports import Asked, Engine, Place
+from backup.agencies.retaining import demand_holds
 from backup.agencies.staging import stage
 from backup.ports import Ledger
 from backup.repository.escrow import RECIPIENTS_MIN, Recipient, put
@@ -74,7 +75,7 @@ class AgencyWork(Keeping):
                     failed[site] = str(failure)
             sealed_for = tuple(steps.do("escrow", partial(self._escrow, agency, tuple(ids))))
         except StepFailed as failure:  # nothing of the agency is kept until somebody has mended that
-            for dataset in self._documents(agency):
+            for dataset in waiting(self._estate, agency):
                 self._failed(steps, agency, dataset, self._site, f"its repository is not made: {failure}")
             raise
         for site, id_ in ids.items():
@@ -90,7 +91,7 @@ class AgencyWork(Keeping):
             steps.clean(f"write down {site}", partial(self._write, steps, body))
         who = ", ".join(sealed_for) or "nobody: their keys are not handed in yet"
         for site, why in failed.items():
-            for dataset in self._documents(agency):
+            for dataset in waiting(self._estate, agency):
                 self._failed(steps, agency, dataset, site, f"its repository is not made there: {why}")
         if failed:
             lacking = "; ".join(f"not at {site}: {why}" for site, why in failed.items())
@@ -117,12 +118,23 @@ class AgencyWork(Keeping):
     def _make(self, agency: Agency, site: SiteId, twin: SiteId | None) -> str:
         engine, place = self._engine(agency), self._tools.place_of(agency, site)
         try:
-            return engine.snapshots(place).repository
+            found = engine.snapshots(place).repository
         except NciaError as error:
             if error.code != "repository.none":
                 raise
+        else:
+            self._demand_retaining(agency, site)
+            return found
+        self._demand_retaining(agency, site, create=True)
         other = self._tools.place_of(agency, twin) if twin and engine.capabilities().makes_twins else None
         return engine.init(place, other)
+
+    def _demand_retaining(self, agency: Agency, site: SiteId, create: bool = False) -> None:
+        """Where the estate asks for retention: the bucket, made where it is not there, holds against our own key. That
+        is seen before anything is kept in it, whichever engine keeps it."""
+        repository = agency.repository
+        if repository and repository.retain_days and isinstance(repository.places[site], BucketCopy):
+            demand_holds(self._tools.store_of(self._tools.place_of(agency, site).url), create)
 
     def _escrow(self, agency: Agency, sites: Sequence[SiteId]) -> list[str]:
         """Of the places that are made: one escrow at both where they are twins, else one at each. Nothing where keys
@@ -152,10 +164,6 @@ class AgencyWork(Keeping):
 
     def _folder(self, dataset: Dataset) -> Path:
         return self._tools.staging / dataset.id.replace("/", "~")
-
-    def _documents(self, agency: Agency) -> tuple[Dataset, ...]:
-        owned = (system for system in self._estate.systems.values() if system.agency == agency.id)
-        return tuple(dataset for system in owned for dataset in system.documents)
 
 
 def recipients(estate: Estate, agency: Agency) -> tuple[Recipient, ...]:

@@ -102,12 +102,18 @@ def lacking_at(agency: Agency, state: State) -> tuple[SiteId, ...]:
     return tuple(site for site in places if (agency.id, site) not in state.repositories)
 
 
+def waiting(estate: Estate, agency: Agency) -> tuple[Dataset, ...]:
+    """What is kept nowhere else and so waits for the repository to be made: documents; where there are none, all."""
+    owned = [system for system in estate.systems.values() if system.agency == agency.id]
+    documents = tuple(each for system in owned for each in system.documents)
+    return documents or tuple(each for system in owned for each in system.datasets)
+
+
 def _makeable(estate: Estate, state: State, agency: Agency, site: SiteId, now: datetime) -> bool:
     """Not within the pause after the newest failure there."""
     if agency.repository is None:
         return False
-    owned = (system for system in estate.systems.values() if system.agency == agency.id)
-    known = [state.snapshot_failures.get((each.id, site)) for system in owned for each in system.documents]
+    known = [state.snapshot_failures.get((each.id, site)) for each in waiting(estate, agency)]
     newest = max((each for each in known if each is not None), key=lambda each: each.at, default=None)
     if newest is None:
         return True

@@ -37,3 +37,15 @@ def broken(store: Store) -> tuple[str, ...]:
         return store.prove().broken
     finally:
         store.close()
+
+
+def demand_holds(store: Store, create: bool = False) -> None:
+    """Refuses a bucket that does not keep from our own key what it is asked to; with ``create`` it is made where it is
+    not there. Closes the store."""
+    try:
+        if create:
+            store.create()  # which attacks it, too
+        elif isinstance(store, Retaining):
+            store.prove().demand("a bucket made with Object Lock, on a store that keeps its word")
+    finally:
+        store.close()

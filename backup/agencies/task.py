@@ -24,8 +24,8 @@ from backup.agencies.proving import PROVE, Proving, provings
 from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import AgencyId, DatasetId, SiteId, SystemId, new_id
-from ncia.core.estate.model import Agency, Estate, Link, TreeCopy
+from ncia.core.base.ids import AgencyId, DatasetId, PersonId, SiteId, SystemId, new_id
+from ncia.core.estate.model import Agency, Estate, Link, Role, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries_care import PruneFailed
@@ -194,6 +194,11 @@ class AgencyTask:
         if known is None or known.repository is None:
             owners = ", ".join(each.id for each in self.parts.estate.agencies.values() if each.repository)
             raise NciaError("agency.unknown", what, "no agency with a repository is called so", owners)
+        person = self.parts.estate.people.get(PersonId(by))
+        if remove_max is not None and (person is None or person.role is not Role.RETENTION_OFFICER):
+            officers = [each.id for each in self.parts.estate.people.values() if each.role is Role.RETENTION_OFFICER]
+            why = f"{by or 'nobody'} is no retention officer"
+            raise Refusal("agency.not-officer", what, why, f"one of {', '.join(officers) or 'nobody in the estate'}")
         if remove_max is not None and not self._is_well(known):
             why = f"what its place at {self.parts.site} holds is not as it was kept, or it does not answer"
             raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")

@@ -266,7 +266,7 @@ def protecting(platform: Platform) -> APIRouter:
     def forget(request: Request, ask: ForgetAsk) -> Any:
         if ask.remove_max is not None and not ask.reason.strip():
             raise NciaError("api.no-reason", problems.what_of(request), "nobody says why", "reason: …")
-        by = caller_of(request).name_or(ask.by)
+        by = caller_of(request).name_or(ask.by) if ask.remove_max is None else _by(request, ask.by)
         return platform.backups.forget(ask.agency, ask.remove_max, ask.reason, by)
 
     @router.post("/rehash")

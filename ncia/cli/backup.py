@@ -118,7 +118,8 @@ def forget(
     if remove_max is not None and not reason.strip():
         raise NciaError("backup.no-reason", f"forget snapshots of {agency}", "nobody says why", "--reason TEXT")
     api = Api.from_environment(timeout_seconds=FORGET_SECONDS_MAX)
-    show_forgotten(api.post("/v1/backups/forget", {"agency": agency, "remove_max": remove_max, "reason": reason}))
+    ask = {"agency": agency, "remove_max": remove_max, "reason": reason, "by": api.asker()}
+    show_forgotten(api.post("/v1/backups/forget", ask))
 
 
 @app.command()

@@ -194,6 +194,7 @@ def test_the_retention_officer_alone_lets_snapshots_go_and_says_why(world: World
     assert officer.post("/v1/backups/forget", json={**ask, "reason": " "}).json()["code"] == "api.no-reason"
     assert officer.post("/v1/backups/forget", json={"agency": AGENCY}).json() == {"would_go": 3}
     assert officer.post("/v1/backups/forget", json=ask).status_code == 200
+    assert world.client(LOCAL).post("/v1/backups/forget", json=ask).json()["code"] == "api.no-name"
     assert world.desk.asked == [
         ("forget", AGENCY, None, "", "han"),
         ("forget", AGENCY, 3, "the rule is meant so", "han"),

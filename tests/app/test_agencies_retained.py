@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from backup.agencies.perform import AgencyWork
+from backup.agencies.plan import MAKE_AFTER_SECONDS
 from backup.agencies.ports import Place
-from backup.agencies.retaining import extended
+from backup.agencies.retaining import demand_holds, extended
 from backup.engines.own import OwnEngine, password_in
 from backup.replicate.stores.s3 import Access
 from backup.repository.ports import Kind, Store, StoreFault
@@ -99,9 +100,13 @@ class Locked(World):
         base = estate_of()
         repository = base.agencies[TREASURY].repository
         assert repository is not None
-        changed = {"check": Rotation(SELDOM, 2), "prune_interval_seconds": SELDOM}
+        days = self.bucket.days
+        changed = {"check": Rotation(SELDOM, 2), "prune_interval_seconds": SELDOM, "retain_days": days}
         places = {**repository.places, EAST: place}
-        agency = replace(base.agencies[TREASURY], repository=replace(repository, places=places, **changed))
+        agency = replace(
+            base.agencies[TREASURY],
+            repository=replace(repository, places=places, **changed),
+        )
         self.estate = replace(base, agencies={TREASURY: agency})
         super().__post_init__()
         self.engine = OwnEngine(self.opened_at, self.clock, "0.1.0", cost=CHEAP)
@@ -240,3 +245,25 @@ def test_a_proof_attacks_the_bucket_too_and_one_that_has_begun_to_pretend_is_fou
     job = world.jobs.wait(world.task.prove(TAX, "kim").id, 60)
     assert (job.state, "does not keep it from our own key" in job.sentence) == ("failed", True)
     assert world.fact(EAST).proven_of(TAX, 7) == ()
+
+
+def test_a_bucket_that_restic_is_to_keep_is_made_with_the_rule_too(gateway: Access, tmp_path: Path) -> None:
+    """restic asks for no retention: the bucket's own rule retains what it writes."""
+    asked = Bucket(tmp_path / "site", gateway, days=2)
+    demand_holds(asked.store(), create=True)
+    raw = client(gateway.endpoint)
+    raw.put_object(Bucket=asked.name, Key="config", Body=b"as restic writes it")
+    until = raw.get_object_retention(Bucket=asked.name, Key="config")["Retention"]["RetainUntilDate"]
+    assert until - datetime.now(UTC) > timedelta(days=1, hours=23)
+
+
+def test_a_repository_that_is_there_in_a_bucket_that_retains_nothing_is_not_taken_where_retention_is_asked(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    client(bucket.access.endpoint).create_bucket(Bucket=bucket.name)
+    create(bucket.store(), "open sesame", HOLDER, NOW, CHEAP)
+    world = Locked(tmp_path, bucket=replace(bucket, folder=tmp_path / "again", days=3))
+    (job,) = world.tick(MAKE_AFTER_SECONDS)
+    assert (job.state, "does not retain files" in job.sentence) == ("failed", True)
+    assert world.states.snapshot().repositories == {}
+    world.close()

@@ -57,6 +57,7 @@ class FakeApi:
         self.listings: list[dict[str, Any]] = [{"site": "west", "datasets": [], "points": [], "missed": [], "jobs": []}]
         self.asked: list[dict[str, str]] = []
         self.cancelled: dict[str, str] = {}
+        self.forgotten: dict[str, Any] = {}
         self.bodies: list[tuple[str, Any]] = []
         ours = self
 
@@ -67,7 +68,8 @@ class FakeApi:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 ours.bodies.append((self.path, body))
-                self.answer(ours.cancelled if self.path == "/v1/jobs/cancel" else {"jobs": ours.asked})
+                others = {"/v1/jobs/cancel": ours.cancelled, "/v1/backups/forget": ours.forgotten}
+                self.answer(others.get(self.path, {"jobs": ours.asked}))
 
             def answer(self, told: Any) -> None:
                 text = json.dumps(told).encode()
@@ -190,3 +192,17 @@ def test_waiting_ends_with_a_job_that_somebody_cancelled(api: FakeApi) -> None:
     found = CliRunner().invoke(app, ["run", "tax/rows"])
     assert "tax/rows: cancelled: cancelled by kim" in found.output
     assert str(found.exception).startswith("run 1 datasets: failed: tax/rows")
+
+
+def test_what_would_go_is_shown_and_goes_only_with_a_number_a_reason_and_a_name(api: FakeApi) -> None:
+    api.forgotten = {"agency": "treasury", "site": "west", "would_go": 1, "of": 9, "named": ["8e68: old"]}
+    api.forgotten |= {"forgotten": [], "why": ""}
+    assert "1 of 9 snapshots would go; --remove-max 1 lets them go" in told("forget", "treasury")
+    api.forgotten |= {"forgotten": ["8e68"]}
+    said = told("forget", "treasury", "--remove-max", "1", "--reason", "meant so")
+    assert "1 of 9 snapshots are forgotten" in said
+    (first, second) = (body for _, body in api.bodies)
+    assert (first["remove_max"], second["remove_max"], second["reason"]) == (None, 1, "meant so")
+    assert first["by"] == second["by"] != ""
+    with pytest.raises(NciaError, match="nobody says why"):
+        told("forget", "treasury", "--remove-max", "1")

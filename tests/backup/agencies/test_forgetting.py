@@ -120,6 +120,14 @@ def test_the_officer_sees_what_would_go_and_lets_so_many_go_once_with_name_and_r
     assert world.task.forget(TREASURY, 50, "again", "han")["forgotten"] == []
 
 
+def test_whoever_is_no_retention_officer_lets_nothing_go_also_at_the_sites_own_door(world: World) -> None:
+    for name in ("kim", "", "nobody"):  # an admin; who names nobody; who is not in the estate
+        with pytest.raises(Refusal, match="is no retention officer") as refused:
+            world.task.forget(TREASURY, 50, "the rule is meant so", name)
+        assert refused.value.hint == "one of han"
+    assert (forgotten(world), len(world.snapshots(EAST))) == ([], COUNT)
+
+
 def test_more_than_the_officer_said_is_refused_and_nothing_goes(world: World) -> None:
     with pytest.raises(Refusal, match=f"{COUNT - 1} would go, and 3 may") as refused:
         world.task.forget(TREASURY, 3, "some of it", "han")

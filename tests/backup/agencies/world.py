@@ -66,6 +66,7 @@ def estate_of(engine: EngineName = EngineName.NCIA, server: Address = NOWHERE) -
         PersonId(name): Person(PersonId(name), name, Role.ADMIN, openssh_public(key))
         for name, key in (("kim", KIM), ("lee", LEE))
     }
+    people[PersonId("han")] = Person(PersonId("han"), "han", Role.RETENTION_OFFICER, "")
     return replace(
         base,
         hosts=hosts,
