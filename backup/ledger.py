@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -42,7 +42,7 @@ from ncia.core.journal.entries_repositories import (
     SnapshotKept,
 )
 from ncia.core.state import State, StateStore
-from ncia.core.work.jobs import JobId
+from ncia.core.work.jobs import Job, JobId
 
 KINDS: tuple[type[Body], ...] = (
     BackupStarted,
@@ -76,7 +76,7 @@ LET_GO_LOOKED_AT_MAX = 100  # a deletion that was refused is tried again with th
 
 class JournalLedger:
     """A :class:`backup.ports.Ledger` in the controller's process. ``check`` raises where a fence is old; ``permit``
-    returns once an entry is known at a second place, and raises where it is not."""
+    returns once an entry is known at a second place, and raises where it is not. ``jobs``: the site's open ones."""
 
     def __init__(
         self,
@@ -84,8 +84,10 @@ class JournalLedger:
         states: StateStore,
         check: Callable[[JobId, int], None],
         permit: Callable[[Entry], object] = lambda entry: None,
+        jobs: Callable[[], Iterable[Job]] = tuple,
     ) -> None:
         self._permit = permit
+        self._jobs = jobs
         self._journal = journal
         self._states = states
         self._check = check
@@ -111,10 +113,9 @@ class JournalLedger:
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         state = self._states.snapshot()
-        spared = plan.just_brought(state, dataset, store_site)
-        points = [point for point in state.points.get(dataset, ()) if point.id != spared]
-        here = [point for point in points if point.backup.store_site == store_site]
-        return tuple(point.backup for point in plan.retired(here))
+        spared = {plan.just_brought(state, dataset, store_site), *plan.being_read(self._jobs())}
+        here = [point for point in state.points.get(dataset, ()) if point.backup.store_site == store_site]
+        return tuple(point.backup for point in plan.retired(here) if point.id not in spared)
 
     def needless_copies(self, dataset: str, store_site: str) -> tuple[PointCopied, ...]:
         """Those deleted before too, the newest of them: a deletion may have been written and refused."""
@@ -126,13 +127,17 @@ class JournalLedger:
             and (body.dataset, body.store_site) == (dataset, store_site)
             and not state.holds(dataset, body.point, store_site)
         ]
-        return (*plan.needless_copies(state.copies.get(dataset, ()), store_site), *deleted[-LET_GO_LOOKED_AT_MAX:])
+        needless = plan.needless_copies(state.copies.get(dataset, ()), store_site)
+        brought = plan.just_brought(state, dataset, store_site)
+        return (*(copy for copy in needless if copy.point != brought), *deleted[-LET_GO_LOOKED_AT_MAX:])
 
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
+        state = self._states.snapshot()
         deleted = [
             body.point
             for entry in self._journal.of_kind(PointDeleted.KIND)
             if isinstance(body := entry.body, PointDeleted) and (body.dataset, body.store_site) == (dataset, store_site)
+            if not state.holds(dataset, body.point, store_site)  # it came back out of a repository
         ]
         newest = set(deleted[-LET_GO_LOOKED_AT_MAX:])
         if not newest:

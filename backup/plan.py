@@ -12,6 +12,7 @@ from ncia.core.base.ids import DatasetId, SiteId, SystemId
 from ncia.core.estate.model import Dataset, Estate
 from ncia.core.journal.entries import BackupFailed, PointBrought, PointCopied, ProofFailed, ProofFinished
 from ncia.core.state import Job, PointCopy, Proof, RecoveryPoint, State
+from ncia.core.work.jobs import Job as OpenJob
 from ncia.core.work.jobs import JobId
 from ncia.core.work.ledger import Expected
 
@@ -146,6 +147,12 @@ def just_brought(state: State, dataset: str, store_site: str) -> str:
     if found is None or state.last_at is None or not isinstance(found.body, PointBrought):
         return ""
     return found.body.point if state.last_at - found.at < timedelta(seconds=BROUGHT_KEPT_SECONDS) else ""
+
+
+def being_read(jobs: Iterable[OpenJob]) -> frozenset[str]:
+    """The points that jobs were ordered for, and may be reading: nobody deletes one under them."""
+    told = (job.order.details.get("point") for job in jobs)
+    return frozenset(str(point["point"]) for point in told if point)
 
 
 def uncopied(state: State, peer: str, site: str, dataset: str | None = None) -> tuple[RecoveryPoint, ...]:

@@ -155,6 +155,10 @@ class Passage(Protocol):
         line, then what the files hold, in the order of the lines."""
         ...
 
+    def is_whole(self, point: BackupFinished) -> bool:
+        """Whether the point is there under its own name, every file of its base backup as it was written."""
+        ...
+
     def put_back(self, job: str, point: BackupFinished, archive: Iterable[bytes]) -> bool:
         """Make what is in a tar archive that point, under its own name, once its base backup was compared with its
         manifest. What is there under that name and damaged is kept aside, and then this is true; what is there and

@@ -252,9 +252,11 @@ def _lacks(estate: Estate, state: State, active: Mapping[SystemId, SiteId]) -> I
             why = "; ".join(fact.compared.differences)
             found.setdefault(("program", dataset), Lack("program", dataset, fact.compared_at, why))
     for (dataset, _), failure in state.snapshot_failures.items():
-        if DatasetId(dataset) not in estate.datasets:
+        known_as = estate.datasets.get(DatasetId(dataset))
+        if known_as is None:
             continue  # nobody backs it up again
-        found.setdefault(("backup", dataset), Lack("backup", dataset, failure.since, failure.last.error))
+        kind = "backup" if known_as.documents else "keep"  # rows and programs lie in a store all the same
+        found.setdefault((kind, dataset), Lack(kind, dataset, failure.since, failure.last.error))
     for (agency, site), place in state.repositories.items():
         owner = estate.agencies.get(AgencyId(agency))
         for dataset, restored in place.proofs.items() if owner is not None and owner.repository is not None else ():

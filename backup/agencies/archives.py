@@ -19,7 +19,7 @@ from backup.agencies.points_plan import BRING_PROGRAM, KEEP_PROGRAM
 from backup.agencies.room import Room
 from backup.program.archive import unpack
 from backup.program.ports import Archives
-from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Estate, Host
 from ncia.core.journal.entries import ProgramBrought, ProgramCaptured
@@ -72,6 +72,8 @@ class ArchiveWork(Bringing):
         captured = ProgramCaptured.model_validate(job.order.details["archive"])
         what = f"bring {captured.path} back into the store of {self._site}"
         began = self._tools.clock.now()
+        if steps.do("look at it", lambda: self._is_whole(captured, what)):
+            return f"{captured.path} is in {self._site}'s store as it was made: nothing was to be brought"
         done = steps.do("bring", lambda: self._brought(job, agency, what, partial(self._put_back, captured, what)))
         body = ProgramBrought(
             job=job.id,
@@ -87,6 +89,16 @@ class ArchiveWork(Bringing):
         )
         steps.clean("write down", lambda: self._write(steps, body))
         return f"{captured.path} is back from {done['from_site']}'s place in {self._site}'s store, as it was made"
+
+    def _is_whole(self, captured: ProgramCaptured, what: str) -> bool:
+        path = self._archives.root / _inside(captured.path, what)
+        try:
+            archive = self._archives.archives.held(self._archives.store, path)
+        except Unreachable:
+            raise
+        except NciaError:  # it is not there, or its disk does not give it
+            return False
+        return hashlib.sha256(archive).hexdigest() == captured.sha256
 
     def _put_back(self, captured: ProgramCaptured, what: str, folder: Path) -> dict[str, Any]:
         archive = (folder / ARCHIVE).read_bytes()

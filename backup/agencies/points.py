@@ -71,6 +71,9 @@ class PointWork(Bringing):
         point = BackupFinished.model_validate(job.order.details["point"])
         here = point.model_copy(update={"store_site": self._site, "path": f"{point.dataset}/{point.point}"})
         self._tell_gone(job, steps)
+        is_listed = bool(job.order.details["is_listed"])
+        if is_listed and steps.do("look at it", lambda: self._points.store.is_whole(here)):
+            return f"{point.point} is in {self._site}'s store as it was written: nothing was to be brought"
         try:
             done = steps.do("bring", lambda: self._bring(steps, agency, here))
         except (StepFailed, Cancelled):

@@ -134,10 +134,11 @@ def late(estate: Estate, state: State, now: datetime) -> tuple[tuple[str, str], 
 
 @dataclass(frozen=True)
 class Found:
-    """Snapshots of one subject, that of the site itself first."""
+    """Snapshots of one subject, that of the site itself first; ``store_site``: whose store it was kept out of."""
 
     agency: AgencyId
     subject: str
+    store_site: str
     snapshots: tuple[tuple[SiteId, ExpectedSnapshot], ...]
 
 
@@ -155,4 +156,8 @@ def kept_of(estate: Estate, state: State, site: SiteId, dataset: Dataset, subjec
         held = state.repositories[agency.id, SiteId(newest.kept.site)].holds[newest.kept.snapshot]
         subject = held.subject
     found = [(place, each) for place in places if (each := _kept(state, agency.id, place, dataset.id, subject))]
-    return Found(agency.id, subject, tuple(found)) if found else None
+    if not found:
+        return None
+    place, each = found[0]
+    held = state.repositories[agency.id, place].holds[each.kept.snapshot]
+    return Found(agency.id, subject, held.store_site, tuple(found))

@@ -101,6 +101,7 @@ class PointTask:
             "snapshots": snapshots,
         }
         others = (each.backup for each in state.points.get(of.id, ()) if each.id != found.subject and not each.damaged)
+        details["is_listed"] = state.holds(of.id, found.subject, parts.site)
         details["listed"] = [each.model_dump(mode="json") for each in others if each.store_site == parts.site]
         agency = parts.estate.agencies[found.agency]
         priority = parts.estate.systems[of.system].grade  # somebody waits for it
@@ -109,6 +110,15 @@ class PointTask:
             why = f"job {job.id} brings another one back"
             raise Refusal("backup.busy", what, why, "ask again when it has ended")
         return job
+
+    def bring_all(self, by: str) -> tuple[Job, ...]:
+        """Of each dataset the newest that was kept out of this site's store: what is there and whole stays."""
+        parts, state = self.parts, self.parts.states.snapshot()
+        found = {
+            each.id: plan.kept_of(parts.estate, state, parts.site, each, "") for each in parts.estate.datasets.values()
+        }
+        ours = [dataset for dataset, each in found.items() if each is not None and each.store_site == parts.site]
+        return tuple(self.bring(dataset, "", by) for dataset in ours)
 
     def _record(self, dataset: Dataset, subject: str, what: str) -> tuple[BackupFinished | ProgramCaptured, datetime]:
         """What the journal said when it was made: also of a point that the store has let go of since."""

@@ -120,28 +120,25 @@ class RemoteStore:
         receive = [*BE_NICE, "sh", "-euc", scripts.RECEIVE, "ncia", place]
         told = self.remote.feed(self._site.host, receive, archive, timeout_seconds=BYTES_SECONDS_MAX)
         told.demand("backup.not-copied", what)
-        damaged = self._is_damaged(point, what)
+        damaged = bool(self.present([point.path])) and not self.is_whole(point)
         if damaged:
             kept, aside = f"{self._site.root}/{point.path}", f"{self._site.root}/{point.dataset}/.damaged-{point.point}"
             self._script("backup.not-kept", what, scripts.ASIDE, kept, aside)
         self._keep(place, point, what)
         return damaged
 
-    def _is_damaged(self, point: BackupFinished, what: str) -> bool:
-        """Whether a point of that name is there and is not what was written."""
-        if not self.present([point.path]):
-            return False
+    def is_whole(self, point: BackupFinished) -> bool:
+        what = f"look whether {point.path} is in the store"
+        _demand_own_name(point, what)
         kept = f"{self._site.root}/{point.path}"
-        asked = self.remote.run(
-            self._site.host, ["test", "-f", f"{kept}/{POINT_FILE}"], timeout_seconds=QUICK_SECONDS_MAX
-        )
-        if asked.exit != 0:  # half removed, or never whole
-            return True
+        described = ["test", "-f", f"{kept}/{POINT_FILE}"]  # without it: half removed, or never whole
+        if self.remote.run(self._site.host, described, timeout_seconds=QUICK_SECONDS_MAX).exit != 0:
+            return False
         try:
             self._check_whole(f"{kept}/data", point.manifest_sha256, what)
         except CopyDamaged:
-            return True
-        return False
+            return False
+        return True
 
     def _keep(self, place: str, point: BackupFinished, what: str) -> None:
         """Make a whole copy in the place of a job that point, unless an earlier attempt has."""

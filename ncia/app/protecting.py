@@ -27,6 +27,7 @@ def protecting(ground: Ground, queue: Queue, durable: TwoOfThree) -> tuple[Backu
         ground.state,
         queue.jobs.check,
         lambda entry: durable.demand([entry], "delete a recovery point", ""),
+        queue.jobs.open,
     )
     task = BackupTask(
         Parts(

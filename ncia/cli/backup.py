@@ -30,6 +30,7 @@ NOTHING = {
     **dict.fromkeys(("run", "prove"), "This site protects nothing: no dataset is active at the other site."),
     "mend": "Nothing to mend.",
     "keep": "Nothing to keep: what is proven in this site's store is in its agency's repository at each place.",
+    "bring": "Nothing to bring: nothing was kept out of this site's store.",
     "copy": "Nothing to copy: every proven point of the other site's store is here too.",
 }
 Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail where a job failed.")]
@@ -77,14 +78,19 @@ def keep(dataset: DatasetName = None, wait: Wait = True) -> None:
 
 @app.command()
 def bring(
-    dataset: Annotated[str, typer.Argument(help="A dataset such as SYSTEM/rows or SYSTEM/program.")],
+    dataset: Annotated[str | None, typer.Argument(help="A dataset such as SYSTEM/rows or SYSTEM/program.")] = None,
     point: Annotated[str, typer.Option(help="A point, or a program's archive; without it the newest kept one.")] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Of each dataset that was kept out of this site's store.")
+    ] = False,
     wait: Wait = True,
 ) -> None:
     """Bring a point out of its agency's repository back into this site's store, under its own name, and prove it.
 
     For a store that burnt with its points; a program's archive comes back in the same way. What lies there
     damaged under that name is kept aside. To restore into a folder without a controller: ncia repo restore."""
+    if every == (dataset is not None):
+        raise NciaError("backup.which", "bring copies back", "name a dataset, or say --all", "ncia backup list")
     _have_done("bring", dataset, wait, subject=point)
 
 

@@ -14,7 +14,15 @@ from backup.ports import Ledger
 from ncia.api.doors import TCP, UNIX, WIRE
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.journal import Entry, Journal
-from ncia.core.journal.entries import BackupFailed, BackupStarted, EstateLoaded, PointDeleted
+from ncia.core.journal.entries import (
+    BackupFailed,
+    BackupStarted,
+    EstateLoaded,
+    PointBrought,
+    PointDeleted,
+    ProofFinished,
+    ProofStarted,
+)
 from ncia.core.state import StateStore
 from ncia.core.work.jobs import Fenced, Limits
 from ncia.core.work.rows import JobRows
@@ -22,6 +30,7 @@ from tests.backup.served import served
 from tests.backup.test_plan import backup
 from tests.backup.world import DATASET, EAST, WEST
 from tests.core.journal.sites import journal_of, sqlite_url
+from tests.core.journal.specimens import SPECIMENS
 from tests.fakes.jobs import order
 
 BEGUN = BackupStarted(job="backup-1", dataset=DATASET, source_site=EAST, store_site=WEST, due_at="")
@@ -36,7 +45,7 @@ class Controller:
         self.rows = JobRows(sqlite_url(folder, "jobs"))
         self.rows.enqueue(order())
         self.rows.begin("one", Limits(), 1)
-        self.ledger = JournalLedger(self.journal, StateStore(self.journal), self.rows.check)
+        self.ledger = JournalLedger(self.journal, StateStore(self.journal), self.rows.check, jobs=self.rows.open)
 
     def kinds(self) -> list[str]:
         return [entry.kind for entry in self.journal.entries(WEST)]
@@ -110,6 +119,43 @@ def test_nothing_is_retired_while_nothing_is_proven(ledger: Ledger, controller: 
     for name in "abcd":
         controller.journal.append(backup(name), by="kim")
     assert ledger.retired(DATASET, WEST) == ()
+
+
+def proven_points(controller: Controller, *names: str) -> None:
+    for name in names:
+        point = backup(name)
+        begun = BEGUN.model_copy(update={"job": point.job})
+        job = f"proof-{name}"
+        finished = ProofFinished(
+            job=job, point=name, dataset=DATASET, matched=True, compare_lsn="0/10", source=(), copy_=(),
+            differences=(), restore_seconds=1, seconds=1,
+        )  # fmt: skip
+        started = ProofStarted(job=job, point=name, dataset=DATASET)
+        controller.journal.append_all((begun, point, started, finished), by="kim")
+
+
+def test_a_point_that_a_job_reads_is_not_deleted_under_it(controller: Controller) -> None:
+    proven_points(controller, "a", "b", "c", "d")
+    assert [point.point for point in controller.ledger.retired(DATASET, WEST)] == ["a", "b"]
+    told = {"point": backup("a").model_dump()}
+    controller.rows.enqueue(order("keep-1", DATASET, "keep-point", details=told, lane="keep-point"))
+    assert [point.point for point in controller.ledger.retired(DATASET, WEST)] == ["b"]
+
+
+def test_what_came_back_out_of_a_repository_is_not_deleted_as_what_was_let_go_of(
+    ledger: Ledger, controller: Controller
+) -> None:
+    """Its deletion is written, and it lies there: somebody has had it brought since."""
+    proven_points(controller, "a", "b", "c", "d")
+    point = backup("a")
+    deleted = PointDeleted(point="a", dataset=DATASET, store_site=WEST, path=point.path, reason="newer ones")
+    ledger.append("backup-1", 1, deleted, "kim")
+    assert ledger.let_go(DATASET, WEST) == (point,)
+    body = next(body for body in SPECIMENS if isinstance(body, PointBrought))
+    same = {**point.model_dump(exclude={"job", "seconds"}), "taken_by": point.job, "taken_seconds": point.seconds}
+    controller.journal.append(body.model_copy(update=same), by="kim")
+    assert ledger.let_go(DATASET, WEST) == ()
+    assert [each.point for each in ledger.retired(DATASET, WEST)] == ["b"]
 
 
 def test_nobody_writes_from_elsewhere_without_a_certificate(controller: Controller, tmp_path: Path) -> None:

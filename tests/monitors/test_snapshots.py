@@ -10,7 +10,7 @@ import pytest
 
 from ncia.core.alerts.evidence import Lack
 from ncia.core.alerts.incidents import diagnose
-from ncia.core.base.ids import AgencyId, HostId
+from ncia.core.base.ids import AgencyId, HostId, SystemId
 from ncia.core.estate.model import Agency, TreeCopy
 from ncia.core.estate.repository import AgencyRepository, EngineName, Keep
 from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld, SnapshotProofFailed, SnapshotProven
@@ -140,6 +140,20 @@ def test_documents_that_were_not_kept_are_a_missed_run_until_they_are(south: Cen
     now = south.open()["backup:s0/papers"].now
     assert ("no room there" in now.sentence, now.run_next) == (True, "ncia backup run s0/papers")
     south.journal.append(KEPT.model_copy(update={"job": "snapshot:3", "snapshot": "9f79"}), by="x")
+    see(south, world(), 1)
+    assert south.open() == {}
+
+
+def test_a_point_that_is_in_no_repository_is_an_incident_of_its_own_until_it_is(south: Centre) -> None:
+    """Its backup was made and lies in a store: nobody is to take another one."""
+    (rows,) = (each for each in ESTATE.systems[SystemId("s0")].datasets if each.kind == "postgresql")
+    failed = SnapshotFailed(job="keep:1", agency=AGENCY, dataset=rows.id, site=SOUTH, error="no room there")
+    south.journal.append(failed, by="x")
+    see(south, world(), 1)
+    now = south.open()[f"keep:{rows.id}"].now
+    assert (now.cause, now.severity, now.run_next) == ("copy-not-kept", "minor", f"ncia backup keep {rows.id}")
+    assert "no room there" in now.sentence
+    south.journal.append(KEPT.model_copy(update={"dataset": rows.id, "snapshot": "9f79"}), by="x")
     see(south, world(), 1)
     assert south.open() == {}
 

@@ -35,12 +35,12 @@ class Vantage:
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that was missed, a proof that failed, a program that differs, or a mirror that does, of a dataset; an
-    agency's repository that does not hold what is expected there, or is damaged, or forgets nothing
-    (``<agency>@<site>``); or what a controller lacks itself: a word for its journal, a new certificate. ``why`` is one
-    clause."""
+    """A run that was missed, a proof that failed, a copy that is in no repository, a program that differs, or a mirror
+    that does, of a dataset; an agency's repository that does not hold what is expected there, or is damaged, or forgets
+    nothing (``<agency>@<site>``); or what a controller lacks itself: a word for its journal, a new certificate.
+    ``why`` is one clause."""
 
-    kind: str  # "backup", "proof", "program", "mirror", "snapshot", "forget", "vouch" or "certificate"
+    kind: str  # "backup", "proof", "keep", "program", "mirror", "snapshot", "forget", "vouch" or "certificate"
     dataset: str  # of a mirror: <dataset>@<site where it ends>; of the others: <voucher>, <holder>@<site>
     since: datetime
     why: str

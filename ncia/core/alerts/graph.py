@@ -3,7 +3,7 @@
 A fault is named by its root, a subject: those that agents look at, and some that only a diagnosis can see:
 ``link:<a>-<b>``, ``quorum:etcd``, ``agent:<site>``, ``host:<host>``, ``gate:<site>`` and ``receiver:<site>`` (all of
 them at once), ``home:<site>`` (systems away from it), ``intrusion:<host>``, ``backup:<dataset>``, ``proof:<dataset>``,
-``program:<dataset>``, ``snapshot:<agency>@<site>``, ``forget:<agency>@<site>``,
+``keep:<dataset>``, ``program:<dataset>``, ``snapshot:<agency>@<site>``, ``forget:<agency>@<site>``,
 ``vouch:<voucher>``, ``certificate:<holder>@<site>`` and ``clock:<site>`` (``clock:<a>-<b>``).
 
 The edges follow from the estate; some also need a word of evidence: a system is explained by
@@ -78,6 +78,7 @@ class Graph:
             "entry": self._of_entry,
             "backup": self._of_copy,
             "proof": self._of_copy,
+            "keep": self._of_copy,
             "program": self._of_nothing,  # it was compared when both sides were reached
             "snapshot": self._of_snapshot,
             "forget": self._of_snapshot,

@@ -34,12 +34,13 @@ SETTLES_SECONDS = {"agent-silent": SILENCE_SETTLES_SECONDS, "receiver-gone": REC
 LOCAL = ("db", "slots", "gate", "canary", "replica", "receiver", "store", "mark", "mirror")  # seen from their own site
 OWN_TROUBLES = (  # no cut explains these
     *("db", "slots", "host", "gate", "canary", "store", "mark", "backup", "proof", "program", "certificate"),
-    *("snapshot", "forget"),
+    *("snapshot", "forget", "keep"),
 )
 JUDGED = (
     "missed-run",
     "proof-failed",
     "program-drift",
+    "copy-not-kept",
     "snapshot-gone",
     "forget-held",
     "certificate-ending",
@@ -59,6 +60,7 @@ CAUSES: Mapping[str, str] = {
     "agent": "agent-silent",
     "backup": "missed-run",
     "proof": "proof-failed",
+    "keep": "copy-not-kept",
     "program": "program-drift",
     "snapshot": "snapshot-gone",
     "forget": "forget-held",
@@ -306,7 +308,7 @@ def _severity(estate: Estate, evidence: Evidence, fault: Fault, systems: tuple[S
         return intrusions.severity(evidence.findings, fault.root)
     if fault.cause in ("isolated", "lease-lost", "no-quorum", "front-door-down"):
         return "critical"
-    if fault.cause in ("missed-run", "etcd-member-down", "forget-held"):
+    if fault.cause in ("missed-run", "copy-not-kept", "etcd-member-down", "forget-held"):
         return "minor"
     if fault.cause == "away-from-home":  # where its copy follows, nothing is in danger
         return "major" if unfollowed(estate, evidence, SiteId(parts(fault.root)[1])) else "minor"

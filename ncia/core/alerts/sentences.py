@@ -197,6 +197,11 @@ def proof_failed(scene: Scene) -> Told:
     return told, f"ncia backup prove {scene.name}"
 
 
+def copy_not_kept(scene: Scene) -> Told:
+    told = f"the newest copy of {scene.name} is not in its agency's repository since {scene.since} ({_why(scene)})"
+    return f"{told}: it lies in a store alone.", f"ncia backup keep {scene.name}"
+
+
 def program_drift(scene: Scene) -> Told:
     told = f"the program of {scene.name} differs between the sites since {scene.since}: {_why(scene)}"
     return f"{told}. A move to the other site is refused until it is the same, or accepted.", ""
@@ -294,6 +299,7 @@ TABLE: dict[str, Callable[[Scene], Told]] = {
     "away-from-home": away_from_home,
     "missed-run": missed_run,
     "proof-failed": proof_failed,
+    "copy-not-kept": copy_not_kept,
     "program-drift": program_drift,
     "snapshot-gone": snapshot_gone,
     "forget-held": forget_held,

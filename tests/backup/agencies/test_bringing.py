@@ -59,6 +59,9 @@ class Taking:
     def discard(self, job: str, dataset: str) -> None:
         self.discarded.append(job)
 
+    def is_whole(self, point: BackupFinished) -> bool:
+        return (self.world.root / point.path / "point.json").exists()
+
     def present(self, paths: Sequence[str]) -> tuple[str, ...]:
         return self.world.store.present(paths)
 
@@ -186,11 +189,13 @@ def test_another_tree_than_was_kept_is_not_brought(world: PointsWorld) -> None:
     state = world.states.snapshot()
     (expected,) = state.repositories["agency", WEST].expected
     kept = expected.kept.model_copy(update={"tree": "00" * 32, "snapshot": expected.kept.snapshot})
+    burn(world)
     job = world.points.bring(ROWS, "", "kim")
     order = {**job.order.details, "snapshots": [(WEST, {"id": kept.snapshot, "tree": kept.tree, "size_bytes": 1})]}
     world.jobs.wait(job.id, 60)
     work = world.works["bring-point"]
     other = replace(job, order=replace(job.order, details=order), state="running", fence=1)
+    burn(world)
     with pytest.raises(NciaError, match="has another tree than was kept"):
         work(other, MemorySteps(other, {}))
 
@@ -198,11 +203,38 @@ def test_another_tree_than_was_kept_is_not_brought(world: PointsWorld) -> None:
 def test_what_the_store_refuses_is_not_said_to_be_back(world: PointsWorld) -> None:
     world.lay()
     world.keep()
+    burn(world)
     world.taking.wrong = "base/1/1259 has another checksum"  # type: ignore[attr-defined]
     job = world.bring()
     assert (job.state, "base/1/1259 has another checksum" in job.sentence) == ("failed", True)
     assert world.journal.of_kind(PointBrought.KIND) == ()
     assert len(world.taking.discarded) == 1  # type: ignore[attr-defined]
+
+
+def test_what_is_there_and_whole_stays(world: PointsWorld) -> None:
+    world.lay()
+    captured = world.capture(program())
+    world.keep()
+    world.keep(PROGRAM)
+    for dataset, name in ((ROWS, "point-1"), (PROGRAM, captured.path)):
+        job = world.bring(dataset)
+        assert (job.state, job.sentence[: len(name)], "nothing was to be brought" in job.sentence) == (
+            "succeeded", name, True,
+        )  # fmt: skip
+    assert (world.proven, world.journal.of_kind(PointBrought.KIND)) == ([], ())
+
+
+def test_all_that_was_kept_out_of_a_burnt_store_comes_back_at_once(world: PointsWorld) -> None:
+    world.lay()
+    world.capture(program())
+    world.keep()
+    world.keep(PROGRAM)
+    before = burn(world)
+    jobs = world.points.bring_all("kim")
+    assert [world.jobs.wait(job.id, 60).state for job in jobs] == ["succeeded", "succeeded"]
+    assert files_below(world.root) == before
+    world.points.parts = replace(world.points.parts, site=EAST)  # whose store never had them
+    assert world.points.bring_all("kim") == ()
 
 
 def test_an_older_point_is_brought_when_it_is_named(world: PointsWorld) -> None:
