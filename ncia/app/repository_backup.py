@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from backup.repository.repository import Repository
 from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, losses_told, program, retained_as
 
 if TYPE_CHECKING:
+    from backup.repository.save.excluding import Exclusions
     from backup.repository.save.looking import Looking
     from backup.repository.save.saving import Request, Saved
 
@@ -47,20 +49,23 @@ class Wanted:
 
 
 def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
-    begun: list[tuple[Request, Looking]] = []
+    from backup.repository.save.scout import Scout
 
-    def begin(over: Callable[[], bool]) -> None:
-        request = request_of(access, wanted)
-        from backup.repository.save.saving import look_ahead
+    exclusions = exclusions_asked(wanted.leave_out)
+    with closing(Scout(wanted.paths, exclusions)) as scout:
+        heard: list[Looking] = []
 
-        begun.append((request, look_ahead(request, over)))
+        def listen(over: Callable[[], bool]) -> None:
+            from backup.repository.save.saving import hear
 
-    with access.opened(meanwhile=begin) as repository:
-        from backup.repository.save.saving import save
+            heard.append(hear(scout, request_of(access, wanted), over))
 
-        request, looking = begun.pop()
-        saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
-        return saved_told(repository, saved, wanted.verify)
+        with access.opened(meanwhile=listen) as repository:
+            from backup.repository.save.saving import save
+
+            request = request_of(access, wanted)
+            saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), heard[0])
+            return saved_told(repository, saved, wanted.verify)
 
 
 def backup_output(access: Access, command: Sequence[str], wanted: Wanted) -> Answer:
@@ -72,25 +77,27 @@ def backup_output(access: Access, command: Sequence[str], wanted: Wanted) -> Ans
         return saved_told(repository, saved, wanted.verify)
 
 
+def exclusions_asked(out: LeaveOut) -> Exclusions:
+    from backup.repository.save.excluding import CACHES, NOTHING, exclusions_of
+
+    if out == LeaveOut():
+        return NOTHING
+    return exclusions_of(
+        out.patterns,
+        out.insensitive,
+        out.files,
+        out.insensitive_files,
+        [*out.if_present, *([CACHES] if out.caches else ())],
+        out.larger_than,
+        out.one_file_system,
+        os.environ,
+    )
+
+
 def request_of(access: Access, wanted: Wanted) -> Request:
     from backup.repository.format.compression import Compression
-    from backup.repository.save.excluding import CACHES, NOTHING, exclusions_of
     from backup.repository.save.saving import Request
 
-    out = wanted.leave_out
-    exclusions = NOTHING
-    if out != LeaveOut():
-        tags = [*out.if_present, *([CACHES] if out.caches else ())]
-        exclusions = exclusions_of(
-            out.patterns,
-            out.insensitive,
-            out.files,
-            out.insensitive_files,
-            tags,
-            out.larger_than,
-            out.one_file_system,
-            os.environ,
-        )
     return Request(
         wanted.paths,
         holder(wanted.host),
@@ -99,7 +106,7 @@ def request_of(access: Access, wanted: Wanted) -> Request:
         wanted.verify,
         access.workers,
         program(),
-        exclusions,
+        exclusions_asked(wanted.leave_out),
         access.patience,
         Compression(wanted.compression),
     )

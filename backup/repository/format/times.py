@@ -18,7 +18,10 @@ def ns_text(ns: int) -> str:
     second, rest = divmod(ns, SECOND_NS)
     if not FIRST_SECOND <= second <= LAST_SECOND:
         second, rest = (FIRST_SECOND, 0) if second < 0 else (LAST_SECOND, SECOND_NS - 1)
-    return f"{_second_text(second)}.{rest:09d}".rstrip("0").rstrip(".") + "Z"
+    if not rest:
+        return _second_text(second) + "Z"
+    fraction = f"{rest:09d}" if rest % 10 else f"{rest:09d}".rstrip("0")
+    return f"{_second_text(second)}.{fraction}Z"
 
 
 def ns_of(text: str) -> int:

@@ -100,14 +100,12 @@ def head_text(node: Node) -> str:
         f'{{"name":{name_json(node.name)},"type":"{node.type}","mode":{node.mode},"mtime":"{mtime}","atime":"{atime}"'
         f',"ctime":"{ctime}","uid":{node.uid},"gid":{node.gid}{_owner_text(node.user, node.group)}'
     ]
-    for field, value in (
-        ("inode", node.inode),
-        ("device_id", node.device_id),
-        ("size", node.size),
-        ("links", node.links),
-    ):
-        if value:
-            parts.append(f',"{field}":{value}')
+    if node.inode and node.device_id and node.size and node.links:  # as a file mostly has
+        parts.append(f',"inode":{node.inode},"device_id":{node.device_id},"size":{node.size},"links":{node.links}')
+    else:
+        for field in ("inode", "device_id", "size", "links"):
+            if value := getattr(node, field):
+                parts.append(f',"{field}":{value}')
     if node.target:
         parts.append(f',"linktarget":{json_text(node.target.decode("utf-8", "surrogateescape"))}')
         if not _is_text(node.target):

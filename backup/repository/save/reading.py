@@ -148,6 +148,7 @@ class Reading:
         """The id of the root's tree, once everything below it is durable and named."""
         nowhere = Node(b"", DIR, 0, 0, 0, 0, 0, 0)
         if parent is None:
+            self._looking.stop()  # whoever reads a new file looks at it
             self._small.expect(self._looking.seen_ahead)
         folder: Folder | None = self._enter(b"/", nowhere, way, self._before(parent), None)
         if folder is None:
@@ -187,17 +188,18 @@ class Reading:
         name, way, seen = entry
         path = joined(folder.path, name)
         try:
-            if seen is None:
-                found = self._looking.stat(path, way)
-                if not folder.before.rests and self._looking.excluding is None and _is_small(found):
-                    self._small_file(folder, path, found.st_size)  # whoever reads it looks at the rest of it
-                    return None
-                seen = self._looking.seen(path, way, found)
-            node, head = seen
+            if seen is not None:
+                self._file(folder, path, way, *seen)
+                return None
+            found = self._looking.stat(path, way)
+            if not folder.before.rests and self._looking.excluding is None and _is_small(found):
+                self._small_file(folder, path, found.st_size)  # whoever reads it looks at the rest of it
+                return None
+            node = self._looking.node(path, way, found)
             if node.type == FILE:
-                self._file(folder, path, node, head)
+                self._file(folder, path, way, node.size, head_text(node))
             elif node.type == DIR:
-                return self._folder(folder, path, node, head, way)
+                return self._folder(folder, path, node, way)
             elif node.type == SOCKET:
                 self.figures.sockets += 1
             else:
@@ -209,26 +211,27 @@ class Reading:
             self._losses.note("entry", path, error.strerror or str(error))
         return None
 
-    def _folder(self, above: Folder, path: bytes, node: Node, head: str, way: Way) -> Folder | None:
+    def _folder(self, above: Folder, path: bytes, node: Node, way: Way) -> Folder | None:
         self.figures.folders += 1
-        return self._enter(path, node, way, self._before(above.before.folders.get(_name_of(head))), above)
+        before = above.before.folders.get(_name_of(head_text(node))) if above.before.folders else None
+        return self._enter(path, node, way, self._before(before), above)
 
-    def _file(self, folder: Folder, path: bytes, node: Node, head: str) -> None:
+    def _file(self, folder: Folder, path: bytes, way: Way, size: int, head: str) -> None:
         before = folder.before
         rest = before.rests.get(head) if before.rests else None
         if rest is not None and self._all_kept(rest):
             self.figures.files += 1
             self.figures.unchanged += 1
-            self.figures.bytes += node.size
+            self.figures.bytes += size
             text = f"{head}{HEAD_END}{rest}"
             if self._done:
                 self._add(Ending(folder, text))
             else:  # nothing is waited for, so that it is its turn
                 folder.texts.append(text)
-        elif node.size > CHUNK_MIN:
-            self._add(self._read(folder, path, node, head))
+        elif size > CHUNK_MIN:
+            self._add(self._read(folder, path, self._looking.node(path, way, self._looking.stat(path, way))))
         else:
-            self._small_file(folder, path, node.size)
+            self._small_file(folder, path, size)
 
     def _small_file(self, folder: Folder, path: bytes, size: int) -> None:
         batch, at = self._small.add(path, size)
@@ -239,7 +242,7 @@ class Reading:
         else:
             self._add(Run(folder, batch, at))
 
-    def _read(self, folder: Folder, path: bytes, node: Node, head: str) -> Ending:
+    def _read(self, folder: Folder, path: bytes, node: Node) -> Ending:
         """A big file, in chunks."""
         descriptor = os.open(path, READ)
         counted = self.figures.bytes
@@ -256,9 +259,8 @@ class Reading:
             raise
         finally:
             os.close(descriptor)
+        head = head_text(read._replace(size=size))
         self._count(folder, head)
-        if size != read.size or read is not node:
-            head = head_text(read._replace(size=size))
         return Ending(folder, head, chunks)
 
     def _count(self, folder: Folder, text: str) -> None:

@@ -15,8 +15,8 @@ from backup.repository.format.times import moment_text
 from backup.repository.locks import NO_PATIENCE, Lock, Patience, at_work
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository
-from backup.repository.save.excluding import NOTHING, Excluding, Exclusions
-from backup.repository.save.looking import Looking
+from backup.repository.save.excluding import NOTHING, Exclusions
+from backup.repository.save.looking import Ahead, Looking, looking_at
 from backup.repository.save.pipeline import Added
 from backup.repository.save.reading import Figures, Reading
 from backup.repository.save.scan import Losses
@@ -57,11 +57,11 @@ class Saved:
         return bool(self.losses)
 
 
-def look_ahead(request: Request, over: Callable[[], bool]) -> Looking:
-    """Look at what is to be backed up before the repository is open, until it is ``over``."""
-    found = _looking(request)
-    paths = [path for path in map(absolute, request.paths) if os.path.lexists(path)]
-    found.ahead(ways(paths), over)
+def hear(ahead: Ahead | None, request: Request, over: Callable[[], bool]) -> Looking:
+    """What whoever went ahead tells of what is to be backed up, before the repository is open."""
+    found = looking_at(request.paths, request.exclusions)
+    found.ahead = ahead
+    found.hear(over)
     return found
 
 
@@ -74,7 +74,7 @@ def save(
 ) -> Saved:
     """Back the paths up, under a lock that others may share. ``tell`` hears the figures after each folder and chunk;
     ``looking`` may know some of what is there."""
-    looking = looking or _looking(request)
+    looking = looking or looking_at(request.paths, request.exclusions)
     losses = looking.losses
     paths = demand_paths(request.paths, losses)
     repository.compression = request.compression
@@ -108,12 +108,6 @@ def save(
         lock.demand_there()
         name = repository.save_file(Kind.SNAPSHOTS, made.as_json())
     return Saved(replace(made, id=name), reading.figures, reading.packing.added, losses)
-
-
-def _looking(request: Request) -> Looking:
-    if request.exclusions == NOTHING:
-        return Looking(Losses())
-    return Looking(Losses(), excluding=Excluding(request.exclusions, map(absolute, request.paths)))
 
 
 def demand_paths(asked: tuple[str, ...], losses: Losses) -> tuple[bytes, ...]:

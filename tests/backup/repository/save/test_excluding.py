@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from backup.repository.format.trees import DIR, FILE, Node
 from backup.repository.restore.listing import entries
 from backup.repository.save.excluding import CACHES, NOTHING, Excluding, Exclusions, exclusions_of
 from backup.repository.save.looking import Looking
-from backup.repository.save.saving import Request, Saved, look_ahead, save
+from backup.repository.save.saving import Request, Saved, hear, save
+from backup.repository.save.scout import Scout
 from backup.repository.save.walk import Way
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
@@ -58,8 +60,9 @@ def test_what_is_left_out_is_counted_and_stands_in_the_snapshot(tmp_path: Path) 
 
 def test_what_was_looked_at_ahead_is_left_out_and_counted_once(tmp_path: Path) -> None:
     source, out = some(tmp_path / "source"), Exclusions(("*.o",), larger_than=1000)
-    looking = look_ahead(Request((str(source),), HOLDER, exclusions=out), lambda: False)
-    ahead, plain = backup(source, out, looking), backup(source, out)
+    request = Request((str(source),), HOLDER, exclusions=out)
+    with closing(Scout(request.paths, out)) as scout:
+        ahead, plain = backup(source, out, hear(scout, request, lambda: False)), backup(source, out)
     assert ahead[1] == plain[1] == {"a.txt", "cache", "cache/CACHEDIR.TAG", "cache/x", "deep", "deep/B.O", "deep/er"}
     assert ahead[0].figures.excluded == plain[0].figures.excluded == 3
 
