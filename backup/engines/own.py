@@ -24,6 +24,7 @@ from backup.agencies.ports import (
     Place,
     Share,
 )
+from backup.repository import location
 from backup.repository.care import checking
 from backup.repository.care.checking import STRUCTURE_ONLY, Checking
 from backup.repository.care.copying import twins
@@ -41,7 +42,7 @@ from backup.repository.save.scan import Losses
 from backup.repository.save.walk import Way, ways
 from backup.repository.stores.both import Both, Side
 from ncia.core.base.clock import Clock
-from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.errors import Refusal
 
 NAME = "ncia"
 
@@ -189,16 +190,7 @@ def _part(share: Share | None) -> checking.Share:
 
 
 def password_in(place: Place) -> str:
-    """The password, without the end of its line."""
-    what = f"read the password in {place.password_file}"
-    try:
-        text = place.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise NciaError("repository.no-password", what, why) from error
-    if not text:
-        raise NciaError("repository.no-password", what, "it is empty")
-    return text
+    return location.password_in(place.password_file)
 
 
 def _kept(saved: Saved) -> Kept:

@@ -75,7 +75,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Way:
+class Entrance:
     """One of a repository's twins, and a password that opens it."""
 
     store: Store
@@ -131,7 +131,7 @@ def put(
 
 
 def rotate(
-    ways: Sequence[Way],
+    ways: Sequence[Entrance],
     password: str,
     recipients: Sequence[Recipient],
     by: Holder,
@@ -301,7 +301,7 @@ def _public(recipient: Recipient, what: str) -> Any:
         raise NciaError("repository.escrow-recipients", what, why, "age1…, ssh-ed25519 … or ssh-rsa …") from error
 
 
-def _opened(way: Way, password: str) -> Repository:
+def _opened(way: Entrance, password: str) -> Repository:
     """A twin, by the password in use, or by the new one where an earlier run has come that far."""
     try:
         return open_repository(way.store, way.password)

@@ -84,6 +84,19 @@ class OverS3:
 Location = InFolder | OverSftp | OverS3
 
 
+def password_in(file: Path) -> str:
+    """The password that a file holds, without the end of its line. Raises ``repository.no-password``."""
+    what = f"read the password in {file}"
+    try:
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise NciaError("repository.no-password", what, why) from error
+    if not text:
+        raise NciaError("repository.no-password", what, "it is empty")
+    return text
+
+
 def parse_location(text: str) -> Location:
     """The place that a repository's URL names; raises ``repository.bad-url``, and never shows a password."""
     if CONTROL.search(text):

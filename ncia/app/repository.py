@@ -17,6 +17,7 @@ from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.format.snapshots import Snapshot, chosen
 from backup.repository.format.times import moment_text, ns_text
 from backup.repository.format.trees import shown
+from backup.repository.location import password_in
 from backup.repository.locks import MAY_NOT, NO_PATIENCE, Lock, Patience
 from backup.repository.ports import Store, StoreFault
 from backup.repository.repository import Repository, create, open_repository
@@ -57,14 +58,7 @@ class Access:
         return Patience(seconds_of(self.retry_lock), self.hear) if self.retry_lock else NO_PATIENCE
 
     def password(self) -> str:
-        what = f"read the password in {self.password_file}"
-        try:
-            text = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise NciaError("repository.no-password", what, str(getattr(error, "strerror", error))) from error
-        if not text:
-            raise NciaError("repository.no-password", what, "it is empty")
-        return text
+        return password_in(self.password_file)
 
     @contextmanager
     def opened(self, locked: bool = False, meanwhile: Meanwhile | None = None) -> Iterator[Repository]:

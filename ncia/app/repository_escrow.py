@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from backup.repository.escrow import (
+    Entrance,
     Escrow,
     Opened,
     Put,
     Recipient,
-    Way,
     escrow_of,
     open_escrow,
     opened_of,
@@ -50,7 +50,7 @@ def rotation(twins: Sequence[Access], new_password_file: Path, recipients: Path,
     with ExitStack() as held:
         ways = []
         for twin in twins:
-            ways.append(Way(store_of(twin.url), twin.password()))
+            ways.append(Entrance(store_of(twin.url), twin.password()))
             held.callback(ways[-1].store.close)
         done = rotate(ways, password, people, holder(), CLOCK.now())
     return {

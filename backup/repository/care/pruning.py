@@ -89,7 +89,7 @@ def prune(repository: Repository, lock: Lock, now: datetime, wish: Wish, tell: T
     made, told.copied_bytes = _repacked(repository, lock, known, used, plan, tell)
     old = known.touched(plan.changing | known.lost | known.void)
     if old or made or plan.again or plan.back:
-        writing = Rewriting(repository, lock, known, plan, now, keeps=wish.grace > timedelta(0))
+        writing = Reindexing(repository, lock, known, plan, now, keeps=wish.grace > timedelta(0))
         writing.run(old, made)
     _demand_nobody_else(repository, used)
     for name in old:
@@ -113,7 +113,7 @@ def rehearse(repository: Repository, now: datetime, wish: Wish, tell: Tell = lam
     return told
 
 
-class Rewriting:
+class Reindexing:
     """Index files written anew, some blobs at a time, from those that speak of anything that changes. ``keeps``: what
     leaves is marked; without grace it goes at once."""
 

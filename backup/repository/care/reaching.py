@@ -17,7 +17,9 @@ PATHS_MAX = 1 << 28  # of a snapshot that is gone through by path
 LOOKED_FROM = 10_000  # folders; before that nothing is counted
 REPEATS = 100  # so many times as many folders as trees: then it is counted
 BINS = 1 << 16
-LACKS_BYTES_MAX = 64 << 10  # of paths that one folder tells of; what lacks more is told by its first ones
+LACKS_BYTES_MAX = 1 << 20  # of paths that one folder tells of; what lacks more is told by its first ones
+LACKS_BYTES_ALL = 64 << 20  # of those of all folders; beyond it each tells of fewer
+LACKS_BYTES_FEW = 16 << 10
 
 Here = Callable[[bytes, bool], bool]  # a blob's id, and whether it is a tree: is it there?
 
@@ -130,51 +132,54 @@ class _Folder:
     name: bytes
     left: Iterator[Node]
     lacks: list[Lack] = field(default_factory=list)
-    room: int = LACKS_BYTES_MAX
+    used: int = 0  # bytes of their paths
+    cut: bool = False  # it lacks more than it tells
 
-    def add(self, lacks: Iterable[Lack]) -> None:
+    def add(self, lacks: Iterable[Lack], room: int) -> None:
         for lack in lacks:
-            if self.room < 0:
+            if self.used > room:
+                self.cut = True
                 return
-            self.room -= len(lack.path)
+            self.used += len(lack.path)
             self.lacks.append(lack)
 
 
 class Lacks:
     """What is lacking below roots; each tree is read once, however many snapshots share it. Of a folder that lacks very
-    much the first ones are told: two names for each of thirty levels are a thousand million paths of one lost blob."""
+    much the first ones are told, and ``cut`` says so: two names for each of thirty levels are a thousand million paths
+    of one lost blob."""
 
     def __init__(self, repository: Repository, here: Here) -> None:
         self._repository = repository
         self._here = here
         self._whole: set[bytes] = set()
         self._known: dict[bytes, tuple[Lack, ...]] = {}  # of the trees that lack something
+        self._used = 0
+        self.cut = False
 
     def below(self, root: bytes) -> tuple[Lack, ...]:
         open_ = [self._opened(root, b"")]
         while True:
-            folder = open_[-1]
+            folder, room = open_[-1], LACKS_BYTES_MAX if self._used < LACKS_BYTES_ALL else LACKS_BYTES_FEW
             node = next(folder.left, None)
             if node is None:
                 open_.pop()
                 self._keep(folder)
                 if not open_:
                     return self.known(root) or ()
-                open_[-1].add(_below(folder.name, lack) for lack in folder.lacks)
+                open_[-1].add((_below(folder.name, lack) for lack in folder.lacks), room)
             elif node.type == DIR:
                 known = self.known(node.subtree)
                 if known is None and len(open_) > DEPTH_MAX:
-                    folder.add([Lack(b"/" + node.name, node.subtree, True, f"it lies below {DEPTH_MAX} others")])
+                    why = f"it lies below {DEPTH_MAX} others"
+                    folder.add([Lack(b"/" + node.name, node.subtree, True, why)], room)
                 elif known is None:
                     open_.append(self._opened(node.subtree, node.name))
                 else:
-                    folder.add(_below(node.name, lack) for lack in known)
+                    folder.add((_below(node.name, lack) for lack in known), room)
             elif node.type == FILE:
-                folder.add(
-                    Lack(b"/" + node.name, id_, False, "it is not there")
-                    for id_ in dict.fromkeys(node.content or ())
-                    if not self._here(id_, False)
-                )
+                lost = (id_ for id_ in dict.fromkeys(node.content or ()) if not self._here(id_, False))
+                folder.add((Lack(b"/" + node.name, id_, False, "it is not there") for id_ in lost), room)
 
     def known(self, tree: bytes) -> tuple[Lack, ...] | None:
         """What is lacking below a tree that was looked into; None for another one."""
@@ -189,6 +194,8 @@ class Lacks:
             return _Folder(tree, name, iter(()), [Lack(b"", tree, True, error.why)])
 
     def _keep(self, folder: _Folder) -> None:
+        self._used += folder.used
+        self.cut = self.cut or folder.cut
         if folder.lacks:
             self._known[folder.tree] = tuple(folder.lacks)
         else:

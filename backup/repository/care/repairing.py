@@ -379,6 +379,8 @@ class Repairing:
                 gone = "is lost for good" if self._twin else "is lost for good, unless a twin has it"
                 fate = "is damaged, in a pack that was not read" if known else gone
                 self.repaired.lose(f"{whose}: {kind} {lack.id.hex()[:SHORT]} {fate}: {lack.why}")
+        if lacks.cut:
+            self.repaired.notes.append("so much is lost that not all of it is counted and named: these are the first")
         for sentence in fresh.damaged:
             self.repaired.lose(f"{sentence}; it is lost for good")
 

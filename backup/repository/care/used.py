@@ -21,7 +21,7 @@ CHECK_FIRST = "ncia repo check tells what is damaged; repair it, or forget that 
 
 
 @dataclass
-class Share:
+class Needed:
     """Of a pack: what of it is needed. ``bytes`` are sealed."""
 
     blobs: int = 0
@@ -32,7 +32,7 @@ class Share:
 class Used:
     """``packs``: those that hold anything needed."""
 
-    packs: dict[bytes, Share] = field(default_factory=dict)
+    packs: dict[bytes, Needed] = field(default_factory=dict)
     snapshots: set[str] = field(default_factory=set)
     trees: set[bytes] = field(default_factory=set)  # those that were looked into
     _ids: Index = field(default_factory=Index)
@@ -46,7 +46,7 @@ class Used:
         if self._ids.has(blob.id, blob.tree):
             return False
         self._ids.add(b"", (Blob(blob.id, blob.tree, 0, OVERHEAD_BYTES, 0),))
-        share = self.packs.setdefault(pack, Share())
+        share = self.packs.setdefault(pack, Needed())
         share.blobs += 1
         share.bytes += blob.length
         return True

@@ -15,7 +15,7 @@ from backup.repository.repository import Repository
 from backup.repository.restore.existing import (
     ENTRY_PATH,
     Overwrite,
-    Verdict,
+    Treatment,
     holds,
     judge,
     open_file_in,
@@ -90,14 +90,16 @@ class Comparing:
         try:
             found = stat_in(folder, node.name) if folder >= 0 else None
             verdict = judge(node, found, self._overwrite)
-            if found is None or verdict is Verdict.NEW:
+            if found is None or verdict is Treatment.NEW:
                 return ADDED, -1
-            if verdict is Verdict.REPLACE:
+            if verdict is Treatment.REPLACE:
                 return TYPE, -1
             if node.type == DIR:
                 place = os.open(node.name, FOLDER_OPEN, dir_fd=folder)
-                return METADATA if verdict is not Verdict.KEEP and not same_metadata(node, found, place) else "", place
-            if verdict is Verdict.KEEP:
+                return METADATA if verdict is not Treatment.KEEP and not same_metadata(
+                    node, found, place
+                ) else "", place
+            if verdict is Treatment.KEEP:
                 self.kept += 1
                 return "", None
             return self._sign(folder, node, found, verdict), None
@@ -105,9 +107,9 @@ class Comparing:
             self.faults.append(f"{os.fsdecode(path)}: {error.strerror or error}")
             return "", None
 
-    def _sign(self, folder: int, node: Node, found: os.stat_result, verdict: Verdict) -> str:
+    def _sign(self, folder: int, node: Node, found: os.stat_result, verdict: Treatment) -> str:
         if node.type == FILE:
-            if verdict is not Verdict.SAME and not self._has_content(folder, node, found):
+            if verdict is not Treatment.SAME and not self._has_content(folder, node, found):
                 return CONTENT
         elif not same_special(node, found, folder):
             return CONTENT

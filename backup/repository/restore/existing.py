@@ -26,7 +26,7 @@ class Overwrite(StrEnum):
     NEVER = "never"
 
 
-class Verdict(StrEnum):
+class Treatment(StrEnum):
     NEW = "nothing is there"
     KEEP = "it stays as it is"
     SAME = "its content is taken for the same; its metadata are set"
@@ -34,25 +34,25 @@ class Verdict(StrEnum):
     REPLACE = "it goes, and comes anew"
 
 
-def judge(node: Node, found: os.stat_result | None, overwrite: Overwrite) -> Verdict:
+def judge(node: Node, found: os.stat_result | None, overwrite: Overwrite) -> Treatment:
     """What becomes of what is in an entry's place. A file with more names than the snapshot's is never written to: one
     of them may be anywhere."""
     if found is None:
-        return Verdict.NEW
+        return Treatment.NEW
     if overwrite is Overwrite.NEVER:
-        return Verdict.KEEP
+        return Treatment.KEEP
     if overwrite is Overwrite.IF_NEWER and node.type != DIR and node.mtime_ns <= found.st_mtime_ns:
-        return Verdict.KEEP
+        return Treatment.KEEP
     if NODE_TYPE.get(stat.S_IFMT(found.st_mode)) != node.type:
-        return Verdict.REPLACE
+        return Treatment.REPLACE
     if node.type == DIR:
-        return Verdict.COMPARE
+        return Treatment.COMPARE
     if found.st_nlink > max(node.links, 1):
-        return Verdict.REPLACE
+        return Treatment.REPLACE
     if node.type != FILE:
-        return Verdict.COMPARE
+        return Treatment.COMPARE
     as_before = found.st_size == node.size and found.st_mtime_ns == node.mtime_ns
-    return Verdict.SAME if overwrite is Overwrite.IF_CHANGED and as_before else Verdict.COMPARE
+    return Treatment.SAME if overwrite is Overwrite.IF_CHANGED and as_before else Treatment.COMPARE
 
 
 def stat_in(folder: int, name: bytes) -> os.stat_result | None:

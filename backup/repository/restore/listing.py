@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from backup.repository.care.reaching import ByPath
-from backup.repository.format.trees import DIR, FILE, Node, shown, tree_nodes
+from backup.repository.care.reaching import ByPath, nodes_of
+from backup.repository.format.trees import DIR, FILE, Node, shown
 from backup.repository.repository import Repository
 from backup.repository.save.walk import Way, ways
 from ncia.core.base.errors import NciaError
@@ -29,7 +29,7 @@ class Change(NamedTuple):
 def entries(repository: Repository, tree: bytes, way: Way) -> Iterator[Entry]:
     """Everything below a root that ``way`` names, folders before what is in them, each folder in order."""
     by_path = ByPath(repository, tree)
-    waiting: list[tuple[Iterator[Node], bytes, Way]] = [(_nodes(repository, tree, b""), b"", way)]
+    waiting: list[tuple[Iterator[Node], bytes, Way]] = [(_nodes(repository, tree), b"", way)]
     while waiting:
         nodes, above, here = waiting[-1]
         node = next(nodes, None)
@@ -43,7 +43,7 @@ def entries(repository: Repository, tree: bytes, way: Way) -> Iterator[Entry]:
         yield Entry(path, node)
         if node.type == DIR:
             by_path.into(node.subtree, len(waiting))
-            waiting.append((_nodes(repository, node.subtree, path), path, below))
+            waiting.append((_nodes(repository, node.subtree), path, below))
 
 
 def demand_way(repository: Repository, tree: bytes, paths: tuple[bytes, ...]) -> Way:
@@ -53,7 +53,7 @@ def demand_way(repository: Repository, tree: bytes, paths: tuple[bytes, ...]) ->
         at = tree
         parts = [part for part in path.split(b"/") if part]
         for number, part in enumerate(parts, 1):
-            node = next((node for node in _nodes(repository, at, path) if node.name == part), None)
+            node = next((node for node in _nodes(repository, at) if node.name == part), None)
             if node is None or (node.type != DIR and number < len(parts)):
                 why = "the snapshot does not hold it"
                 raise NciaError("repository.no-path", f"find {shown(path)}", why, "ncia repo ls shows what it holds")
@@ -70,8 +70,8 @@ def changes(repository: Repository, first: bytes, second: bytes) -> Iterator[Cha
         if one == two:
             continue
         by_path.into(one or two, above.count(b"/"))
-        before = {node.name: node for node in _nodes(repository, one, above)} if one else {}
-        after = {node.name: node for node in _nodes(repository, two, above)} if two else {}
+        before = {node.name: node for node in _nodes(repository, one)} if one else {}
+        after = {node.name: node for node in _nodes(repository, two)} if two else {}
         deeper: list[tuple[bytes, bytes, bytes]] = []
         for name in sorted(before.keys() | after.keys()):
             path = above + b"/" + name
@@ -102,5 +102,5 @@ def _metadata(node: Node) -> Node:
     return node._replace(content=None, subtree=b"", inode=0, device_id=0, ctime_ns=0, atime_ns=0, links=0)
 
 
-def _nodes(repository: Repository, tree: bytes, path: bytes) -> Iterator[Node]:
-    return iter(tree_nodes(repository.load_blob(tree, tree=True), f"read the tree of {shown(path or b'/')}"))
+def _nodes(repository: Repository, tree: bytes) -> Iterator[Node]:
+    return iter(nodes_of(repository, tree))

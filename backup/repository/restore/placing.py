@@ -19,7 +19,7 @@ from pathlib import Path
 from backup.repository.format.trees import CHARDEV, DEVICE, FIFO, SYMLINK, Node
 from backup.repository.restore.existing import (
     Overwrite,
-    Verdict,
+    Treatment,
     judge,
     remove_in,
     same_special,
@@ -104,26 +104,28 @@ class Placing:
         path = above.within(node.name)
         try:
             verdict, _ = self.met(above, node)
-            if verdict is Verdict.NEW and node.name not in above.made:
+            if verdict is Treatment.NEW and node.name not in above.made:
                 os.mkdir(node.name, PRIVATE_FOLDER, dir_fd=above.descriptor)
             descriptor = os.open(node.name, FOLDER_OPEN, dir_fd=above.descriptor)
         except OSError as error:
             self.note("folder", path, error)
             return None
-        if verdict is Verdict.COMPARE and not os.access(b".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
+        if verdict is Treatment.COMPARE and not os.access(
+            b".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True
+        ):
             self._try("mode", path, lambda: os.chmod(descriptor, PRIVATE_FOLDER))  # its own comes last
         self.expect(above)
-        return self._held(path, None if verdict is Verdict.KEEP else node, above, descriptor)
+        return self._held(path, None if verdict is Treatment.KEEP else node, above, descriptor)
 
-    def met(self, place: Place, node: Node) -> tuple[Verdict, os.stat_result | None]:
+    def met(self, place: Place, node: Node) -> tuple[Treatment, os.stat_result | None]:
         """What becomes of what is in an entry's place; it is gone already where it must go. Raises ``OSError``."""
         if self._overwrite is None:
-            return Verdict.NEW, None
+            return Treatment.NEW, None
         found = stat_in(place.descriptor, node.name)
         verdict = judge(node, found, self._overwrite)
-        if verdict is Verdict.REPLACE:
+        if verdict is Treatment.REPLACE:
             remove_in(place.descriptor, node.name)
-            return Verdict.NEW, None
+            return Treatment.NEW, None
         return verdict, found
 
     def _held(self, path: bytes, node: Node | None, above: Place | None, descriptor: int) -> Place:
@@ -169,7 +171,7 @@ class Placing:
                 descriptor = deeper
             if self._overwrite is not None:
                 verdict, found = self.met(place, node)
-                if verdict is Verdict.KEEP or (found and os.path.samestat(found, _stat(last, descriptor))):
+                if verdict is Treatment.KEEP or (found and os.path.samestat(found, _stat(last, descriptor))):
                     return
                 remove_in(place.descriptor, name)
             os.link(last, name, src_dir_fd=descriptor, dst_dir_fd=place.descriptor, follow_symlinks=False)
@@ -183,7 +185,7 @@ class Placing:
         path = place.within(node.name)
         try:
             verdict, found = self.met(place, node)
-            if verdict is Verdict.KEEP:
+            if verdict is Treatment.KEEP:
                 return
             if found is not None and not same_special(node, found, place.descriptor):
                 remove_in(place.descriptor, node.name)

@@ -16,14 +16,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backup.repository.care.reaching import ByPath
+from backup.repository.care.reaching import ByPath, nodes_of
 from backup.repository.faults import Damaged
 from backup.repository.format.packs import Blob, runs_of
 from backup.repository.format.snapshots import Snapshot
-from backup.repository.format.trees import DIR, FILE, SOCKET, Node, tree_nodes
+from backup.repository.format.trees import DIR, FILE, SOCKET, Node
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
-from backup.repository.restore.existing import Overwrite, Verdict, holds, open_file_in, remove_in, same_metadata
+from backup.repository.restore.existing import Overwrite, Treatment, holds, open_file_in, remove_in, same_metadata
 from backup.repository.restore.filling import Batch, Piece, Target, parts_of, pieces_of
 from backup.repository.restore.placing import Place, Placing
 from backup.repository.save.scan import Losses
@@ -107,15 +107,13 @@ class Restoring:
         return self.restored
 
     def _nodes(self, tree: bytes, place: Place, way: Way) -> Iterator[Node]:
-        what = f"read the tree of {os.fsdecode(place.path)}"
         try:
-            text = self._repository.load_blob(tree, tree=True)
+            nodes = nodes_of(self._repository, tree)
         except (Damaged, Missing, StoreFault) as error:
             if isinstance(error, Unreachable):
                 raise
             self._placing.note("everything in the folder", place.path, error.why)
             return iter(())
-        nodes = tree_nodes(text, what)
         folders = [node.name for node in nodes if node.type == DIR and (way.whole or node.name in way.parts)]
         self._placing.make_folders(place, folders)
         return iter(nodes)
@@ -169,7 +167,7 @@ class Restoring:
         place, node = target.place, target.node
         try:
             verdict, found = self._placing.met(place, node)
-            if verdict is Verdict.KEEP:
+            if verdict is Treatment.KEEP:
                 self.restored.kept += 1
                 return False
             if found is not None and found.st_nlink > 1:  # another name may be anywhere: it is right, or not touched
@@ -183,7 +181,7 @@ class Restoring:
             self._placing.note("file", target.path, error)
             return False
         target.made = target.met = found is not None
-        target.same = verdict is Verdict.SAME
+        target.same = verdict is Treatment.SAME
         return True
 
     def _is_right(self, target: Target, pieces: Sequence[Piece]) -> bool:

@@ -13,10 +13,10 @@ import pyrage
 import pytest
 
 from backup.repository.escrow import (
+    Entrance,
     Escrow,
     Opened,
     Recipient,
-    Way,
     escrow_of,
     open_escrow,
     opened_of,
@@ -169,12 +169,12 @@ def test_a_rotation_leaves_the_new_password_the_escrow_and_what_others_hold() ->
     others = add_key(repository.store, repository.key, "the auditor's", HOLDER, NOW, CHEAP)
     add_key(repository.store, repository.key, PASSWORD, HOLDER, NOW, CHEAP)  # the same password twice
     put([repository], PEOPLE, HOLDER, NOW, CHEAP)
-    done = rotate([Way(repository.store, PASSWORD)], NEXT, PEOPLE, HOLDER, NOW, CHEAP)
+    done = rotate([Entrance(repository.store, PASSWORD)], NEXT, PEOPLE, HOLDER, NOW, CHEAP)
     assert (len(done.removed), done.left) == (2, (others,))
     assert len(list(list_keys(repository.store))) == 3
     with pytest.raises(NciaError, match="opens none"):
         open_repository(repository.store, PASSWORD)
-    again = rotate([Way(repository.store, NEXT)], NEXT, PEOPLE, HOLDER, NOW, CHEAP)
+    again = rotate([Entrance(repository.store, NEXT)], NEXT, PEOPLE, HOLDER, NOW, CHEAP)
     assert (again.removed, again.left) == ((), (others,))
 
 
@@ -198,7 +198,7 @@ class Pair:
         return found
 
     def rotate(self, stores: list[FaultyStore] | list[FakeStore]) -> None:
-        ways = [Way(store, password) for store, password in zip(stores, (PASSWORD, "another"), strict=True)]
+        ways = [Entrance(store, password) for store, password in zip(stores, (PASSWORD, "another"), strict=True)]
         rotate(ways, NEXT, PEOPLE, HOLDER, NOW, CHEAP)
 
     def judge(self, stores: list[FakeStore]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.repository.format.trees import DIR, FILE, SYMLINK, Node
-from backup.repository.restore.existing import Overwrite, Verdict, holds, judge, open_file_in, remove_in, stat_in
+from backup.repository.restore.existing import Overwrite, Treatment, holds, judge, open_file_in, remove_in, stat_in
 
 A, C, N, X = Overwrite.ALWAYS, Overwrite.IF_CHANGED, Overwrite.IF_NEWER, Overwrite.NEVER
 NODE = Node(b"a", FILE, 0o644, 50, 50, 50, 0, 0, size=3, links=1)
@@ -22,34 +22,37 @@ def found(mode: int = stat.S_IFREG | 0o644, size: int = 3, mtime_ns: int = 50, l
 
 @pytest.mark.parametrize("overwrite", list(Overwrite))
 def test_where_nothing_is_it_is_new(overwrite: Overwrite) -> None:
-    assert judge(NODE, None, overwrite) is Verdict.NEW
+    assert judge(NODE, None, overwrite) is Treatment.NEW
 
 
 @pytest.mark.parametrize(
     ("there", "verdicts"),
     [
-        (found(), {A: Verdict.COMPARE, C: Verdict.SAME, N: Verdict.KEEP, X: Verdict.KEEP}),
-        (found(size=4), {A: Verdict.COMPARE, C: Verdict.COMPARE, N: Verdict.KEEP, X: Verdict.KEEP}),
-        (found(mtime_ns=49), {A: Verdict.COMPARE, C: Verdict.COMPARE, N: Verdict.COMPARE, X: Verdict.KEEP}),
-        (found(mtime_ns=51), {A: Verdict.COMPARE, C: Verdict.COMPARE, N: Verdict.KEEP, X: Verdict.KEEP}),
-        (found(links=2), {A: Verdict.REPLACE, C: Verdict.REPLACE, N: Verdict.KEEP, X: Verdict.KEEP}),
-        (found(stat.S_IFLNK | 0o777), {A: Verdict.REPLACE, C: Verdict.REPLACE, N: Verdict.KEEP, X: Verdict.KEEP}),
+        (found(), {A: Treatment.COMPARE, C: Treatment.SAME, N: Treatment.KEEP, X: Treatment.KEEP}),
+        (found(size=4), {A: Treatment.COMPARE, C: Treatment.COMPARE, N: Treatment.KEEP, X: Treatment.KEEP}),
+        (found(mtime_ns=49), {A: Treatment.COMPARE, C: Treatment.COMPARE, N: Treatment.COMPARE, X: Treatment.KEEP}),
+        (found(mtime_ns=51), {A: Treatment.COMPARE, C: Treatment.COMPARE, N: Treatment.KEEP, X: Treatment.KEEP}),
+        (found(links=2), {A: Treatment.REPLACE, C: Treatment.REPLACE, N: Treatment.KEEP, X: Treatment.KEEP}),
+        (
+            found(stat.S_IFLNK | 0o777),
+            {A: Treatment.REPLACE, C: Treatment.REPLACE, N: Treatment.KEEP, X: Treatment.KEEP},
+        ),
         (
             found(stat.S_IFDIR, mtime_ns=1),
-            {A: Verdict.REPLACE, C: Verdict.REPLACE, N: Verdict.REPLACE, X: Verdict.KEEP},
+            {A: Treatment.REPLACE, C: Treatment.REPLACE, N: Treatment.REPLACE, X: Treatment.KEEP},
         ),
     ],
 )
-def test_a_file_meets_what_is_there(there: os.stat_result, verdicts: dict[Overwrite, Verdict]) -> None:
+def test_a_file_meets_what_is_there(there: os.stat_result, verdicts: dict[Overwrite, Treatment]) -> None:
     assert {each: judge(NODE, there, each) for each in Overwrite} == verdicts
 
 
 def test_a_folder_is_gone_into_whatever_its_time_and_a_link_is_none() -> None:
     folder = NODE._replace(type=DIR)
     newer = found(stat.S_IFDIR | 0o755, mtime_ns=99, links=7)
-    assert [judge(folder, newer, each) for each in (A, C, N, X)] == [Verdict.COMPARE] * 3 + [Verdict.KEEP]
-    assert judge(folder, found(stat.S_IFLNK | 0o777, mtime_ns=99), N) is Verdict.REPLACE
-    assert judge(NODE._replace(type=SYMLINK), found(stat.S_IFLNK | 0o777, mtime_ns=1), N) is Verdict.COMPARE
+    assert [judge(folder, newer, each) for each in (A, C, N, X)] == [Treatment.COMPARE] * 3 + [Treatment.KEEP]
+    assert judge(folder, found(stat.S_IFLNK | 0o777, mtime_ns=99), N) is Treatment.REPLACE
+    assert judge(NODE._replace(type=SYMLINK), found(stat.S_IFLNK | 0o777, mtime_ns=1), N) is Treatment.COMPARE
 
 
 def test_what_became_something_else_is_not_opened(tmp_path: Path) -> None:

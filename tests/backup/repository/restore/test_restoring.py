@@ -161,6 +161,19 @@ def test_a_tree_that_is_gone_costs_what_was_in_its_folder(tmp_path: Path) -> Non
     assert (tmp_path / "target" / "lost").stat().st_mtime_ns == 5
 
 
+def test_a_tree_that_is_none_costs_what_was_in_its_folder_and_nothing_else(tmp_path: Path) -> None:
+    """It has the hash that is its id: whoever wrote it wrote no tree."""
+    repository = new()
+    packing = Packing(repository, verify=True, guard=lambda: None)
+    none = packing.keep(b'{"nodes":5}\n', tree=True)
+    packing.finish()
+    folder = Node(b"folder", "dir", 1 << 31 | 0o755, 5, 5, 5, ME["uid"], ME["gid"], subtree=none)
+    snapshot = made_by_hand(repository, file_of(b"file", b"dear"), folder, contents=(b"dear",))
+    restored = bring(repository, snapshot, tmp_path / "target")
+    assert restored.losses.counts == Counter({"everything in the folder": 1})
+    assert (tmp_path / "target" / "file").read_bytes() == b"dear"
+
+
 def test_zeros_of_a_big_file_stay_a_hole(tmp_path: Path) -> None:
     repository, source = new(), tmp_path / "source"
     with source.open("wb") as file:
