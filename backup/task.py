@@ -277,6 +277,11 @@ class Desk:
             raise Refusal("agency.which", f"forget snapshots of {agency}", "no agency has a repository here")
         return self._agencies.forget(agency, remove_max, reason, by)
 
+    def write_off(self, agency: str, reason: str, by: str) -> Mapping[str, Any]:
+        if self._agencies is None:
+            raise Refusal("agency.which", f"write off snapshots of {agency}", "no agency has a repository here")
+        return self._agencies.write_off(agency, reason, by)
+
     def look(self, dataset: str | None, by: str) -> Mapping[str, Any]:
         return {"looked": [] if self._agencies is None else self._agencies.look_now(dataset)}
 

@@ -17,6 +17,7 @@ from backup.agencies import plan
 from backup.agencies.plan import SHORT
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Agency
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry
@@ -89,6 +90,43 @@ class Forgetting:
             except NciaError as error:
                 told["why"] = error.why
             return {**told, "forgotten": sorted(names)}
+
+    def write_off(self, agency: Agency, gone: Collection[str], reason: str, by: str) -> dict[str, Any]:
+        """Forget those of ``gone`` that the other place does not have either, as far as the journal knows."""
+        with self._one:
+            fact = self._fact(agency)
+            if fact is None or agency.repository is None:
+                what, why = f"{_what(agency)} at {self._parts.site}", "its repository is not made at this site"
+                raise Refusal("agency.not-made", what, why, "ncia backup list")
+            lost = [each for each in fact.expected if each.kept.snapshot in gone]
+            if there := [each for each in lost if self._is_at_the_peer(agency, each)]:
+                why = f"snapshot {there[0].kept.snapshot[:SHORT]} is expected at {self._peer}, and not missing there"
+                raise Refusal("agency.not-lost", f"write off what is missing of {agency.id}", why, "ncia backup mend")
+            why = f"{by} wrote it off ({reason}): it is lost"
+            allowed = ForgetAllowed(
+                agency=agency.id, site=self._parts.site, remove_max=len(lost), going=len(lost), reason=reason
+            )
+            told = {"agency": agency.id, "site": self._parts.site, "of": len(fact.expected), "would_go": len(lost)}
+            told |= {"named": _named([(each, why) for each in lost]), "forgotten": [], "why": ""}
+            if not lost:
+                return told
+            self._parts.journal.append_all([allowed, *(_forgotten(each, why) for each in lost)], by=by)
+            try:
+                self._remove(agency, agency.repository, gone)  # a file that cannot be read would hold up each prune
+            except NciaError as error:
+                told["why"] = error.why
+            return {**told, "forgotten": sorted(each.kept.snapshot for each in lost)}
+
+    @property
+    def _peer(self) -> SiteId:
+        return self._parts.estate.peer_of(self._parts.site)
+
+    def _is_at_the_peer(self, agency: Agency, each: ExpectedSnapshot) -> bool:
+        twin = self._parts.states.snapshot().repositories.get((agency.id, self._peer))
+        if twin is None or all(other.kept.snapshot != each.kept.snapshot for other in twin.expected):
+            return False
+        told = twin.looked.missing if twin.looked is not None else ()
+        return not any(f"snapshot {each.kept.snapshot[:SHORT]} " in sentence for sentence in told)
 
     def _modest(self, agency: Agency, repository: AgencyRepository, fact: RepositoryFact, now: datetime) -> Over:
         """What goes without a question: nothing where it would be much at once."""

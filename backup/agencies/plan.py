@@ -185,11 +185,12 @@ def not_before(charge: Charge, failures: Collection[SnapshotFailure]) -> datetim
 
 @dataclass(frozen=True)
 class Compared:
-    """What a look came to. ``strangers``: ids of snapshots that nobody wrote down."""
+    """What a look came to. ``strangers``: ids of snapshots that nobody wrote down; ``gone``: of the missing ones."""
 
     missing: tuple[str, ...]
     strangers: frozenset[str]
     why: str = ""
+    gone: frozenset[str] = frozenset()
 
 
 def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Holding) -> Compared:
@@ -199,10 +200,11 @@ def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Hol
         why = f"it is repository {holding.repository[:SHORT]}, and {repository[:SHORT]} was made there"
         return Compared((), frozenset(), why)
     trees = {each.snapshot: each.tree for each in holding.snapshots}
-    missing = []
+    missing, gone = [], set()
     for each in expected:
         kept = each.kept
         if trees.get(kept.snapshot) != kept.tree:
+            gone.add(kept.snapshot)
             fault = "is not there" if kept.snapshot not in trees else "has another tree than was kept"
             missing.append(
                 f"snapshot {kept.snapshot[:SHORT]} of {kept.dataset}, kept {to_text(each.at)[:19]}Z, {fault}"
@@ -212,7 +214,7 @@ def compared(repository: str, expected: Sequence[ExpectedSnapshot], holding: Hol
         missing += holding.damaged[:NAMED_MAX]
     more = len(missing) - NAMED_MAX
     told = (*missing[:NAMED_MAX], f"and {more} more") if more > 0 else tuple(missing)
-    return Compared(told, frozenset(trees) - known)
+    return Compared(told, frozenset(trees) - known, "", frozenset(gone))
 
 
 def lacking(

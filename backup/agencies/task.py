@@ -190,19 +190,40 @@ class AgencyTask:
     def forget(self, agency: str, remove_max: int | None, reason: str, by: str) -> dict[str, Any]:
         """Tell what the rules have no place for in this site's place; with ``remove_max`` let it go, once. Nothing goes
         where something is missing: what nobody needs today may be what mends it."""
-        known, what = self.parts.estate.agencies.get(AgencyId(agency)), f"forget snapshots of {agency}"
-        if known is None or known.repository is None:
-            owners = ", ".join(each.id for each in self.parts.estate.agencies.values() if each.repository)
-            raise NciaError("agency.unknown", what, "no agency with a repository is called so", owners)
-        person = self.parts.estate.people.get(PersonId(by))
-        if remove_max is not None and (person is None or person.role is not Role.RETENTION_OFFICER):
-            officers = [each.id for each in self.parts.estate.people.values() if each.role is Role.RETENTION_OFFICER]
-            why = f"{by or 'nobody'} is no retention officer"
-            raise Refusal("agency.not-officer", what, why, f"one of {', '.join(officers) or 'nobody in the estate'}")
+        known, what = self._named(agency), f"forget snapshots of {agency}"
+        if remove_max is not None:
+            self._demand_officer(by, what)
         if remove_max is not None and not self._is_well(known):
             why = f"what its place at {self.parts.site} holds is not as it was kept, or it does not answer"
             raise Refusal("agency.not-as-kept", what, why, "ncia backup look; ncia backup mend")
         return self._forgetting.allow(known, remove_max, reason, by, self.parts.clock.now())
+
+    def write_off(self, agency: str, reason: str, by: str) -> dict[str, Any]:
+        """Expect no more what is missing in this site's place and nowhere else: nothing is forgotten or pruned there
+        before that."""
+        known, what = self._named(agency), f"write off snapshots of {agency}"
+        self._demand_officer(by, what)
+        found = self.look(known)
+        if found is None or found.why:
+            why = found.why if found is not None else "it gave no answer this time"
+            raise Refusal("agency.not-as-kept", what, why, "ncia backup look")
+        return self._forgetting.write_off(known, found.gone, reason, by)
+
+    def _named(self, agency: str) -> Agency:
+        known = self.parts.estate.agencies.get(AgencyId(agency))
+        if known is None or known.repository is None:
+            owners = ", ".join(each.id for each in self.parts.estate.agencies.values() if each.repository)
+            what, why = f"find the repository of {agency}", "no agency with a repository is called so"
+            raise NciaError("agency.unknown", what, why, owners)
+        return known
+
+    def _demand_officer(self, by: str, what: str) -> None:
+        people = self.parts.estate.people
+        person = people.get(PersonId(by))
+        if person is None or person.role is not Role.RETENTION_OFFICER:
+            officers = ", ".join(each.id for each in people.values() if each.role is Role.RETENTION_OFFICER)
+            why = f"{by or 'nobody'} is no retention officer"
+            raise Refusal("agency.not-officer", what, why, f"one of {officers or 'nobody in the estate'}")
 
     def prove(self, dataset: str, by: str) -> Job:
         """Have the newest whole snapshot of a dataset in this site's place restored and compared now."""
@@ -288,7 +309,7 @@ class AgencyTask:
         found = plan.compared(before.made.repository, both, holding)
         strange = found.strangers - still  # one that is written down a moment later is none
         lasting, self._strange[agency.id] = strange & self._strange.get(agency.id, frozenset()), strange
-        return Compared(found.missing, lasting, found.why)
+        return Compared(found.missing, lasting, found.why, found.gone)
 
     def _to_look_at(self, state: State, now: datetime) -> Agency | None:
         waiting = []

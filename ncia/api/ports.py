@@ -44,6 +44,10 @@ class BackupDesk(Protocol):
         """What an agency's rules have no place for at this site; with ``remove_max`` it goes, once."""
         ...
 
+    def write_off(self, agency: str, reason: str, by: str) -> Json:
+        """Expect no more what is missing in an agency's repository at this site and lost."""
+        ...
+
     def look(self, dataset: str | None, by: str) -> Json:
         """Compare now what this site's agency repositories hold with what is expected there."""
         ...

@@ -91,6 +91,11 @@ class PersonAsk(Ask):
     by: str = ""
 
 
+class WriteOffAsk(PersonAsk):
+    agency: str
+    reason: str = Field(min_length=1)
+
+
 class StopAsk(PersonAsk):
     reason: str = Field(min_length=1)
 
@@ -268,6 +273,10 @@ def protecting(platform: Platform) -> APIRouter:
             raise NciaError("api.no-reason", problems.what_of(request), "nobody says why", "reason: …")
         by = caller_of(request).name_or(ask.by) if ask.remove_max is None else _by(request, ask.by)
         return platform.backups.forget(ask.agency, ask.remove_max, ask.reason, by)
+
+    @router.post("/write-off")
+    def write_off(request: Request, ask: WriteOffAsk) -> Any:
+        return platform.backups.write_off(ask.agency, ask.reason, _by(request, ask.by))
 
     @router.post("/rehash")
     def rehash(request: Request, ask: DatasetAsk) -> Any:

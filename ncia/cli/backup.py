@@ -128,6 +128,18 @@ def forget(
     show_forgotten(api.post("/v1/backups/forget", ask))
 
 
+@app.command("write-off")
+def write_off(
+    agency: Annotated[str, typer.Argument(help="Whose repository, at the site that is asked.")],
+    reason: Annotated[str, typer.Option(help="Why nobody looks for them any more: it stands in the journal.")],
+) -> None:
+    """Expect no more what is missing in a repository and at the other site, too. For the retention officer.
+
+    Nothing is forgotten or pruned while something is missing; `ncia backup mend` comes first."""
+    api = Api.from_environment(timeout_seconds=FORGET_SECONDS_MAX)
+    show_forgotten(api.post("/v1/backups/write-off", {"agency": agency, "reason": reason, "by": api.asker()}))
+
+
 @app.command()
 def cancel(job: Annotated[str, typer.Argument(help="The job's id, as `ncia backup list` tells it.")]) -> None:
     """End a job: at once where it waits, before its next step where it runs."""

@@ -27,6 +27,7 @@ QUERIES = {
 APPROVAL = {"plan_hash": "h", "expires_at": "2026-01-01T00:00:00Z", "signature": "good"}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/incidents/{incident}/ack": {"comment": "on it", "minutes": 30},
+    "/v1/backups/write-off": {"agency": "national-tax-service", "reason": "lost"},
     "/v1/backups/forget": {"agency": "national-tax-service"},
     "/v1/agents/{vantage}/report": {"tick": 1, "changes": [], "measures": []},
     "/v1/recovery/plans": {"site": "east"},

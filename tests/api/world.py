@@ -97,6 +97,9 @@ class Desk:
         self.asked.append(("forget", agency, remove_max, reason, by))
         return {"would_go": 3}
 
+    def write_off(self, agency: str, reason: str, by: str) -> Json:
+        return {"would_go": 0}
+
     def look(self, dataset: str | None, by: str) -> Json:
         return {"looked": []}
 

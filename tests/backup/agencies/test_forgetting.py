@@ -16,8 +16,8 @@ from backup.repository.ports import Kind
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.estate.repository import Keep, Rotation
 from ncia.core.journal.entries_care import ForgetAllowed, ForgetHeld
-from ncia.core.journal.entries_repositories import SnapshotForgotten
-from tests.backup.agencies.world import EAST, INTERVAL, LOOK_SECONDS, TAX, TREASURY, World, estate_of
+from ncia.core.journal.entries_repositories import RepositoryLooked, SnapshotForgotten
+from tests.backup.agencies.world import EAST, INTERVAL, LOOK_SECONDS, TAX, TREASURY, WEST, World, estate_of
 
 SELDOM = 1e9
 COUNT = 9
@@ -185,3 +185,34 @@ def test_a_crash_between_what_is_written_and_what_is_removed_ends_with_the_remov
     for _ in range(3):
         look_again(world)
     assert len(world.snapshots(EAST)) == 1
+
+
+def test_what_is_lost_at_both_places_is_written_off_by_the_officer_and_forgetting_goes_on(world: World) -> None:
+    lost, west = world.snapshots(EAST)[0], world.stores[WEST]
+    world.stores[EAST].remove(Kind.SNAPSHOTS, lost)
+    with pytest.raises(Refusal, match=f"snapshot {lost[:8]} is expected at west, and not missing there"):
+        world.task.write_off(TREASURY, "nobody has it", "han")
+    west.remove(Kind.SNAPSHOTS, lost)
+    sentence = f"snapshot {lost[:8]} of {TAX} is not there"
+    told = RepositoryLooked(agency=TREASURY, site=WEST, expected=COUNT, missing=(sentence,), strangers=0, why="")
+    world.journal.append(told, by="calendar")  # as the west's controller tells it
+    with pytest.raises(Refusal, match="is no retention officer"):
+        world.task.write_off(TREASURY, "nobody has it", "kim")
+    assert world.task.write_off(TREASURY, "nobody has it", "han")["forgotten"] == [lost]
+    (gone,) = forgotten(world)
+    assert gone.reason == "han wrote it off (nobody has it): it is lost"
+    assert world.look().looked.missing == ()
+    assert world.task.write_off(TREASURY, "again", "han")["forgotten"] == []
+    assert len(world.task.forget(TREASURY, 50, "the rule is meant so", "han")["forgotten"]) == COUNT - 2
+
+
+def test_a_snapshot_that_cannot_be_read_and_is_written_off_holds_up_no_prune_any_more(world: World) -> None:
+    damaged = world.snapshots(EAST)[0]
+    for site in (EAST, WEST):
+        world.stores[site].held[Kind.SNAPSHOTS, damaged] = b"?"
+    sentence = f"snapshot {damaged[:8]} of {TAX} is not there"
+    told = RepositoryLooked(agency=TREASURY, site=WEST, expected=COUNT, missing=(sentence,), strangers=0, why="")
+    world.journal.append(told, by="calendar")
+    assert world.task.write_off(TREASURY, "both are damaged", "han")["why"] == ""
+    assert damaged not in world.snapshots(EAST)
+    assert (world.look().looked.missing, world.engine.snapshots(world.place(world.agency, EAST)).damaged) == ((), ())
