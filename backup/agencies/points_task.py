@@ -118,7 +118,18 @@ class PointTask:
             each.id: plan.kept_of(parts.estate, state, parts.site, each, "") for each in parts.estate.datasets.values()
         }
         ours = [dataset for dataset, each in found.items() if each is not None and each.store_site == parts.site]
-        return tuple(self.bring(dataset, "", by) for dataset in ours)
+        jobs, refused = [], []
+        for dataset in ours:
+            try:
+                jobs.append(self.bring(dataset, "", by))
+            except NciaError as error:
+                refused.append(f"{dataset}: {error.why}")
+        if refused:
+            what = f"bring {len(ours)} copies back into the store of {parts.site}"
+            raise NciaError(
+                "backup.not-all", what, f"{len(jobs)} are ordered; not {'; '.join(refused)}", "ncia backup list"
+            )
+        return tuple(jobs)
 
     def _record(self, dataset: Dataset, subject: str, what: str) -> tuple[BackupFinished | ProgramCaptured, datetime]:
         """What the journal said when it was made: also of a point that the store has let go of since."""

@@ -237,6 +237,21 @@ def test_all_that_was_kept_out_of_a_burnt_store_comes_back_at_once(world: Points
     assert world.points.bring_all("kim") == ()
 
 
+def test_one_that_cannot_be_ordered_does_not_keep_the_others_from_coming_back(world: PointsWorld) -> None:
+    world.lay("point-1")
+    world.capture(program())
+    world.keep()
+    world.keep(PROGRAM)
+    world.lay("point-2")
+    world.keep()
+    world.jobs.close()
+    world.jobs.freeze()
+    world.points.bring(ROWS, "point-1", "kim")
+    with pytest.raises(NciaError, match=r"1 are ordered; not tax/rows: job .* brings another one back"):
+        world.points.bring_all("kim")
+    assert [job.order.dataset for job in world.jobs.open()] == [ROWS, PROGRAM]
+
+
 def test_an_older_point_is_brought_when_it_is_named(world: PointsWorld) -> None:
     world.lay("point-1")
     world.keep()
