@@ -96,7 +96,7 @@ def test_restic_counts_on_what_was_found_again_and_takes_no_offence_at_packs_tha
     store.remove(Kind.SNAPSHOTS, first.snapshot.id)
     second = backup(store, source)
     assert second.figures.recovered > 0
-    assert (second.added.data_blobs, second.added.tree_blobs) == (0, 0)
+    assert second.added.data_blobs == 0  # of folders above it other tests may have made other trees
     for name, content in late.items():
         store.save(Kind.INDEX, name, content)
     assert "no errors were found" in demand_restic().run(root, "check", "--read-data", password=PASSWORD)
