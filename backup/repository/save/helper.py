@@ -25,6 +25,7 @@ from backup.repository.faults import Damaged
 from backup.repository.format.compression import Compression, Squeezer
 from backup.repository.format.seal import KEY_BYTES, OVERHEAD_BYTES, Key, Sealer
 from backup.repository.format.trees import HEAD_END, head_text
+from backup.repository.save.process import begun
 from backup.repository.save.scan import ONE_BLOB_MAX, Losses, Owners, node_of
 from ncia.core.base.errors import NciaError
 
@@ -56,14 +57,8 @@ class Helper:
         descriptor = os.memfd_create("slab", 0)
         os.ftruncate(descriptor, SLAB_BYTES)
         self._slab = mmap.mmap(descriptor, SLAB_BYTES)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "backup.repository.save.helper", str(descriptor), compression],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=(descriptor,),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
-            process_group=0,  # whoever interrupts us means us: a helper ends by itself
-        )
+        arguments = (str(descriptor), compression)
+        self._process = begun("backup.repository.save.helper", *arguments, files=(descriptor,))
         os.close(descriptor)
         self._tell(key.encrypt + key.mac_k + key.mac_r + bytes([verify]))
 

@@ -13,6 +13,7 @@ from backup.repository.save.scan import Losses, Owners, node_of
 from backup.repository.save.walk import Way, absolute
 
 AHEAD_MAX = 50_000  # entries, of about half a kilobyte each
+FOLDER_MAX = 10_000  # entries of a folder that is told; a larger one, and what is below, is left to whoever asks for it
 LOOK_SECONDS = 0.005  # so often it is asked whether the time for looking ahead is over
 WHOLE = Way(whole=True)
 
@@ -99,6 +100,9 @@ class Looking:
             folders: list[tuple[bytes, Way]] = []
             try:
                 listed, excluded = self._listed(path, way)
+                if len(listed) > FOLDER_MAX:
+                    yield path, 0, None
+                    continue
                 for name, below, _ in listed:
                     inner = joined(path, name)
                     try:

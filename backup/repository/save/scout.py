@@ -11,25 +11,22 @@ from __future__ import annotations
 import json
 import marshal
 import os
-import queue
 import struct
-import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from io import BufferedReader, RawIOBase
 from typing import Any, NamedTuple
 
 from backup.repository.save.excluding import Exclusions
 from backup.repository.save.looking import Looking, Told, looking_at
+from backup.repository.save.process import begun
 from backup.repository.save.walk import absolute, ways
 
 LENGTH = struct.Struct("<I")
-PIECE_BYTES = 1 << 18
-TOLD_MAX = 2000  # folders that are told of and not asked for
-CLOSE_SECONDS = 0.01
+TOLD_BYTES_MAX = 32 << 20  # of what is told and not asked for yet
 
 
 class Question(NamedTuple):
@@ -51,65 +48,63 @@ class Question(NamedTuple):
 class Scout:
     """One such process. What it does not tell, because it ended or was ended, whoever asks looks at himself."""
 
-    def __init__(self, asked: Iterable[str], exclusions: Exclusions) -> None:
+    def __init__(self, asked: Iterable[str], exclusions: Exclusions, told_bytes_max: int = TOLD_BYTES_MAX) -> None:
         there = [os.fsdecode(path) for path in map(absolute, asked) if os.path.lexists(path)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "backup.repository.save.scout"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
-            process_group=0,  # whoever interrupts us means us: a scout ends by itself
-            bufsize=0,
-        )
+        self._process = begun("backup.repository.save.scout")
         with suppress(BrokenPipeError):
             if self._process.stdin is not None:
                 self._process.stdin.write(Question(tuple(there), exclusions).as_json())
                 self._process.stdin.close()
-        self._told: queue.Queue[bytes] = queue.Queue(TOLD_MAX)  # nothing: it has told all
+        self._told: deque[bytes] = deque()  # nothing: it has told all
+        self._bytes, self._told_bytes_max = 0, told_bytes_max
+        self._change = threading.Condition()
         self.over = False
-        self._closed = threading.Event()
         self._hearing = threading.Thread(target=self._hear, name="scout", daemon=True)
         self._hearing.start()
 
     def next(self, wait_seconds: float | None = None) -> Told | None:
         """As :class:`~backup.repository.save.looking.Ahead` says."""
-        if self.over:
-            return None
-        try:
-            content = self._told.get(timeout=wait_seconds)
-        except queue.Empty:
-            return None
+        with self._change:
+            if self.over or not self._change.wait_for(lambda: self._told, wait_seconds):
+                return None
+            content = self._told.popleft()
+            self._bytes -= len(content)
+            self.over = not content
+            self._change.notify()
         if not content:
-            self.over = True
             return None
         told: Told = marshal.loads(content)  # noqa: S302 - of a process of our own
         return told
 
     def close(self) -> None:
-        self.over = True
-        self._closed.set()
+        with self._change:
+            self.over = True
+            self._change.notify()
         self._process.kill()
-        while self._hearing.is_alive():
-            with suppress(queue.Empty):  # it may wait for room
-                self._told.get_nowait()
-            self._hearing.join(CLOSE_SECONDS)
+        self._hearing.join()
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
     def _hear(self) -> None:
         """Of its own thread: a pipe that nobody empties would hold the scout up while an index is read."""
+        content = b"first"
+        while content and not self.over:
+            content = self._heard()
+            with self._change:
+                self._change.wait_for(lambda: self._bytes < self._told_bytes_max or self.over)
+                self._told.append(content)
+                self._bytes += len(content)
+                self._change.notify()
+
+    def _heard(self) -> bytes:
         pipe = self._process.stdout
-        reader = BufferedReader(pipe, PIECE_BYTES) if isinstance(pipe, RawIOBase) else None
-        while reader is not None and not self._closed.is_set():
-            header = reader.read(LENGTH.size)
-            length = LENGTH.unpack(header)[0] if len(header) == LENGTH.size else 0
-            content = reader.read(length)
-            if not content or len(content) < length:
-                break
-            self._told.put(content)
-        if not self._closed.is_set():
-            self._told.put(b"")
+        header = pipe.read(LENGTH.size) if pipe is not None else b""
+        if pipe is None or len(header) < LENGTH.size:
+            return b""
+        (length,) = LENGTH.unpack(header)
+        content = pipe.read(length)
+        return content if len(content) == length else b""
 
 
 def main() -> None:

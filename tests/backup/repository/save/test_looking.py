@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.repository.save.looking import Looking, Told, looking_at
+from backup.repository.save.looking import FOLDER_MAX, Looking, Told, looking_at
 from backup.repository.save.saving import Request, hear, save
 from backup.repository.save.scan import Losses
 from backup.repository.save.walk import ways
@@ -142,3 +142,15 @@ def test_a_folder_in_which_anything_is_amiss_is_left_to_whoever_asks_for_it(tmp_
     told = {path: entries for path, _, entries in Blind(Losses()).tour(ways([os.fsencode(top)]))}
     assert [path for path, entries in told.items() if entries is None] == [os.fsencode(top / "a")]
     assert os.fsencode(top / "a" / "b") in told
+
+
+def test_a_folder_of_very_many_is_left_to_whoever_asks_for_it(tmp_path: Path) -> None:
+    top = tree(tmp_path / "top")
+    for number in range(FOLDER_MAX):
+        os.link(top / "c" / "three", top / "a" / str(number))
+    told = {path: entries for path, _, entries in Looking(Losses()).tour(ways([os.fsencode(top)]))}
+    assert told[os.fsencode(top / "a")] is None
+    assert os.fsencode(top / "a" / "b") not in told
+    assert told[os.fsencode(top / "c")] is not None
+    request = Request((str(top),), HOLDER)
+    assert save(new(), request, SystemClock(), looking=ahead(request)).figures.files == FOLDER_MAX + 3

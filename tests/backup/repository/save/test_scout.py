@@ -13,7 +13,7 @@ import pytest
 from backup.repository.save.excluding import NOTHING, Exclusions
 from backup.repository.save.looking import Told, looking_at
 from backup.repository.save.saving import Request, hear, save
-from backup.repository.save.scout import TOLD_MAX, Question, Scout
+from backup.repository.save.scout import Question, Scout
 from backup.repository.save.walk import ways
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.sample import HOLDER, new, reopened
@@ -64,9 +64,12 @@ def test_a_scout_that_is_killed_leaves_the_rest_to_whoever_asks(source: Path) ->
 
 
 def test_one_that_nobody_hears_any_more_is_ended(tmp_path: Path) -> None:
-    for number in range(TOLD_MAX + 200):
+    """While it waits: what it may tell unasked is bounded."""
+    for number in range(50):
         (tmp_path / str(number)).mkdir()
-    scout = Scout([str(tmp_path)], NOTHING)
+        for name in "abcdefghij":
+            (tmp_path / str(number) / (name * 200)).touch()
+    scout = Scout([str(tmp_path)], NOTHING, told_bytes_max=10_000)
     assert scout.next(60.0) is not None
     scout.close()
     assert scout.over
