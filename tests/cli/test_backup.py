@@ -69,6 +69,7 @@ class FakeApi:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 ours.bodies.append((self.path, body))
                 others = {"/v1/jobs/cancel": ours.cancelled, "/v1/backups/forget": ours.forgotten}
+                others |= {"/v1/backups/write-off": ours.forgotten}
                 self.answer(others.get(self.path, {"jobs": ours.asked}))
 
             def answer(self, told: Any) -> None:
@@ -211,3 +212,16 @@ def test_what_would_go_is_shown_and_goes_only_with_a_number_a_reason_and_a_name(
     assert first["by"] == second["by"] != ""
     with pytest.raises(NciaError, match="nobody says why"):
         told("forget", "treasury", "--remove-max", "1")
+
+
+def test_what_is_lost_is_written_off_with_a_reason_and_a_name(api: FakeApi) -> None:
+    api.forgotten = {"agency": "treasury", "site": "west", "would_go": 1, "of": 9, "named": ["8e68: lost"]}
+    api.forgotten |= {"forgotten": ["8e68"], "why": ""}
+    assert "1 of 9 snapshots are forgotten" in told("write-off", "treasury", "--reason", "burnt")
+    ((path, body),) = api.bodies
+    assert (path, body["agency"], body["reason"], body["by"] != "") == (
+        "/v1/backups/write-off",
+        "treasury",
+        "burnt",
+        True,
+    )
