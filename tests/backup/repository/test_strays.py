@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from backup.repository.stores.folder import FolderStore
 from backup.repository.strays import name_strays
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import Refusal
-from tests.backup.repository.faults import Fault, FaultyStore, Killed
+from tests.backup.repository.faults import Killed
 from tests.backup.repository.files import noise
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD, new, reopened
 from tests.fakes.repository import FakeStore
@@ -43,19 +44,34 @@ def backup(store: object, source: Path) -> Saved:
     return save(open_repository(store, PASSWORD), Request((str(source),), HOLDER, workers=1), CLOCK)
 
 
+class Dies(FakeStore):
+    """The process is killed when it would keep one pack more than ``packs``."""
+
+    def __init__(self, packs: int) -> None:
+        super().__init__()
+        self.packs = packs
+        self._lock = threading.Lock()
+
+    def save(self, kind: Kind, name: str, data: bytes | bytearray | memoryview) -> None:
+        with self._lock:
+            self.packs -= kind is Kind.DATA
+            if self.packs < 0:
+                raise Killed
+        super().save(kind, name, data)
+
+
 def killed(source: Path, packs: int) -> FakeStore:
     """A repository in which a backup was killed once it had kept so many packs, before it named any."""
-    below = new().store
-    counting = FaultyStore(below)
-    held = dict(below.held)
-    backup(counting, source)
-    saves = [number for number, call in enumerate(counting.calls, 1) if (call.verb, call.kind) == ("save", Kind.DATA)]
-    below.held = held
+    dying, below = Dies(packs), FakeStore()
+    new(dying)
     with pytest.raises(Killed):
-        backup(FaultyStore(below, Fault.KILLED_AFTER, saves[packs - 1]), source)
-    for lock in list(below.names(Kind.LOCKS)):
-        below.remove(Kind.LOCKS, lock.name)
+        backup(dying, source)
+    below.held = {key: content for key, content in dying.held.items() if key[0] is not Kind.LOCKS}
     return below
+
+
+def reopened_at(store: FakeStore) -> Repository:
+    return open_repository(store, PASSWORD)
 
 
 def strays(store: FakeStore) -> set[str]:
@@ -79,7 +95,8 @@ def test_what_a_command_had_written_by_then_is_found_again_too(source: Path) -> 
     store = killed(source, packs=1)
     saved = save_output(open_repository(store, PASSWORD), Request(("one",), HOLDER), ["cat", str(source / "0")], CLOCK)
     assert saved.figures.recovered == 1
-    assert saved.added.plain_bytes < FILE_BYTES / 2
+    kept = [blob.id for _, packs in reopened_at(store).index_files() for _, blobs in packs for blob in blobs]
+    assert len(kept) == len(set(kept))  # none of it twice
 
 
 def test_restic_counts_on_what_was_found_again_and_takes_no_offence_at_packs_that_two_indexes_name(
