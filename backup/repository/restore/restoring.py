@@ -243,7 +243,10 @@ class Restoring:
                 if target.met:
                     descriptor = _open_met(target)
                 else:
-                    descriptor = self._placing.reopen(place, name) if target.made else self._placing.make(place, name)
+                    remade = target.made
+                    descriptor = (
+                        self._placing.reopen(place, name) if remade else self._placing.make_as(place, target.node)
+                    )
             except OSError as error:
                 self._placing.note("file", target.path, error)
                 last = target.part_done()
