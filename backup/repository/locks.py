@@ -220,12 +220,17 @@ class Lock:
         self._name, self._told_ns = name, at
 
     def _refuse_if_taken(self) -> None:
-        for other in read_locks(self._repository):
-            if other.name == self._name or not (self._exclusive or other.exclusive):
-                continue
-            now = self._clock.now()
-            if not other.stale(now, self._holder.hostname, alive) and not self._is_silent(other):
-                raise Held("lock the repository" + (" for oneself" if self._exclusive else ""), other, now)
+        now = self._clock.now()
+        held = [
+            other
+            for other in read_locks(self._repository)
+            if other.name != self._name
+            and (self._exclusive or other.exclusive)
+            and not other.stale(now, self._holder.hostname, alive)
+            and not self._is_silent(other)  # asked of each of them, so that all are waited for at once
+        ]
+        if held:
+            raise Held("lock the repository" + (" for oneself" if self._exclusive else ""), held[0], now)
 
     def _is_silent(self, other: LockFile) -> bool:
         """Has its holder not told it anew for as long as makes a lock stale, by our own clock?"""

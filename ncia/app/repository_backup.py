@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,22 +49,24 @@ class Wanted:
 
 
 def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
-    from backup.repository.save.scout import Scout
+    from backup.repository.save.scout import sent
 
-    exclusions = exclusions_asked(wanted.leave_out)
-    with closing(Scout(wanted.paths, exclusions)) as scout:
-        heard: list[Looking] = []
+    exclusions, since = exclusions_asked(wanted.leave_out), CLOCK.now()
+    scout = sent(wanted.paths, exclusions)
+    with closing(scout) if scout else nullcontext():
+        heard: list[tuple[Request, Looking]] = []
 
         def listen(over: Callable[[], bool]) -> None:
             from backup.repository.save.saving import hear
 
-            heard.append(hear(scout, request_of(access, wanted), over))
+            request = request_of(access, wanted, exclusions)
+            heard.append((request, hear(scout, since, request, over)))
 
         with access.opened(meanwhile=listen) as repository:
             from backup.repository.save.saving import save
 
-            request = request_of(access, wanted)
-            saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), heard[0])
+            request, looking = heard[0]
+            saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
             return saved_told(repository, saved, wanted.verify)
 
 
@@ -73,7 +75,8 @@ def backup_output(access: Access, command: Sequence[str], wanted: Wanted) -> Ans
     from backup.repository.save.output import save_output
 
     with access.opened() as repository:
-        saved = save_output(repository, request_of(access, wanted), command, CLOCK)
+        request = request_of(access, wanted, exclusions_asked(wanted.leave_out))
+        saved = save_output(repository, request, command, CLOCK)
         return saved_told(repository, saved, wanted.verify)
 
 
@@ -94,7 +97,7 @@ def exclusions_asked(out: LeaveOut) -> Exclusions:
     )
 
 
-def request_of(access: Access, wanted: Wanted) -> Request:
+def request_of(access: Access, wanted: Wanted, exclusions: Exclusions) -> Request:
     from backup.repository.format.compression import Compression
     from backup.repository.save.saving import Request
 
@@ -106,7 +109,7 @@ def request_of(access: Access, wanted: Wanted) -> Request:
         wanted.verify,
         access.workers,
         program(),
-        exclusions_asked(wanted.leave_out),
+        exclusions,
         access.patience,
         Compression(wanted.compression),
     )

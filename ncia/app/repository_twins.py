@@ -14,7 +14,7 @@ from backup.repository.repository import Repository
 from backup.repository.retaining import Retaining
 from ncia.app.interrupts import hurried
 from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, retained_as
-from ncia.app.repository_backup import Wanted, request_of, saved_told
+from ncia.app.repository_backup import Wanted, exclusions_asked, request_of, saved_told
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
 
@@ -109,7 +109,7 @@ def backup(access: Access, also: Access, wanted: Wanted, tell: Tell) -> Answer:
     and from the beginning, it is partial."""
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
 
-    request = request_of(access, wanted)
+    request = request_of(access, wanted, exclusions_asked(wanted.leave_out))
     passwords = {access.url: access.password, also.url: also.password}
     sides = (Side(store_of(access.url), access.url), Side(store_of(also.url), also.url))
     both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)

@@ -21,6 +21,7 @@ from ncia.cli.repo import (
     Url,
     _access,
     _end,
+    _tell_damaged,
     app,
 )
 
@@ -118,6 +119,7 @@ def backup_output(
     with Progress("files", as_json, NO_SNAPSHOT):
         saved = asked.backup_output(access, command, wanted)
     _tell_saved(saved, as_json)
+    _end(saved, "the snapshot is there, and not all that was asked")
 
 
 def _asked() -> Any:
@@ -155,4 +157,5 @@ def _tell_places(saved: dict[str, Any], as_json: bool) -> None:
             hint = "ncia repo copy brings it once it answers"
             print(f"Error: the snapshot is not at {place['url']}: {place['why']}\nTry: {hint}", file=sys.stderr)
     if saved["partial"] and not saved["losses"]["counts"]:
+        _tell_damaged(saved)
         raise typer.Exit(EXIT_PARTIAL)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,21 @@ def test_how_hard_it_is_compressed_can_be_said(desk: Desk) -> None:
     command = ("cat", desk.source / "words")
     told = desk.told("backup-output", "--compression", "off", "words", "--", *command)
     assert told["added"]["packed_bytes"] >= (desk.source / "words").stat().st_size
+
+
+def test_a_list_of_patterns_that_can_be_read_once_is_read_once(desk: Desk) -> None:
+    """As from a process: ``--exclude-file <(find …)``."""
+    pipe = desk.folder / "patterns"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_text, args=("big\n",))
+    writing.start()
+    told = desk.told("backup", "--exclude-file", pipe, desk.source)
+    writing.join()
+    assert told["excluded"] == 1
+    assert f"{desk.source}/big" not in desk.run("ls", "latest", desk.source).stdout.split()
+
+
+def test_a_mark_that_names_no_file_is_refused_before_anything_is_begun(desk: Desk) -> None:
+    refused = desk.run("backup", "-r", desk.folder / "nowhere", "--exclude-if-present", "a/b", desk.source)
+    assert isinstance(refused.exception, NciaError)
+    assert refused.exception.code != "repository.none"

@@ -117,8 +117,11 @@ def exclusions_of(
     others = [*insensitive, *(line for file in insensitive_files for line in _lines(file, environment))]
     Patterns(words)
     Patterns(others, insensitive=True)
+    tags = tuple(if_present)
+    for tag in tags:
+        _tag(tag)
     size = _bytes_of(larger_than) if larger_than else None
-    return Exclusions(tuple(words), tuple(others), tuple(if_present), size, one_file_system)
+    return Exclusions(tuple(words), tuple(others), tags, size, one_file_system)
 
 
 def _lines(file: Path, environment: Mapping[str, str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from backup.repository.format.trees import DIR, FILE, Node, head_text
@@ -44,6 +45,7 @@ class Looking:
     excluding: Excluding | None = None
     excluded: int = 0
     seen_ahead: int = 0  # so many entries
+    since: datetime | None = None  # of what was told ahead
     ahead: Ahead | None = None
     _told: dict[bytes, Told] = field(default_factory=dict)
 
@@ -53,17 +55,12 @@ class Looking:
 
         Raises ``OSError`` where it cannot be listed."""
         told = self._told_of(path)
-        if told is None or told[2] is None:
+        if told is None or told[2] is None or not way.whole:  # on the way lies what was asked for, whenever it came
             listed, excluded = self._listed(path, way)
             self.excluded += excluded
             return iter(listed)
         self.excluded += told[1]
-        return iter(
-            [
-                (name, WHOLE if way.whole else way.parts[name], None if size is None else (size, head))
-                for name, size, head in told[2]
-            ]
-        )
+        return iter([(name, WHOLE, None if size is None else (size, head)) for name, size, head in told[2]])
 
     def hear(self, over: Callable[[], bool]) -> None:
         """Hear what whoever went ahead tells, until it is ``over``."""
@@ -83,9 +80,9 @@ class Looking:
         """What the system says of one entry; raises ``OSError``. A link on the way is gone through, as it was asked."""
         return os.lstat(path) if way.whole else os.stat(path)
 
-    def node(self, path: bytes, way: Way, found: os.stat_result) -> Node:
+    def node(self, path: bytes, way: Way, found: os.stat_result, losses: Losses | None = None) -> Node:
         """The rest of it; raises ``OSError``, and :class:`LeftOut` where it is excluded by what it is."""
-        node = node_of(path.rpartition(b"/")[2], path, found, self.owners, self.losses)
+        node = node_of(path.rpartition(b"/")[2], path, found, self.owners, self.losses if losses is None else losses)
         if self.excluding is not None and way.whole and self.excluding.by_kind(path, node):
             raise LeftOut
         return node
@@ -124,6 +121,7 @@ class Looking:
         self.stop()
         self._told.clear()
         self.excluded = self.seen_ahead = 0
+        self.since = None
 
     def _told_of(self, path: bytes) -> Told | None:
         """What was told of a folder, or is told now. Folders are told of in the order in which they are asked for: when

@@ -103,27 +103,32 @@ def _matches(parts: Sequence[str], path: str, count: int) -> bool:
 
 def _name_expression(name: str, told: str) -> str:
     """Of one name: ``*``, ``?``, ``[a-z]``, ``[^a-z]``, and a backslash before what is meant as it is."""
-    out: list[str] = []
+    between = [""]  # the stars
     at = 0
     while at < len(name):
         letter = name[at]
         at += 1
         if letter == "*":
-            if out[-1:] != ["[^/]*"]:
-                out.append("[^/]*")
+            if between[-1] or len(between) == 1:
+                between.append("")
         elif letter == "?":
-            out.append("[^/]")
+            between[-1] += "[^/]"
         elif letter == "[":
             text, at = _class(name, at, told)
-            out.append(text)
+            between[-1] += text
         elif letter == "\\":
             if at == len(name):
                 raise _bad(told, "nothing follows its last backslash")
-            out.append(re.escape(name[at]))
+            between[-1] += re.escape(name[at])
             at += 1
         else:
-            out.append(re.escape(letter))
-    return "".join(out)
+            between[-1] += re.escape(letter)
+    first, *others = between
+    if not others:
+        return first
+    # What follows a star is taken where it comes first: no other choice helps what follows the next one, and to try
+    # them all takes hours of a name that somebody made for it.
+    return first + "".join(f"(?>[^/]*?{each})" for each in others[:-1]) + f"[^/]*{others[-1]}"
 
 
 def _class(name: str, at: int, told: str) -> tuple[str, int]:

@@ -12,8 +12,9 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from backup.repository.format.index import Pack, index_text
@@ -22,6 +23,7 @@ from backup.repository.format.seal import OVERHEAD_BYTES
 from backup.repository.ports import Kind, Lingering
 from backup.repository.repository import Repository
 from backup.repository.save.helper import Sealed
+from ncia.core.base.errors import NciaError
 
 PACK_BYTES = 16 << 20  # restic's own target; the last blob may exceed it
 PACK_ROOM_BYTES = PACK_BYTES + (9 << 20)  # with the longest chunk and a header; memory is only what is written to
@@ -99,6 +101,10 @@ class Packing:
         with self._lock:
             if not self._claim(id_, tree):
                 return
+        with _means():
+            self._seal(id_, plain, tree)
+
+    def _seal(self, id_: bytes, plain: bytes | memoryview, tree: bool) -> None:
         packed = self._repository.squeezer.squeeze(plain, tree)
         plain_length = 0 if packed is plain else len(plain)
         pack = self._take(tree)
@@ -122,6 +128,10 @@ class Packing:
         size = sum([each.length for each, new in zip(sealed, fresh, strict=True) if new])
         if not size:
             return
+        with _means():
+            self._place(sealed, fresh, size, slab)
+
+    def _place(self, sealed: Sequence[Sealed], fresh: Sequence[bool], size: int, slab: memoryview) -> None:
         pack = self._take(tree=False)
         used, blobs = pack.used, pack.blobs
         before = len(blobs)
@@ -201,23 +211,27 @@ class Packing:
 
     def _write(self, pack: OpenPack) -> None:
         try:
-            header = seal_header(pack.blobs, self._repository.sealer)
-            with pack.reserve(len(header)) as end:
-                end[:] = header
-            with memoryview(pack.room)[: pack.used + len(header)] as whole:
-                name = hashlib.sha256(whole).digest()
-                self._repository.keep(Kind.DATA, name.hex(), whole)
-            with self._lock:
-                self._repository.index.add(name, pack.blobs)
-                self._claimed[pack.tree].difference_update([blob.id for blob in pack.blobs])
-                self.added.packed_bytes += len(header)
-                if len(pack.room) == PACK_ROOM_BYTES and not self._is_read_on():
-                    self._rooms.append(pack.room)
-                self._unnamed.append((name, pack.blobs))
-                due = self._taken_if_due()
-            self._name(due)
+            with _means():
+                self._write_pack(pack)
         finally:
             self._slots.release()
+
+    def _write_pack(self, pack: OpenPack) -> None:
+        header = seal_header(pack.blobs, self._repository.sealer)
+        with pack.reserve(len(header)) as end:
+            end[:] = header
+        with memoryview(pack.room)[: pack.used + len(header)] as whole:
+            name = hashlib.sha256(whole).digest()
+            self._repository.keep(Kind.DATA, name.hex(), whole)
+        with self._lock:
+            self._repository.index.add(name, pack.blobs)
+            self._claimed[pack.tree].difference_update([blob.id for blob in pack.blobs])
+            self.added.packed_bytes += len(header)
+            if len(pack.room) == PACK_ROOM_BYTES and not self._is_read_on():
+                self._rooms.append(pack.room)
+            self._unnamed.append((name, pack.blobs))
+            due = self._taken_if_due()
+        self._name(due)
 
     def _is_read_on(self) -> bool:
         store = self._repository.store
@@ -236,3 +250,15 @@ class Packing:
         if packs:
             self._guard()
             self._repository.save_file(Kind.INDEX, index_text(packs))
+
+
+@contextmanager
+def _means() -> Iterator[None]:
+    """Whoever reads files takes an ``OSError`` for a fault of the file. One of ours ends the backup: what was claimed
+    and is in no pack would be taken for kept by the next file that holds it."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        hint = "free memory, processes or open files of this machine, and run it again"
+        raise NciaError("repository.no-means", "keep what was read", why, hint) from error

@@ -47,8 +47,10 @@ TREES_MAX = 64
 BLOCK_BYTES = 512  # of what the system counts as held by a file
 TWINS_MAX = 20
 DONE_MAX = 1000  # entries that were read and are not written down yet: beyond it those that wait are sent at once,
+WAITING_MAX = 50_000  # then it is waited for the first of them
 DONE_LOOKS = 100  # and each so many it is looked whether the first of them is kept by now
 TYPE = '","type":"'
+SUBTREE_BYTES = 32
 ONE_BLOB = len('["' + 64 * "0" + '"]}')  # what follows the content's name, of a file of one blob
 
 
@@ -195,12 +197,17 @@ class Reading:
             if not folder.before.rests and self._looking.excluding is None and _is_small(found):
                 self._small_file(folder, path, found.st_size)  # whoever reads it looks at the rest of it
                 return None
-            node = self._looking.node(path, way, found)
+            losses = Losses()
+            node = self._looking.node(path, way, found, losses)
+            if node.type == FILE and self._file(folder, path, way, node.size, head_text(node), node):
+                return None  # whoever reads it tells what is lost of it
+            if losses:
+                self._losses.add(losses)
             if node.type == FILE:
-                self._file(folder, path, way, node.size, head_text(node))
-            elif node.type == DIR:
+                return None
+            if node.type == DIR:
                 return self._folder(folder, path, node, way)
-            elif node.type == SOCKET:
+            if node.type == SOCKET:
                 self.figures.sockets += 1
             else:
                 self.figures.others += 1
@@ -216,7 +223,8 @@ class Reading:
         before = above.before.folders.get(_name_of(head_text(node))) if above.before.folders else None
         return self._enter(path, node, way, self._before(before), above)
 
-    def _file(self, folder: Folder, path: bytes, way: Way, size: int, head: str) -> None:
+    def _file(self, folder: Folder, path: bytes, way: Way, size: int, head: str, node: Node | None = None) -> bool:
+        """True for a small one that is read: all else was looked at already, or is now."""
         before = folder.before
         rest = before.rests.get(head) if before.rests else None
         if rest is not None and self._all_kept(rest):
@@ -229,9 +237,12 @@ class Reading:
             else:  # nothing is waited for, so that it is its turn
                 folder.texts.append(text)
         elif size > CHUNK_MIN:
-            self._add(self._read(folder, path, self._looking.node(path, way, self._looking.stat(path, way))))
+            node = node or self._looking.node(path, way, self._looking.stat(path, way))
+            self._add(self._read(folder, path, node))
         else:
             self._small_file(folder, path, size)
+            return True
+        return False
 
     def _small_file(self, folder: Folder, path: bytes, size: int) -> None:
         batch, at = self._small.add(path, size)
@@ -279,16 +290,36 @@ class Reading:
         self._waiting += 1
         if self._waiting > DONE_MAX and not self._waiting % DONE_LOOKS:
             self._settle()
+        if self._waiting > WAITING_MAX:
+            self._await_first()
+            self._settle()
+
+    def _await_first(self) -> None:
+        """Wait for what holds all others up: a big file, or a batch, on its way to a slow store."""
+        self._small.flush()
+        first = self._done[0]
+        if isinstance(first, Run):
+            _ = first.batch.told
+        elif isinstance(first, Ending):
+            for chunk in first.chunks or ():
+                if not isinstance(chunk, bytes):
+                    chunk.result()
+
+    def _say(self) -> None:
+        try:
+            self._tell(self.figures)
+        except OSError:  # whoever looked on is gone
+            self._tell = lambda _: None
 
     def _chunk(self, chunk: memoryview) -> Future[bytes]:
         self.figures.bytes += len(chunk)
-        self._tell(self.figures)
+        self._say()
         return self._workers.submit(self.packing.keep, chunk)
 
     def _ended(self, folder: Folder) -> None:
         self._done.append(folder)
         self._settle()
-        self._tell(self.figures)
+        self._say()
 
     def _settle(self, all_of_it: bool = False) -> None:
         """Write down what is kept, in the order in which it was read; ``all_of_it``: wait for what is not yet."""
@@ -354,24 +385,30 @@ class Reading:
             self._repository.damaged.append(f"{error.what}: {error.why}")
             self.packing.distrust(tree)
             return before
-        for text in node_texts(told):
-            head, _, rest = text.partition(HEAD_END)
-            name, _, type_ = head.partition(TYPE)
-            before.rests[head] = rest
-            if type_.startswith(DIR):
-                before.folders[name] = bytes.fromhex(rest[-66:-2])
-            elif type_.startswith(FILE):
-                files.append(name)
+        try:
+            for text in node_texts(told):
+                head, _, rest = text.partition(HEAD_END)
+                name, _, type_ = head.partition(TYPE)
+                before.rests[head] = rest
+                if type_.startswith(DIR) and len(subtree := bytes.fromhex(rest[-66:-2])) == SUBTREE_BYTES:
+                    before.folders[name] = subtree
+                elif type_.startswith(FILE):
+                    files.append(name)
+        except ValueError:  # spelt otherwise than anybody spells it: its files are read again
+            return Before()
         return replace(before, files=frozenset(files))
 
     def _all_kept(self, rest: str) -> bool:
         """Are all blobs of a parent's file still there?"""
         has = self._repository.index.has
-        if len(rest) == ONE_BLOB:
-            return has(bytes.fromhex(rest[2:-3]), False)
-        if not rest.startswith("["):
+        try:
+            if len(rest) == ONE_BLOB:
+                return has(bytes.fromhex(rest[2:-3]), False)
+            if not rest.startswith("["):
+                return False
+            return all(has(bytes.fromhex(id_), False) for id_ in rest[: rest.index("]")].split('"')[1::2])
+        except (ValueError, IndexError):  # no ids of ours
             return False
-        return all(has(bytes.fromhex(id_), False) for id_ in rest.split('"')[1::2])
 
 
 def _is_kept(done: Ending | Run | Folder) -> bool:

@@ -57,10 +57,11 @@ class Saved:
         return bool(self.losses)
 
 
-def hear(ahead: Ahead | None, request: Request, over: Callable[[], bool]) -> Looking:
-    """What whoever went ahead tells of what is to be backed up, before the repository is open."""
+def hear(ahead: Ahead | None, since: datetime, request: Request, over: Callable[[], bool]) -> Looking:
+    """What whoever went ahead at ``since`` tells of what is to be backed up, before the repository is open."""
     found = looking_at(request.paths, request.exclusions)
-    found.ahead = ahead
+    if ahead is not None:
+        found.ahead, found.since = ahead, since
     found.hear(over)
     return found
 
@@ -79,9 +80,9 @@ def save(
     paths = demand_paths(request.paths, losses)
     repository.compression = request.compression
     with Lock(repository, at_work(request.holder), clock, patience=request.patience) as lock:
-        started = clock.now()
-        if lock.waited:  # what was looked at ahead is of before
+        if lock.waited:  # what was looked at ahead is of long before
             looking.forget()
+        started = looking.since or clock.now()
         there = repository.packs_there()
         repository.load_index(there)  # counting on others it would be whole by its word, and hollow
         recovered = name_strays(repository, there, lock.demand_there)

@@ -12,6 +12,7 @@ import json
 import marshal
 import os
 import struct
+import subprocess
 import sys
 import threading
 from collections import deque
@@ -45,12 +46,20 @@ class Question(NamedTuple):
         return cls(tuple(told["paths"]), Exclusions(**fields))
 
 
+def sent(asked: Iterable[str], exclusions: Exclusions) -> Scout | None:
+    """A scout, or nobody where no process can be begun: it saves time, and nothing hangs on it."""
+    try:
+        return Scout(asked, exclusions)
+    except OSError:
+        return None
+
+
 class Scout:
     """One such process. What it does not tell, because it ended or was ended, whoever asks looks at himself."""
 
     def __init__(self, asked: Iterable[str], exclusions: Exclusions, told_bytes_max: int = TOLD_BYTES_MAX) -> None:
         there = [os.fsdecode(path) for path in map(absolute, asked) if os.path.lexists(path)]
-        self._process = begun("backup.repository.save.scout")
+        self._process = begun("backup.repository.save.scout", errors=subprocess.DEVNULL)
         with suppress(BrokenPipeError):
             if self._process.stdin is not None:
                 self._process.stdin.write(Question(tuple(there), exclusions).as_json())

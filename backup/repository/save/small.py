@@ -6,7 +6,6 @@ import os
 import queue
 import stat
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,21 +64,23 @@ class Batch:
 
 
 class SmallFiles:
-    """:meth:`add` and :meth:`flush` are for one thread; ``workers`` do the rest, at most ``helpers_max`` at a time."""
+    """:meth:`add` and :meth:`flush` are for one thread. ``workers`` do the rest, each with a helper of its own once
+    there are many files."""
 
     def __init__(self, packing: Packing, repository: Repository, verify: bool, workers: ThreadPoolExecutor) -> None:
         self._packing = packing
-        self._new_helper: Callable[[], Helper] = lambda: Helper(repository.key, repository.compression, verify)
+        self._repository = repository
+        self._verify = verify
         self._workers = workers
         self._idle: queue.SimpleQueue[Helper] = queue.SimpleQueue()
         self._helpers: list[Helper] = []
         self._batch = Batch()
         self._sent: deque[Future[Outcome]] = deque()
-        self._count = 0
+        self._count = self._expected = 0
 
     def expect(self, files: int) -> None:
         """So many will come at least."""
-        self._count = files
+        self._expected = files
 
     def add(self, path: bytes, size: int) -> tuple[Batch, int]:
         """The batch in which a file's outcome will be, and at which place."""
@@ -96,7 +97,7 @@ class SmallFiles:
             return
         batch, self._batch = self._batch, Batch()
         self._count += len(batch.paths)
-        keep = self._with_help if self._count > HELPED_FROM else self._alone
+        keep = self._with_help if max(self._count, self._expected) > HELPED_FROM else self._alone
         batch.outcome = self._workers.submit(keep, batch.paths)
         self._sent.append(batch.outcome)
         if len(self._sent) > BATCHES_MAX:
@@ -106,6 +107,9 @@ class SmallFiles:
         """End the helpers; the workers have ended before."""
         for helper in self._helpers:
             helper.close()
+
+    def _new_helper(self) -> Helper:
+        return Helper(self._repository.key, self._repository.compression, self._verify)
 
     def _alone(self, paths: list[bytes]) -> Outcome:
         outcome, owners = Outcome(), Owners()
@@ -117,7 +121,10 @@ class SmallFiles:
         try:
             helper = self._idle.get_nowait()
         except queue.Empty:
-            helper = self._new_helper()
+            try:
+                helper = self._new_helper()
+            except OSError:  # no process or memory is to be had for one
+                return self._alone(paths)
             self._helpers.append(helper)
         sealed, texts = helper.seal(paths)
         self._packing.place(sealed, helper.slab)

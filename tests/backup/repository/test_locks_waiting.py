@@ -160,3 +160,11 @@ def test_a_duration_is_written_as_restics(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(NciaError, match="is none"):
         seconds_of(text)
+
+
+def test_all_locks_that_nobody_tells_anew_are_waited_for_at_once(clock: HandClock) -> None:
+    repository = new()
+    for _ in range(3):
+        Lock(repository, ELSEWHERE, Ahead(clock), exclusive=True)._tell()
+    with Lock(repository, HOLDER, clock, patience=Waiting(clock).patience(35 * 60)):
+        assert clock.seconds < 35 * 60

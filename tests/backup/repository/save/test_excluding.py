@@ -62,7 +62,7 @@ def test_what_was_looked_at_ahead_is_left_out_and_counted_once(tmp_path: Path) -
     source, out = some(tmp_path / "source"), Exclusions(("*.o",), larger_than=1000)
     request = Request((str(source),), HOLDER, exclusions=out)
     with closing(Scout(request.paths, out)) as scout:
-        ahead, plain = backup(source, out, hear(scout, request, lambda: False)), backup(source, out)
+        ahead, plain = backup(source, out, hear(scout, CLOCK.now(), request, lambda: False)), backup(source, out)
     assert ahead[1] == plain[1] == {"a.txt", "cache", "cache/CACHEDIR.TAG", "cache/x", "deep", "deep/B.O", "deep/er"}
     assert ahead[0].figures.excluded == plain[0].figures.excluded == 3
 

@@ -13,7 +13,7 @@ from backup.repository.save.saving import Request, hear, save
 from backup.repository.save.scan import Losses
 from backup.repository.save.walk import ways
 from ncia.core.base.clock import SystemClock
-from tests.backup.repository.sample import HOLDER, new, reopened
+from tests.backup.repository.sample import HOLDER, NOW, new, reopened
 
 
 class Guide:
@@ -40,7 +40,7 @@ def guide(request: Request) -> Guide:
 
 
 def ahead(request: Request) -> Looking:
-    return hear(guide(request), request, over=lambda: False)
+    return hear(guide(request), NOW, request, over=lambda: False)
 
 
 def tree(folder: Path) -> Path:
@@ -75,7 +75,7 @@ def test_what_was_told_is_what_is_there(tmp_path: Path) -> None:
 def test_nothing_is_heard_once_it_is_over_and_what_is_asked_for_then_is_told_all_the_same(tmp_path: Path) -> None:
     request = Request((str(tree(tmp_path / "top")),), HOLDER)
     guiding = guide(request)
-    looking = hear(guiding, request, over=lambda: True)
+    looking = hear(guiding, NOW, request, over=lambda: True)
     assert guiding.told == 0
     for folder in (tmp_path / "top", tmp_path / "top" / "a"):
         assert any(seen for _, _, seen in looking.entries(os.fsencode(folder), ways([b"/"]))) is (folder.name == "a")
@@ -89,7 +89,7 @@ def test_a_folder_that_was_made_after_all_was_told_is_looked_at(tmp_path: Path, 
     guiding = guide(request)
     (top / name).mkdir()
     (top / name / "file").write_text("since then")
-    looking = hear(guiding, request, over=lambda: True)
+    looking = hear(guiding, NOW, request, over=lambda: True)
     (entry,) = looking.entries(os.fsencode(top / name), ways([b"/"]))
     assert (entry[0], entry[2]) == (b"file", None)
     later = list(looking.entries(os.fsencode(top / "c"), ways([b"/"])))
@@ -154,3 +154,29 @@ def test_a_folder_of_very_many_is_left_to_whoever_asks_for_it(tmp_path: Path) ->
     assert told[os.fsencode(top / "c")] is not None
     request = Request((str(top),), HOLDER)
     assert save(new(), request, SystemClock(), looking=ahead(request)).figures.files == FOLDER_MAX + 3
+
+
+@pytest.mark.parametrize("since", ["made", "gone"])
+def test_what_was_asked_for_and_came_or_went_since_is_kept_or_told(tmp_path: Path, since: str) -> None:
+    """Of a folder on the way to what was asked for, what was told ahead knows less than the question."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    request = Request((str(tmp_path / "a"), str(tmp_path / "b")), HOLDER)
+    if since == "made":
+        (tmp_path / "b").unlink()
+        looking = ahead(Request((str(tmp_path / "a"),), HOLDER))
+        (tmp_path / "b").write_text("since then")
+    else:
+        looking = ahead(request)
+        (tmp_path / "b").unlink()
+    saved = save(new(), request, SystemClock(), looking=looking)
+    assert saved.figures.files == (2 if since == "made" else 1)
+    assert saved.losses.named == ([] if since == "made" else [f"{tmp_path}/b: path not kept: it is not there"])
+
+
+def test_a_snapshot_is_of_the_moment_at_which_it_was_begun_to_look(tmp_path: Path) -> None:
+    request = Request((str(tree(tmp_path / "top")),), HOLDER)
+    assert save(new(), request, SystemClock(), looking=ahead(request)).snapshot.time == NOW
+    looking = ahead(request)
+    looking.forget()
+    assert save(new(), request, SystemClock(), looking=looking).snapshot.time > NOW

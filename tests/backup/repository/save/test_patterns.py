@@ -69,3 +69,10 @@ def test_what_is_no_pattern_is_refused_in_a_sentence(pattern: str) -> None:
     with pytest.raises(NciaError, match="it is no pattern") as refused:
         Patterns(["fine", pattern])
     assert refused.value.code == "repository.bad-pattern"
+
+
+def test_a_name_that_was_made_for_it_costs_no_more_than_another() -> None:
+    """Six stars tried everywhere would take minutes."""
+    patterns = Patterns(["*-*-*-*-*-*.log"])
+    assert not patterns.match("/srv/" + "-" * 250)
+    assert patterns.match("/srv/" + "-" * 246 + ".log")

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from backup.repository.format.compression import Squeezer
 from backup.repository.format.index import index_packs
 from backup.repository.format.packs import header_span, open_header
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.save.helper import SEALED, Sealed
 from backup.repository.save.pipeline import PACK_BLOBS_MAX, PACK_BYTES, Packing
-from ncia.core.base.errors import Refusal
+from backup.repository.save.saving import Request, save
+from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import NciaError, Refusal
 from tests.backup.repository.files import noise
-from tests.backup.repository.sample import new, reopened
+from tests.backup.repository.sample import HOLDER, new, reopened
 from tests.fakes.repository import FakeStore
 
 
@@ -168,3 +174,19 @@ def test_what_somebody_who_was_given_up_may_still_read_is_written_to_no_more(lin
     packing.finish()
     same = [hashlib.sha256(given).hexdigest() == name for name, given in store.given.items()]
     assert all(same) is lingers
+
+
+def test_a_fault_of_our_own_means_ends_a_backup_and_is_no_fault_of_a_file(tmp_path: Path) -> None:
+    """Two files with one content: what was claimed for the first and is in no pack is not kept for the second."""
+    for name in "ab":
+        (tmp_path / name).write_bytes(noise(1, 2000))
+
+    class Poor(Repository):
+        @property
+        def squeezer(self) -> Squeezer:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    made = new()
+    with pytest.raises(NciaError, match="keep what was read: Cannot allocate memory"):
+        save(Poor(made.store, made.key, made.config), Request((str(tmp_path),), HOLDER), SystemClock())
+    assert list(made.store.names(Kind.SNAPSHOTS)) == []

@@ -11,17 +11,21 @@ import pytest
 from backup.repository.faults import Damaged
 from backup.repository.format.compression import Squeezer
 from backup.repository.format.index import index_packs
-from backup.repository.format.trees import tree_nodes
+from backup.repository.format.snapshots import Snapshot
+from backup.repository.format.trees import Node, tree_nodes
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import Repository, open_repository
 from backup.repository.restore.restoring import Restoring
 from backup.repository.save.cutting import CHUNK_MAX
+from backup.repository.save.looking import Looking
+from backup.repository.save.pipeline import Packing
 from backup.repository.save.saving import Request, Saved, save
+from backup.repository.save.scan import Losses
 from backup.repository.save.walk import Way, ways
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError, Refusal
 from tests.backup.repository.files import differences, noise, odd_tree
-from tests.backup.repository.sample import HOLDER, PASSWORD, new, reopened
+from tests.backup.repository.sample import HOLDER, NOW, PASSWORD, new, reopened
 from tests.fakes.repository import FakeStore
 
 CLOCK = SystemClock()
@@ -317,3 +321,40 @@ def test_a_snapshot_of_the_future_is_nobodys_parent(tmp_path: Path) -> None:
     repository.save_file(Kind.SNAPSHOTS, late.as_json())
     second = save(open_repository(repository.store, PASSWORD), request, SystemClock())
     assert second.snapshot.parent == first.snapshot.id
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        b'{"nodes":[{"name":"%s","type":"dir","mode":2147484141}]}\n',
+        b'{"nodes":[{"name":"%s","type":"dir","mode":2147484141,"content":null}]}\n',
+        b'{"nodes":[{"name":"%s\xff","type":"dir","mode":2147484141,"content":null}]}\n',
+    ],
+)
+def test_a_parent_that_is_spelt_as_nobody_does_costs_reading_its_files_again(tmp_path: Path, tree: bytes) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    repository = new()
+    packing = Packing(repository, verify=True, guard=lambda: None)
+    root = packing.keep(tree % tmp_path.parts[1].encode(), tree=True)
+    packing.finish()
+    odd = Snapshot(time=NOW, tree=root, paths=(str(tmp_path),), hostname=HOLDER.hostname, username="x", uid=0, gid=0)
+    repository.save_file(Kind.SNAPSHOTS, odd.as_json())
+    saved = save(reopened(repository), Request((str(tmp_path),), HOLDER), CLOCK)
+    assert (saved.snapshot.parent != "", saved.figures.files, saved.partial) == (True, 1, False)
+
+
+def test_attributes_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
+    class Blind(Looking):
+        def node(self, path: bytes, way: Way, found: os.stat_result, losses: Losses | None = None) -> Node:
+            heard = self.losses if losses is None else losses
+            if path.endswith(b"/big"):
+                heard.note("extended attributes", path, "of a test")
+            return super().node(path, way, found, losses)
+
+    (tmp_path / "big").write_bytes(bytes(700_000))
+    repository = new()
+    for again in range(2):
+        saved = save(
+            reopened(repository), Request((str(tmp_path),), HOLDER, parent=not again), CLOCK, looking=Blind(Losses())
+        )
+        assert saved.losses.counts == Counter({"extended attributes": 1})

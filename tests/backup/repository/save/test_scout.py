@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +19,8 @@ from backup.repository.save.scout import Question, Scout
 from backup.repository.save.walk import ways
 from ncia.core.base.clock import SystemClock
 from tests.backup.repository.sample import HOLDER, new, reopened
+
+CLOCK = SystemClock()
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def test_a_scout_that_is_killed_leaves_the_rest_to_whoever_asks(source: Path) ->
     first = save(repository := new(), request, SystemClock())
     scout = Scout(request.paths, request.exclusions)
     os.kill(scout._process.pid, signal.SIGKILL)
-    looking = hear(scout, request, over=lambda: False)
+    looking = hear(scout, CLOCK.now(), request, over=lambda: False)
     second = save(reopened(repository), request, SystemClock(), looking=looking)
     assert second.snapshot.tree == first.snapshot.tree
 
@@ -75,3 +79,41 @@ def test_one_that_nobody_hears_any_more_is_ended(tmp_path: Path) -> None:
     assert scout.over
     assert scout.next() is None
     assert scout._process.returncode is not None
+
+
+def test_a_scout_that_ends_in_the_middle_leaves_the_rest_to_whoever_asks(source: Path) -> None:
+    request = Request((str(source),), HOLDER)
+    first = save(repository := new(), request, SystemClock())
+    with closing(Scout(request.paths, request.exclusions)) as scout:
+        told = list(all_of(scout))
+    left = told[: len(told) - 2]
+
+    class Half:
+        over = False
+
+        def next(self, wait_seconds: float | None = None) -> Told | None:
+            self.over = not left
+            return left.pop(0) if left else None
+
+        def close(self) -> None:
+            self.over = True
+
+    second = save(
+        reopened(repository), request, SystemClock(), looking=hear(Half(), CLOCK.now(), request, over=lambda: False)
+    )
+    assert (second.snapshot.tree, second.figures.unchanged) == (first.snapshot.tree, first.figures.files)
+
+
+def test_nothing_is_loaded_from_the_folder_in_which_a_backup_is_begun(source: Path, tmp_path: Path) -> None:
+    """It may be anybody's, and a helper has the key."""
+    for name in ("struct", "json", "queue", "zstandard"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the folder')")
+    code = (
+        "import sys; from backup.repository.save.scout import *; s = Scout([sys.argv[1]], NOTHING); print(s.next(60.0))"
+    )
+    code = code.replace("NOTHING", "Exclusions()")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(source)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ran.stdout.startswith("(b'/', 0, [("), ran.stderr

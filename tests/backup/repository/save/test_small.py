@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -158,3 +159,22 @@ def test_attributes_of_a_small_file_are_kept_by_whoever_reads_it(tmp_path: Path,
     found, _ = outcomes(new(), paths)
     assert [number for number, (node, _) in enumerate(found) if node.attributes] == [at]
     assert found[at][0].attributes == (("user.of", b"a test"),)
+
+
+def test_where_no_helper_can_be_begun_small_files_are_read_here(tmp_path: Path) -> None:
+    repository = new()
+    for number in range(FILES):
+        (tmp_path / str(number)).write_bytes(b"%d" % number)
+
+    class Poor(SmallFiles):
+        def _new_helper(self) -> Helper:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    packing = Packing(repository, verify=True, guard=lambda: None)
+    with ThreadPoolExecutor(2) as workers:
+        small = Poor(packing, repository, True, workers)
+        places = [small.add(os.fsencode(tmp_path / str(number)), 4) for number in range(FILES)]
+        small.flush()
+        assert all(batch.told.texts[at] for batch, at in places)
+    packing.finish()
+    assert len(reopened(repository).index) == FILES
