@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup.agencies.locking import unless_locked
@@ -63,6 +64,10 @@ class Acting:
         if agency is None or agency.repository is None:
             raise StepFailed(f"{job.order.details['agency']} has no repository in the estate any more")
         return agency, agency.repository
+
+    def _staging_of(self, dataset: Dataset) -> Path:
+        """Where a dataset's documents are brought to, to be kept from there."""
+        return self._tools.staging / dataset.id.replace("/", "~")
 
     def _dataset(self, job: Job) -> Dataset:
         dataset = self._estate.datasets.get(DatasetId(job.order.dataset))

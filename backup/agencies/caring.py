@@ -121,7 +121,8 @@ class Caring(Acting):
         scratch = self._tools.staging.with_name(PROOFS) / hashlib.sha256(job.id.encode()).hexdigest()[:16]
         started = to_text(self._tools.clock.now())
         snapshot = str(job.order.details["snapshot"])
-        found = proven(self._engine(agency), place, snapshot, self._tools.documents_of(store), scratch)
+        staged = self._staging_of(dataset) if job.order.details.get("staged_here") else None
+        found = proven(self._engine(agency), place, snapshot, self._tools.documents_of(store), scratch, staged)
         if agency.repository and isinstance(agency.repository.places[self._site], BucketCopy):
             ways = broken(self._tools.store_of(place.url))
             told = [f"its bucket does not keep it from our own key: {'; '.join(ways)}"] if ways else []

@@ -113,7 +113,7 @@ class AgencyWork(Keeping):
         return f"{staged['documents']} documents of {dataset.id}: {told}"
 
     def _asked(self, steps: Steps, dataset: Dataset) -> Asked:
-        return Asked((str(self._folder(dataset)),), dataset.system, (dataset.id, steps.job.id))
+        return Asked((str(self._staging_of(dataset)),), dataset.system, (dataset.id, steps.job.id))
 
     def _make(self, agency: Agency, site: SiteId, twin: SiteId | None) -> str:
         engine, place = self._engine(agency), self._tools.place_of(agency, site)
@@ -157,13 +157,10 @@ class AgencyWork(Keeping):
 
     def _stage(self, dataset: Dataset) -> dict[str, Any]:
         """From the store of this site: the system is active here, and nothing is fetched from the other one."""
-        staged = stage(self._tools.documents_of(dataset.documents[self._site]), self._folder(dataset))
+        staged = stage(self._tools.documents_of(dataset.documents[self._site]), self._staging_of(dataset))
         more = staged.losses - len(staged.lost)
         lost = [*staged.lost, f"and {more} more"] if more > 0 else staged.lost
         return {"documents": staged.documents, "losses": staged.losses, "lost": lost}
-
-    def _folder(self, dataset: Dataset) -> Path:
-        return self._tools.staging / dataset.id.replace("/", "~")
 
 
 def recipients(estate: Estate, agency: Agency) -> tuple[Recipient, ...]:

@@ -106,15 +106,18 @@ class Comparison:
     passed_over: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def compare(self, seen: Seen, content: bytes, restored: bytes | None, modified_at: float) -> None:
-        """A document of the store beside what came back of it, if anything did. One that differs is a fault where both
-        are of one time: else it was written anew."""
-        if restored is None:
-            if seen.modified_at + SETTLED_SECONDS < self.at.timestamp():
-                self.faults.append(f"{seen.name} is not in it, and was there a day before")
-            else:
-                self.passed_over += 1
-        elif restored == content:
+    def lack(self, seen: Seen, staged: bool) -> None:
+        """A document of the store of which nothing came back. That is a fault where it was ``staged`` for the snapshot
+        and is a day older: a mirror keeps what was deleted, and what is moved into a store keeps its time."""
+        if staged and seen.modified_at + SETTLED_SECONDS < self.at.timestamp():
+            self.faults.append(f"{seen.name} is not in it, and was staged for it")
+        else:
+            self.passed_over += 1
+
+    def compare(self, seen: Seen, content: bytes, restored: bytes, modified_at: float) -> None:
+        """A document of the store beside what came back of it. One that differs is a fault where both are of one time:
+        else it was written anew."""
+        if restored == content:
             self.documents += 1
             self.size_bytes += len(content)
         elif abs(modified_at - seen.modified_at) < GRAIN_SECONDS:
@@ -129,7 +132,7 @@ class Comparison:
             more = len(told) - NAMED_MAX
             return "; ".join([*told[:NAMED_MAX], *([f"and {more} more"] if more > 0 else [])])
         if files and not self.documents:
-            return "nothing of it could be compared: every document that was looked at has been written anew since"
+            return "nothing of it could be compared: every document that was looked at is of another time or not in it"
         return ""
 
 

@@ -10,15 +10,19 @@ from typing import Any
 
 from backup.agencies.ports import Engine, Place
 from backup.agencies.proving import Comparison, sample
+from backup.agencies.staging import staged_before
 from ncia.core.base.errors import NciaError
 from ncia.core.work.documents import Documents, Seen, fault_of
 
 ALL_OF_IT = 1  # path of a snapshot: the folder in which its documents had been staged
 
 
-def proven(engine: Engine, place: Place, snapshot: str, documents: Documents, scratch: Path) -> dict[str, Any]:
+def proven(
+    engine: Engine, place: Place, snapshot: str, documents: Documents, scratch: Path, staged: Path | None = None
+) -> dict[str, Any]:
     """What the restore of a sample came to: the figures of a :class:`Comparison`, and ``error``, empty where it proves
-    the snapshot. ``scratch`` is made, and removed at the end. Raises :class:`NciaError` where nothing can be said."""
+    the snapshot. ``scratch`` is made, and removed at the end. ``staged``: what it was made from, where that is of this
+    machine. Raises :class:`NciaError` where nothing can be said."""
     held = next((each for each in engine.snapshots(place).snapshots if each.snapshot == snapshot), None)
     if held is None or len(held.paths) != ALL_OF_IT:
         why = "it is not there" if held is None else f"it is of {len(held.paths)} paths"
@@ -31,7 +35,7 @@ def proven(engine: Engine, place: Place, snapshot: str, documents: Documents, sc
         scratch.mkdir(mode=0o700, parents=True)
         brought = engine.restore(place, snapshot, scratch, [f"{above}/{each.name}" for each in chosen] or [above])
         for each in chosen:
-            _compare(comparison, each, documents, scratch / above.lstrip("/") / each.name)
+            _compare(comparison, each, documents, scratch / above.lstrip("/") / each.name, staged)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     told = asdict(comparison)
@@ -43,7 +47,7 @@ def proven(engine: Engine, place: Place, snapshot: str, documents: Documents, sc
     }
 
 
-def _compare(comparison: Comparison, seen: Seen, documents: Documents, path: Path) -> None:
+def _compare(comparison: Comparison, seen: Seen, documents: Documents, path: Path, staged: Path | None) -> None:
     content = documents.get(seen.name)
     if content is None:  # gone since it was listed
         comparison.passed_over += 1
@@ -51,7 +55,8 @@ def _compare(comparison: Comparison, seen: Seen, documents: Documents, path: Pat
     try:
         restored, modified_at = path.read_bytes(), path.stat().st_mtime
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        restored, modified_at = None, 0.0
+        comparison.lack(seen, staged is not None and staged_before(staged, seen, comparison.at))
+        return
     comparison.compare(seen, content, restored, modified_at)
 
 

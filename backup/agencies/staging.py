@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ncia.core.base.errors import NciaError, Unreachable
@@ -44,7 +45,7 @@ def stage(documents: Documents, folder: Path) -> Staged:
         staged.documents += 1
         path = folder / seen.name
         try:
-            if not _is_there(path, seen):
+            if not is_there(path, seen):
                 content = documents.get(seen.name)
                 if content is None:  # gone since it was listed
                     staged.documents -= 1
@@ -62,6 +63,16 @@ def stage(documents: Documents, folder: Path) -> Staged:
     return staged
 
 
+def staged_before(folder: Path, seen: Seen, moment: datetime) -> bool:
+    """Whether this very document was brought into ``folder`` before then, by this machine's clock, and is there still.
+    Its own time says when it was written, and nothing of when the store had it: it may have been moved there."""
+    path = folder / seen.name
+    try:
+        return is_there(path, seen) and path.lstat().st_ctime < moment.timestamp()
+    except OSError:
+        return False
+
+
 def _listed(documents: Documents, staged: Staged) -> Iterator[Seen]:
     waiting = [""]
     while waiting:
@@ -76,7 +87,7 @@ def _listed(documents: Documents, staged: Staged) -> Iterator[Seen]:
                 yield seen
 
 
-def _is_there(path: Path, seen: Seen) -> bool:
+def is_there(path: Path, seen: Seen) -> bool:
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -25,11 +25,11 @@ from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import AgencyId, DatasetId, PersonId, SiteId, SystemId, new_id
-from ncia.core.estate.model import Agency, Estate, Link, Role, TreeCopy
+from ncia.core.estate.model import Agency, Dataset, Estate, Link, Role, TreeCopy
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries_care import PruneFailed
-from ncia.core.journal.entries_repositories import SnapshotForgotten
+from ncia.core.journal.entries_repositories import SnapshotForgotten, SnapshotKept
 from ncia.core.state import State, StateStore
 from ncia.core.state.repositories import RepositoryFact
 from ncia.core.work.jobs import Job, JobId, Jobs, Order
@@ -360,9 +360,17 @@ class AgencyTask:
 
     def _proving(self, each: Proving, job: JobId, by: str, priority: int) -> Order:
         kept = each.newest.kept
-        told = {"repository": kept.repository, "snapshot": kept.snapshot, "tree": kept.tree}
+        told: dict[str, Any] = {"repository": kept.repository, "snapshot": kept.snapshot, "tree": kept.tree}
+        told["staged_here"] = self._is_staged_here(each.dataset, kept.snapshot)
         order = self._order(job, PROVE, each.agency, each.dataset.id, priority, by, told)
         return self._own_place(order, each.agency)
+
+    def _is_staged_here(self, dataset: Dataset, snapshot: str) -> bool:
+        """Whether this site has made it, of documents that are active here still."""
+        return any(charge.dataset.id == dataset.id for charge in self.charges()) and any(
+            isinstance(entry.body, SnapshotKept) and entry.body.snapshot == snapshot and entry.site == self.parts.site
+            for entry in self.parts.journal.of_kind(SnapshotKept.KIND)
+        )
 
     def _own_place(self, order: Order, agency: Agency) -> Order:
         place = agency.repository.places.get(self.parts.site) if agency.repository else None

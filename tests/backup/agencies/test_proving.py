@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from backup.agencies.perform import AgencyWork
 from backup.agencies.plan import over
-from backup.agencies.ports import Engine
+from backup.agencies.ports import Brought, Engine, Place
 from backup.agencies.proving import RETRY_SECONDS, SAMPLE_BYTES_MAX, SAMPLE_DOCUMENTS_MAX, Comparison, sample, unwell
+from backup.agencies.task import AgencyTask
 from backup.agencies.telling import repositories
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -21,7 +23,7 @@ from ncia.core.estate.repository import Keep, Rotation
 from ncia.core.journal.entries_care import SnapshotProofFailed, SnapshotProven
 from ncia.core.journal.entries_repositories import RepositoryChecked, SnapshotForgotten
 from ncia.core.work.documents import Seen
-from ncia.core.work.jobs import Job
+from ncia.core.work.jobs import Job, Limits
 from tests.backup.agencies.test_reading import flip
 from tests.backup.agencies.world import EAST, INTERVAL, LOOK_SECONDS, SELDOM, TAX, TREASURY, WEST, World, estate_of
 
@@ -60,6 +62,16 @@ def proofs(world: World) -> list[SnapshotProven | SnapshotProofFailed]:
 
 def prove(world: World) -> Job:
     return world.jobs.wait(world.task.prove(TAX, "kim").id, 60)
+
+
+def at_the_west(world: World) -> World:
+    """Its controller, which reads of the same journal."""
+    world.task = AgencyTask(replace(world.task.parts, site=WEST))
+    world.jobs.close()
+    world.jobs.freeze()
+    world.works = AgencyWork(world.estate, WEST, world.tools).works()
+    world.jobs.start(world.works, Limits())
+    return world
 
 
 def test_the_newest_snapshot_is_restored_and_compared_a_day_after_the_first_and_then_each_week(world: World) -> None:
@@ -139,16 +151,51 @@ def test_documents_that_were_written_anew_say_nothing_and_where_all_were_nothing
     (found,) = proofs(world)
     assert (found.documents, found.passed_over) == (1, 2)
     world.documents[EAST].put("2026/big", b"that one as well", 5000.0)
-    assert "every document that was looked at has been written anew" in prove(world).sentence
+    assert "every document that was looked at is of another time or not in it" in prove(world).sentence
 
 
-def test_a_document_that_a_snapshot_lacks_though_it_was_there_a_day_before_refutes_it() -> None:
+def test_a_document_that_a_snapshot_lacks_though_it_was_staged_for_it_and_a_day_older_refutes_it() -> None:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     comparison = Comparison(at)
-    comparison.compare(Seen("a", 1, (at - timedelta(days=2)).timestamp()), b"a", None, 0.0)
-    comparison.compare(Seen("b", 1, (at - timedelta(hours=2)).timestamp()), b"b", None, 0.0)
-    assert (comparison.faults, comparison.passed_over) == (["a is not in it, and was there a day before"], 1)
+    comparison.lack(Seen("a", 1, (at - timedelta(days=2)).timestamp()), staged=True)
+    comparison.lack(Seen("b", 1, (at - timedelta(hours=2)).timestamp()), staged=True)
+    comparison.lack(Seen("c", 1, (at - timedelta(days=2)).timestamp()), staged=False)
+    assert (comparison.faults, comparison.passed_over) == (["a is not in it, and was staged for it"], 2)
     assert comparison.why_not(2, ["c: it is damaged"]).startswith("c: it is damaged; a is not in it")
+
+
+def test_what_the_passive_store_keeps_though_it_was_deleted_at_the_active_one_refutes_nothing(world: World) -> None:
+    """A mirror never deletes: the west has a document more, older than the snapshot and rightly not in it."""
+    world.documents[WEST].put("2026/a", b"a citizen's return", 1000.0)
+    world.documents[WEST].put("2026/deleted", b"withdrawn", 1000.0)
+    job = prove(at_the_west(world))
+    assert job.state == "succeeded", job.sentence
+    (found,) = proofs(world)
+    assert (found.site, found.documents, found.passed_over) == (WEST, 2, 1)
+
+
+def test_what_was_moved_into_the_active_store_with_its_old_time_refutes_nothing(world: World) -> None:
+    world.documents[EAST].put("2025/moved", b"of the archive", 1000.0)
+    assert prove(world).state == "succeeded"
+    assert proofs(world)[0].passed_over == 1
+
+
+def test_what_was_staged_for_a_snapshot_and_is_not_in_it_refutes_it(world: World) -> None:
+    class Forgetful:
+        """Kept without one of the documents, and without a word of it."""
+
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.engine, name)
+
+        def restore(self, place: Place, snapshot: str, target: Path, paths: Sequence[str] = ()) -> Brought:
+            return self.engine.restore(place, snapshot, target, [each for each in paths if not each.endswith("2026/a")])
+
+    world.engine = Forgetful(world.engine)
+    job = prove(world)
+    assert (job.state, "2026/a is not in it, and was staged for it" in job.sentence) == ("failed", True)
 
 
 def test_a_sample_is_bounded_in_bytes_and_number_and_another_one_each_time() -> None:
