@@ -17,7 +17,7 @@ from backup.agencies.plan import MEND, SHORT
 from backup.agencies.ports import Share
 from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
-from backup.agencies.restoring import proven
+from backup.agencies.restoring import Made, proven
 from backup.agencies.retaining import broken
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -122,7 +122,8 @@ class Caring(Acting):
         started = to_text(self._tools.clock.now())
         snapshot = str(job.order.details["snapshot"])
         staged = self._staging_of(dataset) if job.order.details.get("staged_here") else None
-        found = proven(self._engine(agency), place, snapshot, self._tools.documents_of(store), scratch, staged)
+        made = Made(snapshot, int(job.order.details.get("files", -1)), staged)
+        found = proven(self._engine(agency), place, made, self._tools.documents_of(store), scratch)
         if agency.repository and isinstance(agency.repository.places[self._site], BucketCopy):
             ways = broken(self._tools.store_of(place.url))
             told = [f"its bucket does not keep it from our own key: {'; '.join(ways)}"] if ways else []

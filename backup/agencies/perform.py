@@ -103,7 +103,7 @@ class AgencyWork(Keeping):
         agency, _ = self._agency(job)
         dataset = self._dataset(job)
         try:
-            staged = steps.do("stage", lambda: self._stage(dataset))
+            staged = steps.do("stage", lambda: self._stage(dataset, int(job.order.details.get("known", 0))))
         except (StepFailed, Cancelled) as failure:
             for site in job.order.details["repositories"]:
                 self._failed(steps, agency, dataset, site, str(failure))
@@ -155,9 +155,9 @@ class AgencyWork(Keeping):
                 each.close()
         return [each.name for each in people]
 
-    def _stage(self, dataset: Dataset) -> dict[str, Any]:
+    def _stage(self, dataset: Dataset, known: int) -> dict[str, Any]:
         """From the store of this site: the system is active here, and nothing is fetched from the other one."""
-        staged = stage(self._tools.documents_of(dataset.documents[self._site]), self._staging_of(dataset))
+        staged = stage(self._tools.documents_of(dataset.documents[self._site]), self._staging_of(dataset), known)
         more = staged.losses - len(staged.lost)
         lost = [*staged.lost, f"and {more} more"] if more > 0 else staged.lost
         return {"documents": staged.documents, "losses": staged.losses, "lost": lost}

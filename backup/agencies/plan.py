@@ -164,6 +164,15 @@ def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
     return tuple(each for each in known if each is not None)
 
 
+def files_known(charge: Charge, state: State) -> int:
+    """How many files its newest whole snapshots have, at the place with the most of them."""
+    newest = (
+        state.repositories[charge.agency.id, site].newest_whole(charge.dataset.id)
+        for site in made_at(charge.agency, state)
+    )
+    return max((each.kept.files for each in newest if each is not None), default=0)
+
+
 def locks_of(charge: Charge, state: State, verb: str = KEEP) -> dict[SiteId, LockFact]:
     """The locks that its backups have met at places where nothing of it was kept since."""
     found = {}
@@ -254,9 +263,13 @@ def over(
 
 
 def _unproven(whole: Sequence[ExpectedSnapshot], proven: Collection[str]) -> dict[str, ExpectedSnapshot]:
-    """The newest one of each dataset of which none is proven."""
+    """The newest one of each dataset of which none is proven; one with files before an empty one."""
     surely = {each.kept.dataset for each in whole if each.kept.snapshot in proven}
-    return {each.kept.dataset: each for each in whole if each.kept.dataset not in surely}
+    return {each.kept.dataset: each for each in sorted(whole, key=_has_files) if each.kept.dataset not in surely}
+
+
+def _has_files(each: ExpectedSnapshot) -> bool:
+    return each.kept.files > 0
 
 
 def _judgeable(each: ExpectedSnapshot) -> Snapshot:

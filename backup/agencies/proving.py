@@ -125,15 +125,23 @@ class Comparison:
         else:
             self.passed_over += 1
 
-    def why_not(self, files: int, losses: Sequence[str]) -> str:
-        """Why a snapshot of so many ``files`` is not proven by it; empty where it is."""
+    def why_not(self, losses: Sequence[str]) -> str:
+        """Why a snapshot is not proven by it; empty where it is."""
         if self.faults or losses:
             told = [*losses, *self.faults]
             more = len(told) - NAMED_MAX
             return "; ".join([*told[:NAMED_MAX], *([f"and {more} more"] if more > 0 else [])])
-        if files and not self.documents:
+        if not self.documents:
             return "nothing of it could be compared: every document that was looked at is of another time or not in it"
         return ""
+
+
+def empty_store(files: int) -> str:
+    """Why a snapshot of so many files (-1: nobody knows) is not proven by a store that lists no document."""
+    if not files:
+        return ""
+    told = "" if files < 0 else f", and {files} files are in it"
+    return f"nothing of it could be compared: the store lists no document{told}"
 
 
 def unwell(fact: RepositoryFact, repository: AgencyRepository, dataset: str, now: datetime) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from backup.agencies.ports import Engine, Place
-from backup.agencies.proving import Comparison, sample
+from backup.agencies.proving import Comparison, empty_store, sample
 from backup.agencies.staging import staged_before
 from ncia.core.base.errors import NciaError
 from ncia.core.work.documents import Documents, Seen, fault_of
@@ -17,25 +17,36 @@ from ncia.core.work.documents import Documents, Seen, fault_of
 ALL_OF_IT = 1  # path of a snapshot: the folder in which its documents had been staged
 
 
-def proven(
-    engine: Engine, place: Place, snapshot: str, documents: Documents, scratch: Path, staged: Path | None = None
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Made:
+    """A snapshot as it was written down, of so many ``files`` (-1: it is not known). ``staged``: what it was made from,
+    where that is of this machine."""
+
+    snapshot: str
+    files: int
+    staged: Path | None = None
+
+
+def proven(engine: Engine, place: Place, made: Made, documents: Documents, scratch: Path) -> dict[str, Any]:
     """What the restore of a sample came to: the figures of a :class:`Comparison`, and ``error``, empty where it proves
-    the snapshot. ``scratch`` is made, and removed at the end. ``staged``: what it was made from, where that is of this
-    machine. Raises :class:`NciaError` where nothing can be said."""
+    the snapshot. ``scratch`` is made, and removed at the end. Raises
+    :class:`NciaError` where nothing can be said."""
+    snapshot = made.snapshot
     held = next((each for each in engine.snapshots(place).snapshots if each.snapshot == snapshot), None)
     if held is None or len(held.paths) != ALL_OF_IT:
         why = "it is not there" if held is None else f"it is of {len(held.paths)} paths"
         raise NciaError("agency.not-as-kept", f"prove snapshot {snapshot[:8]}", why, "ncia backup look")
     chosen = sample(_listed(documents), snapshot + str(scratch), held.at)
+    if not chosen:
+        return {"documents": 0, "size_bytes": 0, "passed_over": 0, "error": empty_store(made.files)}
     above = held.paths[0]
     comparison = Comparison(held.at)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(mode=0o700, parents=True)
-        brought = engine.restore(place, snapshot, scratch, [f"{above}/{each.name}" for each in chosen] or [above])
+        brought = engine.restore(place, snapshot, scratch, [f"{above}/{each.name}" for each in chosen])
         for each in chosen:
-            _compare(comparison, each, documents, scratch / above.lstrip("/") / each.name, staged)
+            _compare(comparison, each, documents, scratch / above.lstrip("/") / each.name, made.staged)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     told = asdict(comparison)
@@ -43,7 +54,7 @@ def proven(
         "documents": told["documents"],
         "size_bytes": told["size_bytes"],
         "passed_over": told["passed_over"],
-        "error": comparison.why_not(len(chosen), brought.losses),
+        "error": comparison.why_not(brought.losses),
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.work.documents import Documents, Seen, fault_of
 
 NAMED_MAX = 20
@@ -36,8 +36,10 @@ class Staged:
             self.lost.append(f"{name}: {why}")
 
 
-def stage(documents: Documents, folder: Path) -> Staged:
-    """Make ``folder`` hold what the store does; raises :class:`Unreachable` where that does not answer."""
+def stage(documents: Documents, folder: Path, known: int = 0) -> Staged:
+    """Make ``folder`` hold what the store does; raises :class:`Unreachable` where that does not answer, and
+    :class:`Refusal` where it lists nothing though so many were ``known`` before: a root that is not there, or was made
+    anew, looks like an empty one."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     staged = Staged()
     held: set[Path] = set()
@@ -59,6 +61,10 @@ def stage(documents: Documents, folder: Path) -> Staged:
             raise
         except NciaError as error:
             staged.lose(seen.name, error.why)
+    if known and not staged.documents and not staged.losses:
+        what = f"bring the documents of {documents.where} here"
+        why = f"it lists none, and the snapshot before has {known}: perhaps its root is not there"
+        raise Refusal("agency.nothing-listed", what, why, "look at the store", "ncia backup run SYSTEM/documents")
     staged.removed = _remove_others(folder, held)
     return staged
 

@@ -340,6 +340,7 @@ class AgencyTask:
             for site in plan.made_at(charge.agency, state)
         }
         told: dict[str, Any] = {"repositories": ids, "reason": reason}
+        told["known"] = plan.files_known(charge, state) if by == BY else 0  # a person may mean what is empty
         told |= {"met": {site: lock.count for site, lock in plan.locks_of(charge, state).items()}}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
 
@@ -361,7 +362,7 @@ class AgencyTask:
     def _proving(self, each: Proving, job: JobId, by: str, priority: int) -> Order:
         kept = each.newest.kept
         told: dict[str, Any] = {"repository": kept.repository, "snapshot": kept.snapshot, "tree": kept.tree}
-        told["staged_here"] = self._is_staged_here(each.dataset, kept.snapshot)
+        told |= {"files": kept.files, "staged_here": self._is_staged_here(each.dataset, kept.snapshot)}
         order = self._order(job, PROVE, each.agency, each.dataset.id, priority, by, told)
         return self._own_place(order, each.agency)
 

@@ -90,11 +90,13 @@ def prune_failed(state: State, entry: Entry, body: PruneFailed) -> None:
 
 def snapshot_proven(state: State, entry: Entry, body: SnapshotProven) -> None:
     def proven(fact: RepositoryFact) -> RepositoryFact:
-        expected = {each.kept.snapshot for each in fact.expected}
+        files = {each.kept.snapshot: each.kept.files for each in fact.expected}
+        expected = {*files}
+        told = {body.snapshot} if body.documents or not files.get(body.snapshot) else set()
         return replace(
             fact,
             proofs={**fact.proofs, body.dataset: SnapshotProof(body.job, entry.at, entry.at, body.snapshot)},
-            proven=(fact.proven | {body.snapshot}) & expected,
+            proven=(fact.proven | told) & expected,
             refuted=(fact.refuted - {body.snapshot}) & expected,
         )
 

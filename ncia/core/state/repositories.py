@@ -147,15 +147,17 @@ class RepositoryFact:
 
     def proven_of(self, dataset: str, of: int) -> tuple[ExpectedSnapshot, ...]:
         """The whole ones that are proven, oldest first: restored and compared, or every byte of the place was read (in
-        ``of`` parts) and well since they were kept."""
+        ``of`` parts) and well since they were kept. An empty one is not while an older one has files: of an emptied
+        store there is nothing to compare."""
         read = self.parts_read(of)
         well = len(read) == of and not self.damaged
         before = min((from_text(each.found.started_at) for each in read), default=None) if well else None
-        return tuple(
+        found = [
             each
             for each in self.expected
             if each.whole and each.kept.dataset == dataset and self._is_proven(each, before)
-        )
+        ]
+        return tuple(each for number, each in enumerate(found) if each.kept.files or not _files(found[:number]))
 
     def _is_proven(self, each: ExpectedSnapshot, before: datetime | None) -> bool:
         if each.kept.snapshot in self.refuted:
@@ -180,6 +182,10 @@ class RepositoryFact:
     def newest_whole(self, dataset: str) -> ExpectedSnapshot | None:
         """By the order in which they were written down, which is that of their making."""
         return next((each for each in reversed(self.expected) if each.kept.dataset == dataset and each.whole), None)
+
+
+def _files(found: list[ExpectedSnapshot]) -> int:
+    return sum(each.kept.files for each in found)
 
 
 def repository_made(state: State, entry: Entry, body: RepositoryMade) -> None:

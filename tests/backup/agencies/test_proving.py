@@ -161,7 +161,7 @@ def test_a_document_that_a_snapshot_lacks_though_it_was_staged_for_it_and_a_day_
     comparison.lack(Seen("b", 1, (at - timedelta(hours=2)).timestamp()), staged=True)
     comparison.lack(Seen("c", 1, (at - timedelta(days=2)).timestamp()), staged=False)
     assert (comparison.faults, comparison.passed_over) == (["a is not in it, and was staged for it"], 2)
-    assert comparison.why_not(2, ["c: it is damaged"]).startswith("c: it is damaged; a is not in it")
+    assert comparison.why_not(["c: it is damaged"]).startswith("c: it is damaged; a is not in it")
 
 
 def test_what_the_passive_store_keeps_though_it_was_deleted_at_the_active_one_refutes_nothing(world: World) -> None:
@@ -196,6 +196,33 @@ def test_what_was_staged_for_a_snapshot_and_is_not_in_it_refutes_it(world: World
     world.engine = Forgetful(world.engine)
     job = prove(world)
     assert (job.state, "2026/a is not in it, and was staged for it" in job.sentence) == ("failed", True)
+
+
+def test_a_store_that_lists_no_document_proves_nothing_and_nothing_is_restored_for_it(world: World) -> None:
+    class Watched:
+        def __init__(self, engine: Engine) -> None:
+            self.engine = engine
+            self.restores = 0
+
+        def __getattr__(self, name: str) -> object:
+            self.restores += name == "restore"
+            return getattr(self.engine, name)
+
+    world.engine = watched = Watched(world.engine)
+    world.documents[EAST].held.clear()
+    job = prove(world)
+    assert (job.state, watched.restores, world.fact(EAST).proven_of(TAX, 2)) == ("failed", 0, ())
+    assert "nothing of it could be compared: the store lists no document, and 2 files are in it" in job.sentence
+
+
+def test_an_empty_snapshot_takes_no_ones_place_that_has_documents(world: World) -> None:
+    assert prove(world).state == "succeeded"
+    (kept,) = world.fact(EAST).expected
+    world.documents[EAST].held.clear()
+    assert world.jobs.wait(world.task.ask(TAX, "kim").id, 60).state == "succeeded"  # somebody means it
+    assert prove(world).state == "succeeded"  # nothing is in it, and nothing in the store
+    read_whole(world, world.clock.now() + timedelta(days=1))
+    assert (len(world.fact(EAST).expected), world.fact(EAST).proven_of(TAX, 2)) == (2, (kept,))
 
 
 def test_a_sample_is_bounded_in_bytes_and_number_and_another_one_each_time() -> None:

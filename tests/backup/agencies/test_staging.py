@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup.agencies.staging import stage
-from ncia.core.base.errors import Unreachable
+from ncia.core.base.errors import Refusal, Unreachable
 from tests.fakes.documents import FakeDocuments
 
 
@@ -57,6 +57,15 @@ def test_what_cannot_be_brought_is_counted_and_named(store: FakeDocuments, tmp_p
     found = stage(store, tmp_path)
     assert (found.documents, found.losses) == (3, 2)
     assert ["back\\slash: no document" in found.lost[0], "name too long" in found.lost[1]] == [True, True]
+
+
+def test_a_store_that_lists_nothing_where_much_was_is_no_empty_one(store: FakeDocuments, tmp_path: Path) -> None:
+    stage(store, tmp_path)
+    store.held.clear()
+    with pytest.raises(Refusal, match="lists none, and the snapshot before has 2: perhaps its root is not there"):
+        stage(store, tmp_path, known=2)
+    assert len(listing(tmp_path)) == 2
+    assert stage(store, tmp_path).removed == 2
 
 
 def test_a_store_that_is_silent_ends_it(store: FakeDocuments, tmp_path: Path) -> None:

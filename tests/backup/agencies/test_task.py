@@ -395,3 +395,14 @@ def test_an_engine_that_writes_to_one_place_alone_keeps_one_snapshot_at_each(wor
     world.kept()
     assert world.snapshots(EAST) != world.snapshots(WEST)
     assert [len(world.fact(site).expected) for site in (EAST, WEST)] == [1, 1]
+
+
+def test_a_store_whose_documents_have_all_gone_is_kept_as_empty_only_where_somebody_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path).kept()
+    world.documents[EAST].held.clear()
+    (job,) = world.tick(INTERVAL)
+    assert (job.state, len(world.fact(EAST).expected)) == ("failed", 1)
+    assert "it lists none, and the snapshot before has 1: perhaps its root is not there" in job.sentence
+    assert world.jobs.wait(world.task.ask(TAX, "kim").id, 60).state == "succeeded"
+    assert [each.kept.files for each in world.fact(EAST).expected] == [1, 0]
+    world.close()

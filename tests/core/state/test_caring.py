@@ -65,6 +65,17 @@ def test_a_prune_is_under_way_until_its_own_end_or_a_later_ones() -> None:
     assert state_of(MADE, BEGUN, FAILED, BY_KIND[RepositoryPruned]).repositories[WHERE].pruning is None
 
 
+def test_an_empty_snapshot_is_not_proven_while_an_older_one_with_files_is() -> None:
+    proven = BY_KIND[SnapshotProven]
+    told = [proven.model_copy(update={"snapshot": name, "documents": count}) for name, count in (("a", 2), ("b", 0))]
+    there = [kept("a", dataset=proven.dataset, files=2), kept("b", dataset=proven.dataset, files=0)]
+    for last, expected_ in ((there[1], ["a"]), (kept("b", dataset=proven.dataset, files=5), ["a"])):
+        fact = state_of(MADE, there[0], last, *told).repositories[WHERE]
+        assert [each.kept.snapshot for each in fact.proven_of(proven.dataset, 7)] == expected_
+    alone = state_of(MADE, there[1], told[1]).repositories[WHERE]
+    assert [each.kept.snapshot for each in alone.proven_of(proven.dataset, 7)] == ["b"]
+
+
 def test_what_speaks_of_a_repository_that_nobody_made_is_a_stray() -> None:
     assert state_of(HELD, ALLOWED, MENDED, BEGUN, FAILED).strays == 5
 
