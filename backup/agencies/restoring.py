@@ -63,12 +63,25 @@ def _compare(comparison: Comparison, seen: Seen, documents: Documents, path: Pat
     if content is None:  # gone since it was listed
         comparison.passed_over += 1
         return
-    try:
-        restored, modified_at = path.read_bytes(), path.stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    restored, modified_at = _restored(path)
+    if restored != content and _now(documents, seen.name) != seen:  # written anew since it was listed
+        comparison.passed_over += 1
+    elif restored is None:
         comparison.lack(seen, staged is not None and staged_before(staged, seen, comparison.at))
-        return
-    comparison.compare(seen, content, restored, modified_at)
+    else:
+        comparison.compare(seen, content, restored, modified_at)
+
+
+def _restored(path: Path) -> tuple[bytes | None, float]:
+    try:
+        return path.read_bytes(), path.stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None, 0.0
+
+
+def _now(documents: Documents, name: str) -> Seen | None:
+    found = documents.look(name.rpartition("/")[0]).documents
+    return next((each for each in found if each.name == name), None)
 
 
 def _listed(documents: Documents) -> Iterator[Seen]:

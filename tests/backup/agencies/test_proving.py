@@ -26,6 +26,7 @@ from ncia.core.work.documents import Seen
 from ncia.core.work.jobs import Job, Limits
 from tests.backup.agencies.test_reading import flip
 from tests.backup.agencies.world import EAST, INTERVAL, LOOK_SECONDS, SELDOM, TAX, TREASURY, WEST, World, estate_of
+from tests.fakes.documents import FakeDocuments
 
 DAY = 86_400.0
 WEEK = 7 * DAY
@@ -178,6 +179,23 @@ def test_what_was_moved_into_the_active_store_with_its_old_time_refutes_nothing(
     world.documents[EAST].put("2025/moved", b"of the archive", 1000.0)
     assert prove(world).state == "succeeded"
     assert proofs(world)[0].passed_over == 1
+
+
+def test_a_document_that_is_written_anew_between_its_listing_and_its_reading_refutes_nothing(world: World) -> None:
+    class Busy(FakeDocuments):
+        """Somebody saves the document as it is read."""
+
+        def get(self, name: str) -> bytes | None:
+            if name == "2026/a":
+                self.put(name, b"of this moment", 5000.0)
+            return super().get(name)
+
+    busy = Busy(EAST)
+    busy.held = world.documents[EAST].held
+    world.documents[EAST] = busy
+    job = prove(world)
+    assert job.state == "succeeded", job.sentence
+    assert (proofs(world)[0].documents, proofs(world)[0].passed_over) == (1, 1)
 
 
 def test_what_was_staged_for_a_snapshot_and_is_not_in_it_refutes_it(world: World) -> None:
