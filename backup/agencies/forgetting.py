@@ -92,27 +92,27 @@ class Forgetting:
             return {**told, "forgotten": sorted(names)}
 
     def write_off(self, agency: Agency, gone: Collection[str], reason: str, by: str) -> dict[str, Any]:
-        """Forget those of ``gone`` that the other place does not have either, as far as the journal knows."""
+        """Forget those of ``gone`` that the other place does not have either, as far as the journal knows; ``left``:
+        how many others are missing here and not told to be missing there, for a look names no more than so many."""
         with self._one:
             fact = self._fact(agency)
             if fact is None or agency.repository is None:
                 what, why = f"{_what(agency)} at {self._parts.site}", "its repository is not made at this site"
                 raise Refusal("agency.not-made", what, why, "ncia backup list")
-            lost = [each for each in fact.expected if each.kept.snapshot in gone]
-            if there := [each for each in lost if self._is_at_the_peer(agency, each)]:
-                why = f"snapshot {there[0].kept.snapshot[:SHORT]} is expected at {self._peer}, and not missing there"
-                raise Refusal("agency.not-lost", f"write off what is missing of {agency.id}", why, "ncia backup mend")
+            missing = [each for each in fact.expected if each.kept.snapshot in gone]
+            there = {each.kept.snapshot for each in missing if self._is_at_the_peer(agency, each)}
+            lost = [each for each in missing if each.kept.snapshot not in there]
+            if there and not lost:
+                raise self._not_lost(agency, min(there))
             why = f"{by} wrote it off ({reason}): it is lost"
-            allowed = ForgetAllowed(
-                agency=agency.id, site=self._parts.site, remove_max=len(lost), going=len(lost), reason=reason
-            )
             told = {"agency": agency.id, "site": self._parts.site, "of": len(fact.expected), "would_go": len(lost)}
-            told |= {"named": _named([(each, why) for each in lost]), "forgotten": [], "why": ""}
+            told |= {"named": _named([(each, why) for each in lost]), "forgotten": [], "why": "", "left": len(there)}
             if not lost:
                 return told
-            self._parts.journal.append_all([allowed, *(_forgotten(each, why) for each in lost)], by=by)
+            self._parts.journal.append_all([_forgotten(each, why) for each in lost], by=by)
             try:
-                self._remove(agency, agency.repository, gone)  # a file that cannot be read would hold up each prune
+                names = {each.kept.snapshot for each in lost}
+                self._remove(agency, agency.repository, names)  # a file that cannot be read would hold up each prune
             except NciaError as error:
                 told["why"] = error.why
             return {**told, "forgotten": sorted(each.kept.snapshot for each in lost)}
@@ -120,6 +120,20 @@ class Forgetting:
     @property
     def _peer(self) -> SiteId:
         return self._parts.estate.peer_of(self._parts.site)
+
+    def _not_lost(self, agency: Agency, snapshot: str) -> Refusal:
+        """Of what nobody has told yet to be missing at the other place, too."""
+        twin = self._parts.states.snapshot().repositories[agency.id, self._peer]
+        looked, peer = twin.looked, self._peer
+        why = f"snapshot {snapshot[:SHORT]} is expected at {peer}, and not missing there"
+        hint = f"ncia backup mend SYSTEM/DATASET (at {self._parts.site})"
+        if looked is not None and looked.why:
+            why = f"snapshot {snapshot[:SHORT]} is expected at {peer}, and what is there nobody knows: {looked.why}"
+            hint = f"ncia backup mend SYSTEM/DATASET (at {peer}); a look there names what that does not bring"
+        elif looked is not None and len(looked.missing) > plan.NAMED_MAX:
+            why = f"snapshot {snapshot[:SHORT]} is expected at {peer}, which names the first that it misses alone"
+            hint = f"ncia backup write-off {agency.id} (at {peer}), and then here again"
+        return Refusal("agency.not-lost", f"write off what is missing of {agency.id}", why, hint)
 
     def _is_at_the_peer(self, agency: Agency, each: ExpectedSnapshot) -> bool:
         twin = self._parts.states.snapshot().repositories.get((agency.id, self._peer))

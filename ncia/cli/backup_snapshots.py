@@ -112,5 +112,7 @@ def show_forgotten(told: dict[str, Any]) -> None:
         print(f"{where}: {told['would_go']} of {told['of']} snapshots would go{also}")
         return
     print(f"{where}: {len(told['forgotten'])} of {told['of']} snapshots are forgotten")
+    if told.get("left"):
+        print(f"{told['left']} more are missing here, and are not told to be missing at the other site: ask there, too")
     if told["why"]:
         print(f"their files are removed at a later look: {told['why']}")

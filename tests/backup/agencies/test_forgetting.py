@@ -11,6 +11,7 @@ import pytest
 
 from backup.agencies.plan import over
 from backup.agencies.ports import Engine
+from backup.agencies.task import AgencyTask
 from backup.agencies.telling import repositories
 from backup.repository.ports import Kind
 from ncia.core.base.errors import NciaError, Refusal
@@ -33,18 +34,24 @@ def strict(world: World, keep: Keep) -> None:
     world.agency = changed
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """Nine snapshots an hour apart, all of which the rules keep, until the rule says one: a mistyped one looks so."""
+def seeded(tmp_path: Path, count: int) -> World:
+    """So many snapshots an hour apart, all of which the rules keep."""
     base = estate_of()
     changed = {"keep": Keep(100), "check": Rotation(SELDOM, 2), "prune_interval_seconds": SELDOM}
     repository = replace(base.agencies[TREASURY].repository, **changed)
     agency = replace(base.agencies[TREASURY], repository=repository)
     found = World(tmp_path, estate=replace(base, agencies={TREASURY: agency}))
     found.kept()
-    for number in range(1, COUNT):
+    for number in range(1, count):
         found.documents[EAST].put("2026/a", b"%d" % number, 1000.0 + number)
         found.tick(INTERVAL)
+    return found
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Nine of them, until the rule says one: a mistyped one looks so."""
+    found = seeded(tmp_path, COUNT)
     strict(found, Keep(1))
     yield found
     found.close()
@@ -204,6 +211,51 @@ def test_what_is_lost_at_both_places_is_written_off_by_the_officer_and_forgettin
     assert world.look().looked.missing == ()
     assert world.task.write_off(TREASURY, "again", "han")["forgotten"] == []
     assert len(world.task.forget(TREASURY, 50, "the rule is meant so", "han")["forgotten"]) == COUNT - 2
+
+
+def test_what_is_lost_at_both_places_is_written_off_in_turns_where_it_is_more_than_a_look_names(tmp_path: Path) -> None:
+    """Each centre names the first twenty: the east writes those off, then the west all, then the east the rest."""
+    world = seeded(tmp_path, 25)
+    lost = world.snapshots(EAST)
+    for site in (EAST, WEST):
+        for name in lost:
+            world.stores[site].remove(Kind.SNAPSHOTS, name)
+    west = AgencyTask(replace(world.task.parts, site=WEST))
+    west.look(world.agency)
+    told = world.task.write_off(TREASURY, "both burnt", "han")
+    assert (len(told["forgotten"]), told["left"]) == (20, 5)
+    with pytest.raises(Refusal, match="which names the first that it misses alone") as refused:
+        world.task.write_off(TREASURY, "both burnt", "han")
+    assert refused.value.hint == f"ncia backup write-off {TREASURY} (at west), and then here again"
+    world.task.look(world.agency)
+    told = west.write_off(TREASURY, "both burnt", "han")
+    assert (len(told["forgotten"]), told["left"]) == (25, 0)
+    told = world.task.write_off(TREASURY, "both burnt", "han")
+    assert (len(told["forgotten"]), told["left"]) == (5, 0)
+    assert (world.look().looked.missing, world.fact(WEST).expected) == ((), ())
+    world.close()
+
+
+def test_nothing_is_written_off_while_nobody_knows_what_is_at_the_other_place(world: World) -> None:
+    world.stores[EAST].remove(Kind.SNAPSHOTS, world.snapshots(EAST)[0])
+    told = {"expected": COUNT, "missing": (), "strangers": 0, "why": "there is no repository"}
+    world.journal.append(RepositoryLooked(agency=TREASURY, site=WEST, **told), by="calendar")
+    with pytest.raises(
+        Refusal, match="is expected at west, and what is there nobody knows: there is no repo"
+    ) as refused:
+        world.task.write_off(TREASURY, "nobody has it", "han")
+    assert refused.value.hint.startswith("ncia backup mend SYSTEM/DATASET (at west)")
+
+
+def test_a_write_off_lets_no_forgetting_go_that_waits_for_the_officer(world: World) -> None:
+    look_again(world)
+    assert world.fact(EAST).held is not None
+    lost = world.snapshots(EAST)[0]
+    for site in (EAST, WEST):
+        world.stores[site].remove(Kind.SNAPSHOTS, lost)
+    AgencyTask(replace(world.task.parts, site=WEST)).look(world.agency)
+    assert world.task.write_off(TREASURY, "nobody has it", "han")["forgotten"] == [lost]
+    assert world.fact(EAST).held is not None
 
 
 def test_a_snapshot_that_cannot_be_read_and_is_written_off_holds_up_no_prune_any_more(world: World) -> None:
