@@ -161,7 +161,7 @@ class AgencyTask:
         return self.parts.jobs.enqueue(replace(order, priority=grade))
 
     def mend(self, dataset: str, by: str) -> Job:
-        """Have this site's place of a dataset's agency mended from its twin; answers the job that does."""
+        """Have this site's place of a dataset's agency, whatever is in it, mended from its twin; answers the job."""
         agency = self._owner(dataset)
         fact = self.parts.states.snapshot().repositories.get((agency.id, self.parts.site)) if agency else None
         if agency is None or fact is None:
@@ -231,7 +231,7 @@ class AgencyTask:
         fact = self.parts.states.snapshot().repositories.get((agency.id, self.parts.site)) if agency else None
         newest = fact.newest_whole(dataset) if fact else None
         found = self.parts.estate.datasets.get(DatasetId(dataset))
-        if agency is None or newest is None or found is None:
+        if agency is None or newest is None or found is None or not found.documents:
             why = "no whole snapshot of it is in this site's place"
             raise Refusal("agency.no-snapshot", f"prove {dataset}", why, "ncia backup run; ncia backup list")
         now, grade = self.parts.clock.now(), self.parts.estate.systems[found.system].grade
@@ -240,12 +240,13 @@ class AgencyTask:
 
     def keeps(self, dataset: str) -> bool:
         """Whether it is documents of an agency that has a repository."""
-        return self._owner(dataset) is not None
+        found = self.parts.estate.datasets.get(DatasetId(dataset))
+        return bool(found and found.documents) and self._owner(dataset) is not None
 
     def _owner(self, dataset: str) -> Agency | None:
         estate = self.parts.estate
         found = estate.datasets.get(DatasetId(dataset))
-        agency = estate.agencies.get(estate.systems[found.system].agency) if found and found.documents else None
+        agency = estate.agencies.get(estate.systems[found.system].agency) if found else None
         return agency if agency is not None and agency.repository is not None else None
 
     def look_now(self, dataset: str | None) -> list[dict[str, Any]]:

@@ -96,7 +96,8 @@ def bring(
 
 @app.command()
 def mend(
-    dataset: Annotated[str, typer.Argument(help="Documents, such as SYSTEM/documents.")], wait: Wait = True
+    dataset: Annotated[str, typer.Argument(help="Any dataset of the agency, such as SYSTEM/documents.")],
+    wait: Wait = True,
 ) -> None:
     """Bring what this site's place of the agency's repository lacks, or has damaged, from its twin at the other one."""
     _have_done("mend", dataset, wait)

@@ -102,6 +102,17 @@ def test_a_vanished_snapshot_is_an_incident_until_it_is_back(south: Centre) -> N
     assert south.open() == {}
 
 
+def test_a_repository_of_rows_alone_is_mended_by_their_name() -> None:
+    rows = {
+        each.id: replace(each, datasets=tuple(d for d in each.datasets if not d.documents))
+        for each in ESTATE.systems.values()
+    }
+    estate = replace(ESTATE, systems=rows)
+    lack = Lack("snapshot", "agency@south", BROKE, "snapshot 8e68 of s0/rows is not there")
+    (found,) = diagnose(estate, replace(world().evidence(SOUTH), lacks=(lack,)), NOW)
+    assert found.run_next == "ncia backup mend s0/rows (at that site)"
+
+
 def test_it_is_over_when_the_journal_has_the_snapshot_forgotten_and_a_look_agrees(south: Centre) -> None:
     south.journal.append(looked("snapshot 8e68 of s0/papers is not there"), by="x")
     see(south, world(), 1)

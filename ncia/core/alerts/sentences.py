@@ -210,8 +210,9 @@ def program_drift(scene: Scene) -> Told:
 def snapshot_gone(scene: Scene) -> Told:
     what = f"the repository of {scene.name} at {scene.place(scene.site)}"
     told = f"{what} is not what was kept there, seen since {scene.since}: {_why(scene)}"
-    owned = (d.id for s in scene.estate.systems.values() if s.agency == scene.name for d in s.documents)
-    dataset = next(owned, "")
+    owned = [system for system in scene.estate.systems.values() if system.agency == scene.name]
+    documents = [each.id for system in owned for each in system.documents]
+    dataset = next(iter([*documents, *(each.id for system in owned for each in system.datasets)]), "")
     return f"{told}.", f"ncia backup mend {dataset} (at that site)" if dataset else "ncia backup list"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.agencies.ports import Asked
+from ncia.core.base.ids import SystemId
 from ncia.core.journal.entries_care import SnapshotMended
 from ncia.core.journal.entries_repositories import SnapshotForgotten
 from tests.backup.agencies.world import EAST, INTERVAL, LOOK_SECONDS, TAX, WEST, World
@@ -98,3 +99,14 @@ def test_a_mending_that_was_interrupted_before_it_was_written_down_is_written_do
     world.engine.heal(world.place(world.agency, EAST), world.place(world.agency, WEST))
     world.works["mend-repository"](job, steps)
     assert len(mended(world)) == 1
+
+
+def test_the_repository_of_an_agency_without_documents_is_mended_by_the_name_of_its_rows(world: World) -> None:
+    system = world.estate.systems[SystemId("tax")]
+    rows = tuple(each for each in system.datasets if not each.documents)
+    estate = replace(world.estate, systems={system.id: replace(system, datasets=rows)})
+    world.task.parts = replace(world.task.parts, estate=estate)
+    job = world.jobs.wait(world.task.mend("tax/rows", "kim").id, 60)
+    assert job.state == "succeeded", job.sentence
+    assert [each.dataset for each in mended(world)] == [TAX]  # what was kept before comes back, too
+    assert not world.task.keeps("tax/rows")

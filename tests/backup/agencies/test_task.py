@@ -308,7 +308,7 @@ def test_a_vanished_snapshot_comes_back_from_the_twin_and_is_seen_well_within_a_
     world.tick(LOOK_AGAIN_SECONDS + 1)
     assert world.fact(EAST).looked.missing == ()
     with pytest.raises(Refusal, match="no repository of it is made"):
-        world.task.mend("tax/rows", "kim")
+        world.task.mend("no/such", "kim")
 
 
 def test_what_neither_site_has_is_lost_and_the_mending_says_so(world: World) -> None:
