@@ -59,7 +59,9 @@ class Caring(Acting):
         self._brought(job, steps, agency, other)
         left = [fault for share in shares for fault in self._read(steps, agency, share)["named"]]
         if lost:
-            raise StepFailed(f"lost for good: {'; '.join([*lost][:LOST_NAMED_MAX])}")
+            told = f"lost for good: {'; '.join([*lost][:LOST_NAMED_MAX])}"
+            officer = f"for the retention officer: ncia backup write-off {agency.id}"
+            raise StepFailed(f"{told}; snapshots that neither site has are {officer}")
         if left:
             raise StepFailed(f"not mended: {'; '.join(left[:LOST_NAMED_MAX])}")
         return f"{agency.id} at {self._site}: {'; '.join([*mended][:LOST_NAMED_MAX]) or 'nothing was to be mended'}"

@@ -24,6 +24,7 @@ from ncia.core.work.jobs import JobId
 
 PROVE = "prove-snapshot"  # verb of jobs
 RETRY_SECONDS = 3_600.0  # after a proof that could not be carried out
+FAILED_SECONDS = 86_400.0  # after one that proved nothing, or the contrary
 FIRST_SHARE = 1 / 7  # of an interval: so soon after a place was made
 LATE_SHARE = 0.5  # of an interval: so much later it waits for no quiet hour any longer
 SAMPLE_BYTES_MAX = 64_000_000
@@ -73,10 +74,10 @@ def owned(estate: Estate, agency: Agency, site: SiteId) -> tuple[Dataset, ...]:
 
 
 def next_at(fact: RepositoryFact, repository: AgencyRepository, dataset: str) -> datetime:
-    """An interval after the last one, whatever it found."""
+    """An interval after the last one; a day where that failed: what was in its way may be over."""
     last, interval = fact.proofs.get(dataset), repository.prove_interval_seconds
     if last is not None:
-        return last.at + timedelta(seconds=interval)
+        return last.at + timedelta(seconds=min(interval, FAILED_SECONDS) if last.error else interval)
     return fact.made_at + timedelta(seconds=interval * FIRST_SHARE)
 
 

@@ -97,6 +97,7 @@ def test_a_vanished_snapshot_is_an_incident_until_it_is_back(south: Centre) -> N
     )
     assert "The repository of agency at South is not what was kept there" in now.sentence
     assert "snapshot 8e68 of s0/papers is not there" in now.sentence
+    assert now.sentence.endswith("are for the retention officer: ncia backup write-off agency.")
     south.journal.append(looked(), by="x")
     see(south, world(), 1)
     assert south.open() == {}
@@ -181,6 +182,7 @@ def test_a_forgetting_that_waits_for_a_person_is_a_minor_incident_until_somebody
         "ncia backup forget agency (at that site)",
     )
     assert "forgets nothing since" in now.sentence
+    assert "the retention officer is to look" in now.sentence
     assert why in now.sentence
     south.journal.append(ForgetAllowed(agency=AGENCY, site=SOUTH, remove_max=31, going=31, reason="meant so"), by="x")
     see(south, world(), 1)
@@ -192,7 +194,7 @@ def test_a_snapshot_that_is_not_what_the_documents_are_is_a_proof_that_failed_un
     south.journal.append(SnapshotProofFailed(**about, error="a came back with other content"), by="x")
     see(south, world(), 1)
     now = south.open()["proof:s0/papers"].now
-    assert (now.cause, now.run_next) == ("proof-failed", "ncia backup prove s0/papers")
+    assert (now.cause, now.run_next) == ("proof-failed", "ncia backup prove s0/papers (at south)")
     assert "in the place at south: a came back with other content" in now.sentence
     figures = {"documents": 1, "size_bytes": 1, "passed_over": 0, "started_at": "", "ended_at": ""}
     south.journal.append(SnapshotProven(**about, repository="ab", tree="ce4e", **figures), by="x")

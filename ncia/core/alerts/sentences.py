@@ -194,7 +194,9 @@ def missed_run(scene: Scene) -> Told:
 
 def proof_failed(scene: Scene) -> Told:
     told = f"the backup of {scene.name} is not proven: restoring or reading it at {scene.since} failed ({_why(scene)})."
-    return told, f"ncia backup prove {scene.name}"
+    places = (site for site in scene.estate.sites if scene.fault.evidence.startswith(f"in the place at {site}:"))
+    where = next((f" (at {site})" for site in places), "")
+    return told, f"ncia backup prove {scene.name}{where}"
 
 
 def copy_not_kept(scene: Scene) -> Told:
@@ -213,13 +215,17 @@ def snapshot_gone(scene: Scene) -> Told:
     owned = [system for system in scene.estate.systems.values() if system.agency == scene.name]
     documents = [each.id for system in owned for each in system.documents]
     dataset = next(iter([*documents, *(each.id for system in owned for each in system.datasets)]), "")
+    told += f"; snapshots that neither site has are for the retention officer: ncia backup write-off {scene.name}"
     return f"{told}.", f"ncia backup mend {dataset} (at that site)" if dataset else "ncia backup list"
 
 
 def forget_held(scene: Scene) -> Told:
     what = f"the repository of {scene.name} at {scene.place(scene.site)}"
     told = f"{what} forgets nothing since {scene.since}: by its rules {_why(scene)}"
-    return f"{told}; somebody is to look, and say how many may go.", f"ncia backup forget {scene.name} (at that site)"
+    return (
+        f"{told}; the retention officer is to look, and say how many may go.",
+        f"ncia backup forget {scene.name} (at that site)",
+    )
 
 
 def log_unvouched(scene: Scene) -> Told:

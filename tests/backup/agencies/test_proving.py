@@ -121,6 +121,18 @@ def test_a_document_that_comes_back_with_other_content_refutes_the_snapshot(worl
     assert len(world.fact(EAST).proven_of(TAX, 2)) == 1
 
 
+def test_a_proof_that_failed_is_tried_again_a_day_later_and_not_in_a_week(world: World) -> None:
+    held = world.documents[EAST].held
+    content, at = held["2026/a"]
+    held["2026/a"] = (content[::-1], at)
+    assert prove(world).state == "failed"
+    held["2026/a"] = (content, at)
+    assert world.tick(DAY - 1000) == []
+    (job,) = world.tick(1000)
+    assert (job.order.verb, job.state) == ("prove-snapshot", "succeeded")
+    assert world.tick(2 * DAY) == []
+
+
 def test_a_pack_that_is_damaged_refutes_it_too(world: World) -> None:
     flip(world.stores[EAST])
     assert (prove(world).state, "2026/" in proofs(world)[0].error) == ("failed", True)

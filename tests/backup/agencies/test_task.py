@@ -318,6 +318,7 @@ def test_what_neither_site_has_is_lost_and_the_mending_says_so(world: World) -> 
             world.stores[site].remove(Kind.DATA, each.name)
     mended = world.jobs.wait(world.task.mend(TAX, "kim").id, 60)
     assert (mended.state, "lost for good" in mended.sentence) == ("failed", True)
+    assert mended.sentence.endswith(f"for the retention officer: ncia backup write-off {TREASURY}")
 
 
 def five(world: World) -> list[str]:
