@@ -197,16 +197,19 @@ def _ended(api: Api, wanted: set[str]) -> list[dict[str, Any]]:
 def _show(answer: dict[str, Any], every: bool) -> None:
     """One line for each dataset and store; in words only what a person must know."""
     console = Console()
-    table = Table(title=f"Recovery points, as {answer['site']} knows them", title_justify="left", box=SIMPLE_HEAD)
+    title = f"Recovery points, as {answer['site']} knows them"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("dataset", "taken (UTC)", "at", "snap", "size", "proof", "restored"):
-        table.add_column(column, justify="right" if column in ("snap", "size", "restored") else "left", no_wrap=True)
+        justify: Any = "right" if column in ("snap", "size", "restored") else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "at")
     if every:
         table.add_column("point", no_wrap=True)
+    latest = max((str(point["at"]) for point in answer["points"]), default="")
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for point in answer["points"]:
         newest.setdefault((point["dataset"], point["store_site"]), point)
     for point in sorted(answer["points"] if every else newest.values(), key=lambda each: str(each["dataset"])):
-        table.add_row(*_row(point), *([point["point"]] if every else []))
+        table.add_row(*_row(point, latest), *([point["point"]] if every else []))
     console.print(table)
     for point in newest.values():
         if point["proof"] != "matched":
@@ -225,11 +228,12 @@ def _show(answer: dict[str, Any], every: bool) -> None:
             console.print(f"{job['state']}: {job['verb']} {job['dataset']} ({job['job']})", soft_wrap=True)
 
 
-def _row(point: dict[str, Any]) -> tuple[str, ...]:
+def _row(point: dict[str, Any], latest: str) -> tuple[str, ...]:
+    at = str(point["at"])
     seconds = "" if point["restore_seconds"] is None else f"{point['restore_seconds']:.1f} s"
     return (
         point["dataset"],
-        point["at"][:16].replace("T", " "),
+        at[5:16].replace("T", " ") if at[:4] == latest[:4] else at[:10],  # a list is of one year, and 80 columns wide
         " + ".join((point["store_site"], *point["copies"])),
         str(len(point["snapshots"])),  # at so many places of its agency's repository
         f"{point['size_bytes'] / 1e6:.0f} MB",

@@ -14,9 +14,8 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from backup.repository.faults import Damaged
 from backup.repository.format.bounds import BLOB_BYTES_MAX
 from backup.repository.format.trees import (
     DIR,
@@ -27,16 +26,15 @@ from backup.repository.format.trees import (
     content_text,
     head_text,
     node_text,
-    node_texts,
     shown,
     tree_text,
 )
-from backup.repository.ports import Missing
 from backup.repository.repository import Repository
 from backup.repository.save.cutting import CHUNK_MIN, Chunks, Cutter
 from backup.repository.save.excluding import LeftOut
 from backup.repository.save.helper import READ
 from backup.repository.save.looking import Entry, Looking, joined
+from backup.repository.save.parent import Before, all_kept, before_of, name_of
 from backup.repository.save.pipeline import Packing
 from backup.repository.save.scan import Losses, seen_again
 from backup.repository.save.small import Batch, SmallFiles
@@ -49,9 +47,6 @@ TWINS_MAX = 20
 DONE_MAX = 1000  # entries that were read and are not written down yet: beyond it those that wait are sent at once,
 WAITING_MAX = 50_000  # then it is waited for the first of them
 DONE_LOOKS = 100  # and each so many it is looked whether the first of them is kept by now
-TYPE = '","type":"'
-SUBTREE_BYTES = 32
-ONE_BLOB = len('["' + 64 * "0" + '"]}')  # what follows the content's name, of a file of one blob
 
 
 @dataclass
@@ -70,15 +65,6 @@ class Figures:
     recovered: int = 0  # packs that an interrupted backup had kept and not named yet
     moved: int = 0  # files that were written to while they were read
     twins: list[str] = field(default_factory=list)  # names that look the same and are not; kept apart, the first told
-
-
-@dataclass
-class Before:
-    """A folder as the parent snapshot has it."""
-
-    rests: dict[str, str] = field(default_factory=dict)  # head of a node -> what follows its content's name
-    folders: dict[str, bytes] = field(default_factory=dict)  # name, as JSON -> its tree
-    files: frozenset[str] = frozenset()  # names, as JSON
 
 
 @dataclass
@@ -152,7 +138,7 @@ class Reading:
         if parent is None:
             self._looking.stop()  # whoever reads a new file looks at it
             self._small.expect(self._looking.seen_ahead)
-        folder: Folder | None = self._enter(b"/", nowhere, way, self._before(parent), None)
+        folder: Folder | None = self._enter(b"/", nowhere, way, self._before_of(parent), None)
         if folder is None:
             raise NciaError("repository.no-source", "back up /", "it cannot be listed")
         while folder is not None:
@@ -165,6 +151,9 @@ class Reading:
             self._trees.popleft().result()
         self.packing.finish()
         return self._root
+
+    def _before_of(self, tree: bytes | None) -> Before:
+        return before_of(self._repository, tree, self.packing.distrust)
 
     def _enter(self, path: bytes, node: Node, way: Way, before: Before, above: Folder | None) -> Folder | None:
         try:
@@ -220,14 +209,14 @@ class Reading:
 
     def _folder(self, above: Folder, path: bytes, node: Node, way: Way) -> Folder | None:
         self.figures.folders += 1
-        before = above.before.folders.get(_name_of(head_text(node))) if above.before.folders else None
-        return self._enter(path, node, way, self._before(before), above)
+        before = above.before.folders.get(name_of(head_text(node))) if above.before.folders else None
+        return self._enter(path, node, way, self._before_of(before), above)
 
     def _file(self, folder: Folder, path: bytes, way: Way, size: int, head: str, node: Node | None = None) -> bool:
         """True for a small one that is read: all else was looked at already, or is now."""
         before = folder.before
         rest = before.rests.get(head) if before.rests else None
-        if rest is not None and self._all_kept(rest):
+        if rest is not None and all_kept(self._repository.index, rest):
             self.figures.files += 1
             self.figures.unchanged += 1
             self.figures.bytes += size
@@ -276,7 +265,7 @@ class Reading:
 
     def _count(self, folder: Folder, text: str) -> None:
         """One file that was read."""
-        known = bool(folder.before.files) and _name_of(text) in folder.before.files
+        known = bool(folder.before.files) and name_of(text) in folder.before.files
         self.figures.files += 1
         self.figures.changed += known
         self.figures.new += not known
@@ -374,42 +363,6 @@ class Reading:
         else:
             folder.above.texts.append(node_text(folder.node._replace(subtree=id_)))
 
-    def _before(self, tree: bytes | None) -> Before:
-        """A folder of the parent snapshot. One that is lost costs reading its files again, and nothing else."""
-        if tree is None or not self._repository.index.has(tree, tree=True):
-            return Before()
-        before, files = Before(), []
-        try:
-            told = self._repository.load_blob(tree, tree=True)
-        except (Damaged, Missing) as error:
-            self._repository.damaged.append(f"{error.what}: {error.why}")
-            self.packing.distrust(tree)
-            return before
-        try:
-            for text in node_texts(told):
-                head, _, rest = text.partition(HEAD_END)
-                name, _, type_ = head.partition(TYPE)
-                before.rests[head] = rest
-                if type_.startswith(DIR) and len(subtree := bytes.fromhex(rest[-66:-2])) == SUBTREE_BYTES:
-                    before.folders[name] = subtree
-                elif type_.startswith(FILE):
-                    files.append(name)
-        except ValueError:  # spelt otherwise than anybody spells it: its files are read again
-            return Before()
-        return replace(before, files=frozenset(files))
-
-    def _all_kept(self, rest: str) -> bool:
-        """Are all blobs of a parent's file still there?"""
-        has = self._repository.index.has
-        try:
-            if len(rest) == ONE_BLOB:
-                return has(bytes.fromhex(rest[2:-3]), False)
-            if not rest.startswith("["):
-                return False
-            return all(has(bytes.fromhex(id_), False) for id_ in rest[: rest.index("]")].split('"')[1::2])
-        except (ValueError, IndexError):  # no ids of ours
-            return False
-
 
 def _is_kept(done: Ending | Run | Folder) -> bool:
     if isinstance(done, Run):
@@ -425,7 +378,3 @@ def _is_unsent(done: Ending | Run | Folder) -> bool:
 
 def _is_small(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size <= CHUNK_MIN
-
-
-def _name_of(head: str) -> str:
-    return head.partition(TYPE)[0]
