@@ -113,7 +113,7 @@ class JournalLedger:
     def _spared(self, state: State, dataset: str, store_site: str) -> frozenset[str]:
         """What is not deleted now, whatever else says that it may go: also what was let go of, for between its files
         and its entry a point that comes back lies in the store and is not listed."""
-        return plan.being_read(self._jobs()) | {plan.just_brought(state, dataset, store_site)}
+        return plan.being_read(self._jobs()) | plan.just_brought(state, dataset, store_site)
 
     def _deletion(self, body: PointDeleted) -> Entry:
         """The entry of a deletion that is written: the job that wrote it may have ended in between."""
@@ -186,8 +186,7 @@ def written(state: State, body: Body) -> bool:
         case PointCopied():
             return state.holds(body.dataset, body.point, body.store_site)
         case PointBrought() | ProgramBrought():
-            brought = state.brought.get((body.dataset, body.store_site))
-            return brought is not None and brought.body.job == body.job
+            return any(each.body.job == body.job for each in state.brought.get((body.dataset, body.store_site), ()))
         case SnapshotHolds():
             holder = state.repositories.get((body.agency, body.site))
             return holder is not None and body.snapshot in holder.holds

@@ -159,6 +159,19 @@ def test_what_came_back_out_of_a_repository_is_not_deleted_as_what_was_let_go_of
     assert [each.point for each in ledger.retired(DATASET, WEST)] == ["b"]
 
 
+def test_all_that_came_back_lately_is_spared_and_not_the_last_one_alone(controller: Controller) -> None:
+    proven_points(controller, "a", "b", "c", "d", "e")
+    body = next(body for body in SPECIMENS if isinstance(body, PointBrought))
+    for name in "ab":
+        point = backup(name)
+        same = {**point.model_dump(exclude={"job", "seconds"}), "taken_by": point.job, "taken_seconds": point.seconds}
+        told = body.model_copy(update={**same, "job": f"back-{name}"})
+        for _ in range(2):  # what a step writes twice is there once
+            controller.ledger.append("backup-1", 1, told, "kim")
+    assert len(controller.journal.of_kind(PointBrought.KIND)) == 2
+    assert [each.point for each in controller.ledger.retired(DATASET, WEST)] == ["c"]
+
+
 def coming_back(controller: Controller, name: str) -> None:
     told = {"point": backup(name).model_dump()}
     controller.rows.enqueue(order("back-1", DATASET, "bring-point", details=told, lane="bring-point"))
