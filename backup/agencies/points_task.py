@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from backup.agencies import points_plan as plan
-from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import locks_of, made_at
-from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, KEEP_POINT, KEEP_PROGRAM, Subject
-from backup.agencies.proving import PROVE
-from backup.agencies.reading import CHECK
+from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, Subject
+from backup.agencies.quiet import QUIET, care_waits_since
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import DatasetId, SiteId, new_id
@@ -23,7 +21,6 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_DOCUMENTS = 15  # added to the grade
-QUIET = (KEEP_POINT, KEEP_PROGRAM, CHECK, PRUNE, PROVE)  # one of these at a time: they read and write much
 
 
 @dataclass(frozen=True)
@@ -47,14 +44,17 @@ class PointTask:
         self._made_at = self.parts.clock.now()
 
     def tick(self, now: datetime) -> None:
-        """Order what waits longest, where nothing of the kind is at work."""
+        """Order what waits longest, where nothing of the kind is at work, and no care of a place has waited longer."""
         parts = self.parts
         if any(job.order.verb in QUIET for job in parts.jobs.open()):
             return
         state = parts.states.snapshot()
         since = state.started.get(parts.site, self._made_at)
+        care = care_waits_since(parts.estate, state, parts.site, now, parts.jobs.get)
         for each in plan.due(parts.estate, state, parts.site, since, now):
             if parts.jobs.get(each.job) is None:
+                if care is not None and care < each.due_at:
+                    return
                 reason = f"due at {to_text(each.due_at)}"
                 parts.jobs.enqueue(self._keeping(each.subject, state, BY, each.job, reason))
                 return
