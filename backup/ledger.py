@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backup import plan
-from ncia.core.base.errors import NciaError
+from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.journal import Entry, Journal
 from ncia.core.journal.entries import (
     BackupFailed,
@@ -97,10 +97,23 @@ class JournalLedger:
         entry = None
         with self._lock:  # between the look and the writing nobody else writes for a job
             self._check(job, fence)
+            if isinstance(body, PointDeleted):
+                self._demand_unspared(body)  # it was chosen a while ago
             if not written(self._states.snapshot(), body):
                 entry = self._journal.append(body, by=by)
         if isinstance(body, PointDeleted):
             self._permit(entry or self._deletion(body))  # outside the lock: it waits for other sites
+
+    def _demand_unspared(self, body: PointDeleted) -> None:
+        if body.point in self._spared(self._states.snapshot(), body.dataset, body.store_site):
+            what = f"delete {body.point} of {body.dataset} at {body.store_site}"
+            why = "a job reads it or brings it back, or it came back a short time ago"
+            raise Refusal("backup.point-spared", what, why, "nothing: it goes once nobody needs it")
+
+    def _spared(self, state: State, dataset: str, store_site: str) -> frozenset[str]:
+        """What is not deleted now, whatever else says that it may go: also what was let go of, for between its files
+        and its entry a point that comes back lies in the store and is not listed."""
+        return plan.being_read(self._jobs()) | plan.just_brought(state, dataset, store_site)
 
     def _deletion(self, body: PointDeleted) -> Entry:
         """The entry of a deletion that is written: the job that wrote it may have ended in between."""
@@ -113,7 +126,7 @@ class JournalLedger:
 
     def retired(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         state = self._states.snapshot()
-        spared = {plan.just_brought(state, dataset, store_site), *plan.being_read(self._jobs())}
+        spared = self._spared(state, dataset, store_site)
         here = [point for point in state.points.get(dataset, ()) if point.backup.store_site == store_site]
         return tuple(point.backup for point in plan.retired(here) if point.id not in spared)
 
@@ -128,8 +141,8 @@ class JournalLedger:
             and not state.holds(dataset, body.point, store_site)
         ]
         needless = plan.needless_copies(state.copies.get(dataset, ()), store_site)
-        brought = plan.just_brought(state, dataset, store_site)
-        return (*(copy for copy in needless if copy.point != brought), *deleted[-LET_GO_LOOKED_AT_MAX:])
+        spared = self._spared(state, dataset, store_site)
+        return tuple(copy for copy in (*needless, *deleted[-LET_GO_LOOKED_AT_MAX:]) if copy.point not in spared)
 
     def let_go(self, dataset: str, store_site: str) -> tuple[BackupFinished, ...]:
         state = self._states.snapshot()
@@ -139,7 +152,7 @@ class JournalLedger:
             if isinstance(body := entry.body, PointDeleted) and (body.dataset, body.store_site) == (dataset, store_site)
             if not state.holds(dataset, body.point, store_site)  # it came back out of a repository
         ]
-        newest = set(deleted[-LET_GO_LOOKED_AT_MAX:])
+        newest = set(deleted[-LET_GO_LOOKED_AT_MAX:]) - self._spared(state, dataset, store_site)
         if not newest:
             return ()
         made = [entry.body for entry in self._journal.of_kind(BackupFinished.KIND)]
@@ -173,8 +186,7 @@ def written(state: State, body: Body) -> bool:
         case PointCopied():
             return state.holds(body.dataset, body.point, body.store_site)
         case PointBrought() | ProgramBrought():
-            brought = state.brought.get((body.dataset, body.store_site))
-            return brought is not None and brought.body.job == body.job
+            return any(each.body.job == body.job for each in state.brought.get((body.dataset, body.store_site), ()))
         case SnapshotHolds():
             holder = state.repositories.get((body.agency, body.site))
             return holder is not None and body.snapshot in holder.holds

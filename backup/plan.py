@@ -141,12 +141,13 @@ def retired(points: Iterable[RecoveryPoint]) -> tuple[RecoveryPoint, ...]:
     return tuple(point for point in known if point.id not in kept and point.at < proven[-1].at)
 
 
-def just_brought(state: State, dataset: str, store_site: str) -> str:
-    """The point that came back last out of an agency's repository into that store, while it was so a short time ago."""
-    found = state.brought.get((dataset, store_site))
-    if found is None or state.last_at is None or not isinstance(found.body, PointBrought):
-        return ""
-    return found.body.point if state.last_at - found.at < timedelta(seconds=BROUGHT_KEPT_SECONDS) else ""
+def just_brought(state: State, dataset: str, store_site: str) -> frozenset[str]:
+    """The points that came back out of an agency's repository into that store a short time ago."""
+    if state.last_at is None:
+        return frozenset()
+    since = state.last_at - timedelta(seconds=BROUGHT_KEPT_SECONDS)
+    found = (each for each in state.brought.get((dataset, store_site), ()) if each.at > since)
+    return frozenset(each.body.point for each in found if isinstance(each.body, PointBrought))
 
 
 def being_read(jobs: Iterable[OpenJob]) -> frozenset[str]:

@@ -173,6 +173,10 @@ class Passage(Protocol):
         """As :meth:`Store.present`."""
         ...
 
+    def holds_points(self) -> bool:
+        """Whether any point at all is in the store: one that is not mounted looks like one that burnt."""
+        ...
+
 
 class Ledger(Protocol):
     """The controller's journal, as the jobs of this site write it: from its own process, or a worker's."""

@@ -292,13 +292,13 @@ class Desk:
         """Points and programs, into agencies' repositories."""
         return {"jobs": [] if self._points is None else [job.to_json() for job in self._points.keep(dataset, by)]}
 
-    def bring(self, dataset: str | None, subject: str, by: str) -> Mapping[str, Any]:
+    def bring(self, dataset: str | None, subject: str, by: str, burnt: bool = False) -> Mapping[str, Any]:
         if self._points is None or (dataset is None and subject):
             what, why = "bring a copy back", "of no dataset: which one is meant?"
             raise Refusal("backup.which", what, why, "ncia backup bring SYSTEM/rows --point POINT")
         if dataset is None:
-            return {"jobs": [job.to_json() for job in self._points.bring_all(by)]}
-        return {"jobs": [self._points.bring(dataset, subject, by).to_json()]}
+            return {"jobs": [job.to_json() for job in self._points.bring_all(by, burnt)]}
+        return {"jobs": [self._points.bring(dataset, subject, by, burnt).to_json()]}
 
 
 def _unknown(job: Told) -> BackupFailed | ProofFailed:

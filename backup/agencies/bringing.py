@@ -17,7 +17,6 @@ from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId, SiteId
 from ncia.core.estate.model import Agency, Dataset, Estate
-from ncia.core.journal.entries_repositories import SnapshotHolds
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps
 
 WHOLE: dict[str, Any] = {"lost": [], "losses": 0}  # what is staged is whole, or it is not kept
@@ -45,11 +44,7 @@ class Bringing(Keeping):
         failed = {
             SiteId(site): LockHeld(why) if site in done["locked"] else str(why) for site, why in done["failed"].items()
         }
-        try:
-            return self._written(steps, agency, dataset, kept, failed, WHOLE)
-        finally:
-            for site, found in kept.items():
-                self._say(steps, agency, dataset, site, found, holds)
+        return self._written(steps, agency, dataset, kept, failed, {**WHOLE, "holds": holds})
 
     def _staged(
         self, steps: Steps, agency: Agency, dataset: Dataset, subject: str, fill: Callable[[Path], object]
@@ -59,22 +54,6 @@ class Bringing(Keeping):
             asked = Asked((str(folder),), dataset.system, (dataset.id, subject, steps.job.id))
             kept, failed = self._places(steps, agency, asked, at_once)
         return {"kept": kept, "failed": failed, "locked": locked_at(failed)}
-
-    def _say(
-        self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, kept: dict[str, Any], holds: dict[str, str]
-    ) -> None:
-        if kept["losses"]:
-            return  # it is no copy
-        body = SnapshotHolds(
-            job=steps.job.id,
-            agency=agency.id,
-            dataset=dataset.id,
-            site=site,
-            repository=str(steps.job.order.details["repositories"][site]),
-            snapshot=kept["snapshot"],
-            **holds,
-        )
-        steps.clean(f"say what it holds at {site}", lambda: self._write(steps, body))
 
     def _brought(self, job: Job, agency: Agency, what: str, back: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Restore the snapshot from the nearest place that gives it whole; answers what ``back`` made of its folder,

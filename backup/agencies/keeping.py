@@ -13,8 +13,8 @@ from backup.agencies.ports import Asked, Engine, Kept, Place
 from backup.agencies.retaining import extended
 from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset
-from ncia.core.journal.entries_repositories import SnapshotFailed, SnapshotKept
-from ncia.core.work.jobs import StepFailed, Steps
+from ncia.core.journal.entries_repositories import SnapshotFailed, SnapshotHolds, SnapshotKept
+from ncia.core.work.jobs import Cancelled, StepFailed, Steps
 
 
 class Keeping(Acting):
@@ -29,12 +29,15 @@ class Keeping(Acting):
         failed: dict[SiteId, str],
         staged: dict[str, Any],
     ) -> str:
-        """Write down what was kept where, and where nothing whole was; raises :class:`StepFailed` with the latter."""
+        """Write down what was kept where, and where nothing whole was; raises :class:`StepFailed` with the latter.
+        ``staged["holds"]``: of what it is a copy, where it is one."""
         for site, why in failed.items():
             self._failed(steps, agency, dataset, site, why)
         for site, found in kept.items():
             found = {**found, "losses": [*found["losses"], *self._extended(steps, agency, site)]}
             self._kept(steps, agency, dataset, site, found, staged)
+            if "holds" in staged:
+                self._say(steps, agency, dataset, site, found, staged["holds"])
             if losses := [*staged["lost"], *found["losses"]]:
                 failed[site] = f"its snapshot is partial: {losses[0]}"
                 self._failed(steps, agency, dataset, site, failed[site])
@@ -48,7 +51,7 @@ class Keeping(Acting):
             return []
         try:
             steps.do(f"retain at {site}", partial(self._extend, agency, site))
-        except StepFailed as failure:  # the snapshot is there all the same
+        except (StepFailed, Cancelled) as failure:  # the snapshot is there all the same, and must be written down
             return [f"retention of what it reuses: {failure}"]
         return []
 
@@ -73,7 +76,7 @@ class Keeping(Acting):
         for site in sites:
             try:
                 found = do(f"keep at {site}", partial(self._keep, steps, agency, asked, site))
-            except StepFailed as failure:
+            except (StepFailed, Cancelled) as failure:  # another place may have its snapshot by now
                 failed[site] = str(failure)
             else:
                 if "locked" in found:
@@ -138,6 +141,22 @@ class Keeping(Acting):
             seconds=round(kept["seconds"], 3),
         )
         steps.clean(f"write down {site}", lambda: self._write(steps, body))
+
+    def _say(
+        self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, kept: dict[str, Any], holds: dict[str, str]
+    ) -> None:
+        if kept["losses"]:
+            return  # it is no copy
+        body = SnapshotHolds(
+            job=steps.job.id,
+            agency=agency.id,
+            dataset=dataset.id,
+            site=site,
+            repository=str(steps.job.order.details["repositories"][site]),
+            snapshot=kept["snapshot"],
+            **holds,
+        )
+        steps.clean(f"say what it holds at {site}", lambda: self._write(steps, body))
 
     def _failed(self, steps: Steps, agency: Agency, dataset: Dataset, site: SiteId, why: str) -> None:
         if isinstance(why, LockHeld) and is_quiet(steps.job.order.details.get("met", {}).get(site, 0)):

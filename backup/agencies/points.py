@@ -70,9 +70,12 @@ class PointWork(Bringing):
         dataset = self._of(job)
         point = BackupFinished.model_validate(job.order.details["point"])
         here = point.model_copy(update={"store_site": self._site, "path": f"{point.dataset}/{point.point}"})
+        self._demand_store(job, steps)
         self._tell_gone(job, steps)
         is_listed = bool(job.order.details["is_listed"])
         if is_listed and steps.do("look at it", lambda: self._points.store.is_whole(here)):
+            if job.order.details.get("is_own"):  # it may have been told gone, or damaged, while it was not to be seen
+                steps.clean("tell that it is whole", partial(self._write, steps, _rehashed(job, here)))
             return f"{point.point} is in {self._site}'s store as it was written: nothing was to be brought"
         try:
             done = steps.do("bring", lambda: self._bring(steps, agency, here))
@@ -102,6 +105,13 @@ class PointWork(Bringing):
             raise StepFailed(f"{sentence}, and is not its source: {'; '.join(proof.differences)}")
         return f"{sentence}; restored in {proof.restore_seconds:g} s, {len(proof.copy_)} tables the same"
 
+    def _demand_store(self, job: Job, steps: Steps) -> None:
+        """A store that is not mounted looks like one that burnt. Nothing is told gone, nor put there, for that."""
+        expects = job.order.details.get("expects_points")
+        if expects and not steps.do("look for the store", self._points.store.holds_points):
+            told = f"the journal lists points in the store of {self._site}, and no point at all is in it"
+            raise StepFailed(f"{told}: is it mounted? Where it burnt: ncia backup bring --burnt")
+
     def _tell_gone(self, job: Job, steps: Steps) -> None:
         """Of a store that burnt the journal still lists what was in it: what is not there counts no longer, so that
         what comes back is the newest that does."""
@@ -109,18 +119,7 @@ class PointWork(Bringing):
         gone = steps.do("look", lambda: sorted({*listed} - {*self._points.store.present(tuple(listed))}))
         for path in gone:
             lost = listed[path]
-            body = PointRehashed(
-                job=job.id,
-                point=lost.point,
-                dataset=lost.dataset,
-                store_site=lost.store_site,
-                matched=False,
-                manifest_sha256=lost.manifest_sha256,
-                size_bytes=lost.size_bytes,
-                files=lost.files,
-                seconds=0.0,
-                why=f"it is not in the store of {lost.store_site}",
-            )
+            body = _rehashed(job, lost, f"it is not in the store of {lost.store_site}")
             steps.clean(f"tell that {lost.point} is gone", partial(self._write, steps, body))
 
     def _bring(self, steps: Steps, agency: Agency, here: BackupFinished) -> dict[str, Any]:
@@ -152,6 +151,21 @@ def demand_same(folder: Path, found: Digests, point: BackupFinished, what: str) 
     why = why or description_fault(description, point.point, point.manifest_sha256)
     if why:
         raise CopyDamaged("agency.damaged", what, why, HINT)
+
+
+def _rehashed(job: Job, point: BackupFinished, why: str = "") -> PointRehashed:
+    return PointRehashed(
+        job=job.id,
+        point=point.point,
+        dataset=point.dataset,
+        store_site=point.store_site,
+        matched=not why,
+        manifest_sha256=point.manifest_sha256,
+        size_bytes=point.size_bytes,
+        files=point.files,
+        seconds=0.0,
+        why=why,
+    )
 
 
 def _content(path: Path, there: bool) -> bytes:

@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from backup.agencies import points_plan as plan
-from backup.agencies.clearing import PRUNE
 from backup.agencies.plan import locks_of, made_at
-from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, KEEP_POINT, KEEP_PROGRAM, Subject
-from backup.agencies.proving import PROVE
-from backup.agencies.reading import CHECK
+from backup.agencies.points_plan import BRING_POINT, BRING_PROGRAM, Subject
+from backup.agencies.quiet import QUIET, care_waits_since
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import DatasetId, SiteId, new_id
@@ -23,7 +21,6 @@ from ncia.core.work.jobs import Job, JobId, Jobs, Order
 
 BY = "calendar"
 AFTER_DOCUMENTS = 15  # added to the grade
-QUIET = (KEEP_POINT, KEEP_PROGRAM, CHECK, PRUNE, PROVE)  # one of these at a time: they read and write much
 
 
 @dataclass(frozen=True)
@@ -47,14 +44,17 @@ class PointTask:
         self._made_at = self.parts.clock.now()
 
     def tick(self, now: datetime) -> None:
-        """Order what waits longest, where nothing of the kind is at work."""
+        """Order what waits longest, where nothing of the kind is at work, and no care of a place has waited longer."""
         parts = self.parts
         if any(job.order.verb in QUIET for job in parts.jobs.open()):
             return
         state = parts.states.snapshot()
         since = state.started.get(parts.site, self._made_at)
+        care = care_waits_since(parts.estate, state, parts.site, now, parts.jobs.get)
         for each in plan.due(parts.estate, state, parts.site, since, now):
             if parts.jobs.get(each.job) is None:
+                if care is not None and care < each.due_at:
+                    return
                 reason = f"due at {to_text(each.due_at)}"
                 parts.jobs.enqueue(self._keeping(each.subject, state, BY, each.job, reason))
                 return
@@ -78,9 +78,9 @@ class PointTask:
         orders = [self._keeping(each, state, by, new_id(each.verb, now), f"{by} asked for it") for each in wanted]
         return tuple(self.parts.jobs.enqueue(order) for order in orders)
 
-    def bring(self, dataset: str, subject: str, by: str) -> Job:
+    def bring(self, dataset: str, subject: str, by: str, burnt: bool = False) -> Job:
         """Have a point or program brought out of its agency's repository into this site's store: the newest that is
-        kept, or the one named."""
+        kept, or the one named. Unless that store ``burnt``, it must hold points where the journal lists some there."""
         parts, state = self.parts, self.parts.states.snapshot()
         what = f"bring {subject or 'the newest copy'} of {dataset} back into the store of {parts.site}"
         of = self._known(dataset, what)
@@ -100,9 +100,8 @@ class PointTask:
             "taken_at": to_text(taken_at),
             "snapshots": snapshots,
         }
-        others = (each.backup for each in state.points.get(of.id, ()) if each.id != found.subject and not each.damaged)
-        details["is_listed"] = state.holds(of.id, found.subject, parts.site)
-        details["listed"] = [each.model_dump(mode="json") for each in others if each.store_site == parts.site]
+        details |= _listed(state, of.id, found.subject, parts.site)
+        details["expects_points"] = not burnt and _expects_points(state, parts.site)
         agency = parts.estate.agencies[found.agency]
         priority = parts.estate.systems[of.system].grade  # somebody waits for it
         job = parts.jobs.enqueue(self._order(new_id("backup-back", now), verb, agency, of, priority, by, details))
@@ -111,7 +110,7 @@ class PointTask:
             raise Refusal("backup.busy", what, why, "ask again when it has ended")
         return job
 
-    def bring_all(self, by: str) -> tuple[Job, ...]:
+    def bring_all(self, by: str, burnt: bool = False) -> tuple[Job, ...]:
         """Of each dataset the newest that was kept out of this site's store: what is there and whole stays."""
         parts, state = self.parts, self.parts.states.snapshot()
         found = {
@@ -121,7 +120,7 @@ class PointTask:
         jobs, refused = [], []
         for dataset in ours:
             try:
-                jobs.append(self.bring(dataset, "", by))
+                jobs.append(self.bring(dataset, "", by, burnt))
             except NciaError as error:
                 refused.append(f"{dataset}: {error.why}")
         if refused:
@@ -188,3 +187,22 @@ class PointTask:
 
 def _is_of(subject: Subject, dataset: str | None) -> bool:
     return dataset in (None, subject.charge.dataset.id)
+
+
+def _listed(state: State, dataset: str, subject: str, site: SiteId) -> dict[str, Any]:
+    """What the journal says of the subject, and which other points of its dataset must be in that store to count: one
+    that another store has a copy of counts without."""
+    own = state.point(dataset, subject)
+    others = [
+        each.backup.model_dump(mode="json")
+        for each in state.points.get(dataset, ())
+        if each.id != subject and not each.damaged and each.backup.store_site == site
+        if all(copy.copied.store_site == site for copy in state.copies_of(dataset, each.id))
+    ]
+    is_own = own is not None and own.backup.store_site == site
+    return {"is_listed": state.holds(dataset, subject, site), "is_own": is_own, "listed": others}
+
+
+def _expects_points(state: State, site: SiteId) -> bool:
+    points = (each for known in state.points.values() for each in known)
+    return any(each.backup.store_site == site and not each.damaged for each in points)

@@ -17,10 +17,10 @@ import structlog
 from backup.agencies import plan
 from backup.agencies.clearing import PRUNE, Clearing, clearings
 from backup.agencies.forgetting import Forgetting
-from backup.agencies.locking import again, again_at, met
 from backup.agencies.plan import KEEP, MAKE, MEND, Charge, Compared
 from backup.agencies.ports import Engine, Place
 from backup.agencies.proving import PROVE, Proving, provings
+from backup.agencies.quiet import QUIET, attempt, copy_waits_since
 from backup.agencies.reading import CHECK, Turn, damaged_parts, turns
 from ncia.core.base.clock import Clock, to_text
 from ncia.core.base.errors import NciaError, Refusal
@@ -103,35 +103,33 @@ class AgencyTask:
                 parts.journal.append(PruneFailed(job=begun.job, agency=agency, site=site, error=why), by=BY)
 
     def _order_care(self, now: datetime) -> None:
-        """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same."""
+        """One place at a time is read or pruned, while nothing else waits or runs; some time later all the same, but
+        beside no copy of a point, and after one that has waited longer."""
         parts, waiting = self.parts, self.parts.jobs.open()
-        if any(job.order.verb in (CHECK, PRUNE, PROVE) for job in waiting):
+        if any(job.order.verb in QUIET for job in waiting):
             return
-        state = parts.states.snapshot()
-        for clearing in clearings(parts.estate, state, parts.site, now):
-            job = self._again(state, PRUNE, clearing.agency.id, clearing.due_at, clearing.job(now), now)
-            if (clearing.urgent or not waiting) and parts.jobs.get(job) is None and self._is_well(clearing.agency):
+        state, site = parts.states.snapshot(), parts.site
+        copy = copy_waits_since(parts.estate, state, site, self._since(state), now, parts.jobs.get)
+
+        def is_next(each: Clearing | Turn | Proving, job: JobId) -> bool:
+            is_before = copy is None or each.due_at <= copy
+            return is_before and (each.urgent or not waiting) and parts.jobs.get(job) is None
+
+        for clearing in clearings(parts.estate, state, site, now):
+            job = attempt(state, PRUNE, clearing.agency.id, site, clearing.due_at, clearing.job(now), now)
+            if is_next(clearing, job) and self._is_well(clearing.agency):
                 parts.jobs.enqueue(self._clearing(clearing, job))
                 return
-        for turn in turns(parts.estate, state, parts.site, now):
-            job = self._again(state, CHECK, turn.agency.id, turn.due_at, turn.job(now), now)
-            if (turn.urgent or not waiting) and parts.jobs.get(job) is None:
+        for turn in turns(parts.estate, state, site, now):
+            job = attempt(state, CHECK, turn.agency.id, site, turn.due_at, turn.job(now), now)
+            if is_next(turn, job):
                 parts.jobs.enqueue(self._reading(turn, job))
                 return
-
-        for each in provings(parts.estate, state, parts.site, now):
-            job = self._again(state, PROVE, each.dataset.id, each.due_at, each.job(now), now)
-            if (each.urgent or not waiting) and parts.jobs.get(job) is None:
+        for each in provings(parts.estate, state, site, now):
+            job = attempt(state, PROVE, each.dataset.id, site, each.due_at, each.job(now), now)
+            if is_next(each, job):
                 parts.jobs.enqueue(self._proving(each, job, BY, CARE_PRIORITY))
                 return
-
-    def _again(self, state: State, verb: str, subject: str, due_at: datetime, job: JobId, now: datetime) -> JobId:
-        """The name of the next attempt: the last one's while it is not time yet, after a lock that it met."""
-        lock = met(state, verb, subject, self.parts.site, due_at)
-        moment = again_at(lock) if lock is not None else None
-        if lock is None or moment is None:
-            return job
-        return lock.last.job if now < moment else again(job, lock)
 
     def _is_well(self, agency: Agency) -> bool:
         found = self.look(agency)

@@ -6,15 +6,16 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 MODE_KEPT = 0o777
 
 
 def member_hashes(archive: bytes) -> Mapping[str, str]:
-    """The SHA-256 of each file in an archive."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+    """The SHA-256 of each file in an archive; raises ``ValueError`` with a clause where it is none."""
+    with _opened(archive) as opened:
         return {
             member.name.removeprefix("./"): hashlib.sha256(file.read()).hexdigest()
             for member in opened
@@ -25,14 +26,26 @@ def member_hashes(archive: bytes) -> Mapping[str, str]:
 def unpack(archive: bytes, folder: Path) -> None:
     """Files, folders and links, with their modes, into an empty folder; the links last, so that nothing is written
     through one. Raises ``ValueError`` with a clause that says what may not be, before anything is written."""
+    with _opened(archive) as opened:
+        members = [member for member in opened if member.name.strip("./")]
+        for member in members:
+            if why := _fault(member):
+                raise ValueError(f"{member.name!r} {why}")
+        for member in sorted(members, key=lambda each: (each.issym(), each.name)):
+            _place(opened, member, folder / member.name)
+
+
+@contextmanager
+def _opened(archive: bytes) -> Iterator[tarfile.TarFile]:
+    """As our hosts pack it, uncompressed: a small one cannot claim, nor be unpacked to, more bytes than it has."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-            members = [member for member in opened if member.name.strip("./")]
-            for member in members:
-                if why := _fault(member):
-                    raise ValueError(f"{member.name!r} {why}")
-            for member in sorted(members, key=lambda each: (each.issym(), each.name)):
-                _place(opened, member, folder / member.name)
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+            left = len(archive)
+            for member in opened:
+                left -= member.size if member.isreg() else 0
+                if left < 0 or member.size < 0:
+                    raise ValueError(f"{member.name!r} claims more bytes than the archive has")
+            yield opened
     except tarfile.TarError as error:
         raise ValueError(f"it is no archive: {error}") from error
 

@@ -162,7 +162,12 @@ class ProgramTask:
         ):
             return
         archive = self.parts.programs.packed(place.host, place.folder)
-        if member_hashes(archive) != {path: file.sha256 for path, file in inventory.files.items()}:
+        try:
+            packed = member_hashes(archive)
+        except ValueError as fault:
+            log.warning("program.hostile", dataset=dataset.id, host=place.host, why=str(fault))
+            return
+        if packed != {path: file.sha256 for path, file in inventory.files.items()}:
             log.info("program.changing", dataset=dataset.id)  # between listing and packing: taken the next time
             return
         folder, name = PurePosixPath(dataset.id), f"{inventory.digest[:16]}.tar"

@@ -166,6 +166,10 @@ class RemoteStore:
         told = self._script("backup.not-listed", "look which points are in the store", scripts.PRESENT, *places)
         return tuple(places[line] for line in told.text.splitlines())
 
+    def holds_points(self) -> bool:
+        what = "look whether any point is in the store"
+        return bool(self._script("backup.not-listed", what, scripts.HOLDS_POINTS, str(self._site.root)).text)
+
     @contextmanager
     def restore(self, job: str, path: str, database: str, lsn: str, manifest_sha256: str) -> Iterator[Scratch]:
         point = f"{self._site.root}/{_inside(path)}"

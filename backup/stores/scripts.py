@@ -123,6 +123,12 @@ done
 """
 """places: prints those that are there."""
 
+HOLDS_POINTS = """
+set -- "$1"/*/*/point-*
+if [ -e "$1" ]; then echo yes; fi
+"""
+"""root: prints a word where any point lies below it."""
+
 LEFTOVERS = """
 for left in "$1"/.scratch/* "$1"/*/*/.partial-*; do
     [ -d "$left" ] || continue

@@ -32,8 +32,9 @@ class BackupDesk(Protocol):
         """Put the newest proven point, or the program, in this site's store into its agency's repository, too."""
         ...
 
-    def bring(self, dataset: str | None, subject: str, by: str) -> Json:
-        """Put a point or program out of its agency's repository back into this site's store."""
+    def bring(self, dataset: str | None, subject: str, by: str, burnt: bool = False) -> Json:
+        """Put a point or program out of its agency's repository back into this site's store. ``burnt``: that store may
+        be empty though the journal lists points there."""
         ...
 
     def mend(self, dataset: str | None, by: str) -> Json:

@@ -60,6 +60,7 @@ class ForgetAsk(Ask):
 
 class BringAsk(DatasetAsk):
     subject: str = ""  # a point's id, or an archive's path; empty: the newest
+    burnt: bool = False  # the store may be empty though the journal lists points there
 
 
 class PlanAsk(Ask):
@@ -255,7 +256,7 @@ def protecting(platform: Platform) -> APIRouter:
     @router.post("/bring")
     def bring(request: Request, ask: BringAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)
-        return platform.backups.bring(ask.dataset, ask.subject, caller_of(request).name_or(ask.by))
+        return platform.backups.bring(ask.dataset, ask.subject, caller_of(request).name_or(ask.by), ask.burnt)
 
     @router.post("/look")
     def look(request: Request, ask: DatasetAsk) -> Any:

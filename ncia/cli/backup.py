@@ -83,6 +83,9 @@ def bring(
     every: Annotated[
         bool, typer.Option("--all", help="Of each dataset that was kept out of this site's store.")
     ] = False,
+    burnt: Annotated[
+        bool, typer.Option(help="The store is empty because it burnt, not because it is missing.")
+    ] = False,
     wait: Wait = True,
 ) -> None:
     """Bring a point out of its agency's repository back into this site's store, under its own name, and prove it.
@@ -91,7 +94,7 @@ def bring(
     damaged under that name is kept aside. To restore into a folder without a controller: ncia repo restore."""
     if every == (dataset is not None):
         raise NciaError("backup.which", "bring copies back", "name a dataset, or say --all", "ncia backup list")
-    _have_done("bring", dataset, wait, subject=point)
+    _have_done("bring", dataset, wait, subject=point, burnt=burnt)
 
 
 @app.command()
@@ -161,7 +164,7 @@ def rehash(dataset: DatasetName = None) -> None:
         raise NciaError("backup.damaged", "read copies again", f"damaged: {names}", "ncia backup run; keep the copy")
 
 
-def _have_done(verb: str, dataset: str | None, wait: bool, **more: str) -> None:
+def _have_done(verb: str, dataset: str | None, wait: bool, **more: str | bool) -> None:
     api = Api.from_environment()
     asked = api.post(f"/v1/backups/{verb}", {"dataset": dataset, **more})["jobs"]
     if not asked:

@@ -87,7 +87,7 @@ class Desk:
     def keep(self, dataset: str | None, by: str) -> Json:
         return {"jobs": []}
 
-    def bring(self, dataset: str | None, subject: str, by: str) -> Json:
+    def bring(self, dataset: str | None, subject: str, by: str, burnt: bool = False) -> Json:
         return {"jobs": []}
 
     def mend(self, dataset: str | None, by: str) -> Json:

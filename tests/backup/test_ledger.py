@@ -19,6 +19,7 @@ from ncia.core.journal.entries import (
     BackupStarted,
     EstateLoaded,
     PointBrought,
+    PointCopied,
     PointDeleted,
     ProofFinished,
     ProofStarted,
@@ -156,6 +157,60 @@ def test_what_came_back_out_of_a_repository_is_not_deleted_as_what_was_let_go_of
     controller.journal.append(body.model_copy(update=same), by="kim")
     assert ledger.let_go(DATASET, WEST) == ()
     assert [each.point for each in ledger.retired(DATASET, WEST)] == ["b"]
+
+
+def test_all_that_came_back_lately_is_spared_and_not_the_last_one_alone(controller: Controller) -> None:
+    proven_points(controller, "a", "b", "c", "d", "e")
+    body = next(body for body in SPECIMENS if isinstance(body, PointBrought))
+    for name in "ab":
+        point = backup(name)
+        same = {**point.model_dump(exclude={"job", "seconds"}), "taken_by": point.job, "taken_seconds": point.seconds}
+        told = body.model_copy(update={**same, "job": f"back-{name}"})
+        for _ in range(2):  # what a step writes twice is there once
+            controller.ledger.append("backup-1", 1, told, "kim")
+    assert len(controller.journal.of_kind(PointBrought.KIND)) == 2
+    assert [each.point for each in controller.ledger.retired(DATASET, WEST)] == ["c"]
+
+
+def coming_back(controller: Controller, name: str) -> None:
+    told = {"point": backup(name).model_dump()}
+    controller.rows.enqueue(order("back-1", DATASET, "bring-point", details=told, lane="bring-point"))
+
+
+def test_a_point_on_its_way_back_lies_in_the_store_unlisted_and_is_not_cleared_away(
+    ledger: Ledger, controller: Controller
+) -> None:
+    """Its files are there before its entry is."""
+    proven_points(controller, "a", "b", "c", "d")
+    for name in "ab":
+        gone = PointDeleted(point=name, dataset=DATASET, store_site=WEST, path=backup(name).path, reason="newer ones")
+        ledger.append("backup-1", 1, gone, "kim")
+    copied = next(body for body in SPECIMENS if isinstance(body, PointCopied))
+    there = {"dataset": DATASET, "point": "a", "store_site": EAST}
+    copy = copied.model_copy(update=there)
+    deleted = PointDeleted(**there, path=copy.path, reason="newer copies")
+    controller.journal.append_all((copy, deleted), by="kim")
+    assert ledger.needless_copies(DATASET, EAST) == (copy,)
+    coming_back(controller, "a")
+    assert ledger.let_go(DATASET, WEST) == (backup("b"),)
+    assert ledger.needless_copies(DATASET, EAST) == ()
+
+
+def test_a_deletion_that_was_chosen_before_somebody_wanted_the_point_is_refused(
+    ledger: Ledger, controller: Controller
+) -> None:
+    proven_points(controller, "a", "b", "c", "d")
+    first, second = ledger.retired(DATASET, WEST)
+    coming_back(controller, "a")
+    for point in (first, second):
+        gone = PointDeleted(point=point.point, dataset=DATASET, store_site=WEST, path=point.path, reason="newer ones")
+        if point is first:
+            with pytest.raises(NciaError, match="a job reads it or brings it back"):
+                ledger.append("backup-1", 1, gone, "kim")
+        else:
+            ledger.append("backup-1", 1, gone, "kim")
+    (entry,) = controller.journal.of_kind(PointDeleted.KIND)
+    assert entry.body == gone
 
 
 def test_nobody_writes_from_elsewhere_without_a_certificate(controller: Controller, tmp_path: Path) -> None:

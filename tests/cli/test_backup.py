@@ -165,16 +165,16 @@ def test_a_point_is_brought_by_its_dataset_and_name_and_kept_by_its_dataset(api:
     api.listings = [listing(jobs=[job("succeeded", sentence="point-1 is back")])]
     assert "tax/rows: succeeded: point-1 is back" in told("bring", "tax/rows", "--point", "point-1")
     told("keep", "tax/rows")
-    told("bring", "--all")
+    told("bring", "--all", "--burnt")
     for arguments in (["bring"], ["bring", "tax/rows", "--all"]):
         with pytest.raises(NciaError, match="name a dataset, or say --all"):
             told(*arguments)
     api.asked = []
     assert "Nothing to keep: what is proven" in told("keep")
     assert api.bodies == [
-        ("/v1/backups/bring", {"dataset": "tax/rows", "subject": "point-1"}),
+        ("/v1/backups/bring", {"dataset": "tax/rows", "subject": "point-1", "burnt": False}),
         ("/v1/backups/keep", {"dataset": "tax/rows"}),
-        ("/v1/backups/bring", {"dataset": None, "subject": ""}),
+        ("/v1/backups/bring", {"dataset": None, "subject": "", "burnt": True}),
         ("/v1/backups/keep", {"dataset": None}),
     ]
 

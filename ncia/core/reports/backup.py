@@ -29,12 +29,14 @@ from ncia.core.journal.entries import (
     ProofFinished,
     RunMissed,
 )
-from ncia.core.journal.entries_repositories import SnapshotForgotten, SnapshotHolds
+from ncia.core.journal.entries_repositories import RepositoryLooked, SnapshotForgotten, SnapshotHolds
 from ncia.core.journal.entry import Entry
 from ncia.core.reports.continuity import NotProven
 from ncia.core.state import State
 
 SITE_LOST = "site-lost"  # the cause of an incident, as ``ncia.core.alerts`` calls it
+SNAPSHOT_NAMED = 8  # so many digits of its id stand in the sentence that says that it is missing
+MORE = " more"  # and so ends the one after them where not all are named
 SCHEDULED = "postgresql"  # the kind of which recovery points are made by the calendar
 
 
@@ -227,14 +229,23 @@ def lost_sites(state: State) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class _KeptAs:
+    body: SnapshotHolds
+    at: datetime
+    entry: str
+
+
 class _Seen:
     """What the entries say, by dataset and point."""
 
     def __init__(self, day: Day) -> None:
         self._day = day
         self._sources: dict[str, str] = {}  # by job
-        self._copied: dict[str, tuple[str, str]] = {}  # by point: where, by which entry
-        self._kept: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)  # by subject and place: snapshot, entry
+        self._lies: dict[str, dict[str, str]] = defaultdict(dict)  # by point and store: the entry; empty: gone
+        self._brought: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)  # by point and store: whence, entry
+        self._kept: dict[str, dict[str, _KeptAs]] = defaultdict(dict)  # by subject and place
+        self._looked: dict[tuple[str, str], tuple[datetime, RepositoryLooked]] = {}  # by agency and place: the newest
         self._forgotten: set[tuple[str, str]] = set()  # by place: it stands in another log, which may be read first
         self.points: dict[str, PointTold] = {}
         self.by_dataset: dict[str, list[str]] = defaultdict(list)
@@ -248,6 +259,7 @@ class _Seen:
             case BackupStarted():
                 self._sources[body.job] = body.source_site
             case BackupFinished() if today:
+                self._lies[body.point][body.store_site] = name
                 self.points[body.point] = self._made(body, at, name)
                 self.by_dataset[body.dataset].append(body.point)
             case BackupFailed() if today:
@@ -268,16 +280,18 @@ class _Seen:
                 if not body.matched:
                     self._change(body.point, proven=False, why=body.why)
             case PointCopied():
-                self._copied[body.point] = (body.store_site, name)
+                self._lies[body.point][body.store_site] = name
             case SnapshotHolds():
-                self._kept[body.subject][body.site] = (body.snapshot, name)
+                self._kept[body.subject][body.site] = _KeptAs(body, entry.at, name)
+            case RepositoryLooked():
+                self._looked[body.agency, body.site] = (entry.at, body)
             case SnapshotForgotten():
                 self._forgotten.add((body.site, body.snapshot))
             case PointBrought():
-                told = {"brought_from": body.from_site, "brought_entry": name}
-                self._change(body.point, present=True, **told)
+                self._lies[body.point][body.store_site] = name
+                self._brought[body.point][body.store_site] = (body.from_site, name)
             case PointDeleted():
-                self._gone(body)
+                self._lies[body.point][body.store_site] = ""
                 if today:
                     gone = Deleted(body.point, at, body.store_site, entry.by, body.reason, name)
                     self.deleted[body.dataset].append(gone)
@@ -297,23 +311,38 @@ class _Seen:
             present=True,
         )
 
-    def _gone(self, body: PointDeleted) -> None:
-        if self._copied.get(body.point, ("", ""))[0] == body.store_site:
-            del self._copied[body.point]
-        else:
-            self._change(body.point, present=False)
-
     def points_of(self, dataset: str) -> tuple[PointTold, ...]:
-        """In the order in which they were made. A copy stands in another log than its point: it is joined here."""
+        """In the order in which they were made."""
         found = (self.points[point] for point in self.by_dataset.get(dataset, ()))
-        copied = ((point, *self._copied.get(point.point, ("", ""))) for point in found)
-        told = [replace(point, copied_to=site, copied_entry=entry) for point, site, entry in copied]
-        return tuple(self._with_snapshots(point) for point in told)
+        return tuple(self._with_snapshots(self._with_stores(point)) for point in found)
+
+    def _with_stores(self, point: PointTold) -> PointTold:
+        """What one store has stands in one log, in its order; the logs are joined here. One that its store let go of,
+        and that came back into the other, lies there."""
+        lies = {site: entry for site, entry in sorted(self._lies[point.point].items()) if entry}
+        brought, store = self._brought.get(point.point, {}), point.store_site
+        if store not in lies:
+            store = next((site for site in lies if site in brought), store)
+        copy = next((site for site in lies if site != store), "")
+        whence, entry = brought.get(store) or brought.get(copy) or ("", "")
+        told = {"copied_to": copy, "copied_entry": lies.get(copy, ""), "brought_from": whence, "brought_entry": entry}
+        return replace(point, store_site=store, present=store in lies, **told)
 
     def _with_snapshots(self, point: PointTold) -> PointTold:
-        known = sorted(self._kept.get(point.point, {}).items())
-        places = [(site, entry) for site, (snapshot, entry) in known if (site, snapshot) not in self._forgotten]
-        return replace(point, kept_at=tuple(site for site, _ in places), kept_entries=tuple(told for _, told in places))
+        places = [kept for _, kept in sorted(self._kept.get(point.point, {}).items()) if self._is_there(kept)]
+        sites, entries = (tuple(found) for found in ([p.body.site for p in places], [p.entry for p in places]))
+        return replace(point, kept_at=sites, kept_entries=entries)
+
+    def _is_there(self, kept: _KeptAs) -> bool:
+        """Not forgotten; and whoever looked into that place since it was kept could, and found it."""
+        place, snapshot = kept.body.site, kept.body.snapshot
+        if (place, snapshot) in self._forgotten:
+            return False
+        at, looked = self._looked.get((kept.body.agency, place), (None, None))
+        if at is None or looked is None or at < kept.at:
+            return True
+        named = snapshot[:SNAPSHOT_NAMED]
+        return not looked.why and not any(named in each or each.endswith(MORE) for each in looked.missing)
 
     def _change(self, point: str, **told: Any) -> None:
         if point in self.points:

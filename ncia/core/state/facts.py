@@ -142,7 +142,7 @@ class PointCopy:
 
 @dataclass(frozen=True)
 class Brought:
-    """What came back last out of an agency's repository into a store."""
+    """What came back out of an agency's repository into a store."""
 
     at: datetime
     body: PointBrought | ProgramBrought

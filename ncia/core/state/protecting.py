@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ncia.core.state.state import State
 
 POINTS_PER_DATASET_MAX = 100
+BROUGHT_MAX = POINTS_PER_DATASET_MAX
 JOBS_ENDED_MAX = 500
 MISSED_MAX = 500
 
@@ -144,7 +145,9 @@ def program_brought(state: State, entry: Entry, body: ProgramBrought) -> None:
 
 
 def _brought(state: State, entry: Entry, body: PointBrought | ProgramBrought) -> None:
-    state.brought = {**state.brought, (body.dataset, body.store_site): Brought(entry.at, body)}
+    where = (body.dataset, body.store_site)
+    kept = (*state.brought.get(where, ()), Brought(entry.at, body))[-BROUGHT_MAX:]
+    state.brought = {**state.brought, where: kept}
 
 
 def _is_of(copy: PointCopy, body: PointDeleted) -> bool:

@@ -77,7 +77,7 @@ class State:
     mirrors: Mapping[tuple[str, str], MirrorState] = field(default_factory=dict)  # by dataset and target site
     repositories: Mapping[Where, RepositoryFact] = field(default_factory=dict)  # by agency and site
     holders: Mapping[str, frozenset[Where]] = field(default_factory=dict)  # by dataset: repositories with copies of it
-    brought: Mapping[Where, Brought] = field(default_factory=dict)  # by dataset and store: the newest back out of one
+    brought: Mapping[Where, tuple[Brought, ...]] = field(default_factory=dict)  # by dataset and store: the newest last
     snapshot_failures: Mapping[Where, SnapshotFailure] = field(default_factory=dict)  # by dataset and site
     locks_met: Mapping[tuple[str, str, str], LockFact] = field(default_factory=dict)  # by verb, dataset and site
     runs: Mapping[str, Run] = field(default_factory=dict)

@@ -155,8 +155,8 @@ class PointsWorld(World):
         (job,) = self.points.keep(dataset, "kim")
         return self.jobs.wait(job.id, 60)
 
-    def bring(self, dataset: str = ROWS, subject: str = "") -> Job:
-        return self.jobs.wait(self.points.bring(dataset, subject, "kim").id, 60)
+    def bring(self, dataset: str = ROWS, subject: str = "", burnt: bool = True) -> Job:
+        return self.jobs.wait(self.points.bring(dataset, subject, "kim", burnt).id, 60)
 
     def at(self, subject: str, dataset: str = ROWS) -> list[str]:
         """The places that have it, as the journal says."""

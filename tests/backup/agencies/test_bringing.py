@@ -65,6 +65,9 @@ class Taking:
     def present(self, paths: Sequence[str]) -> tuple[str, ...]:
         return self.world.store.present(paths)
 
+    def holds_points(self) -> bool:
+        return self.world.store.holds_points()
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[PointsWorld]:
@@ -101,26 +104,6 @@ def test_a_point_of_a_burnt_store_is_back_under_its_own_name_and_is_proven_again
     told = brought(world)
     assert (told.from_site, told.store_site, told.manifest_sha256) == (WEST, WEST, point.manifest_sha256)
     assert (told.snapshot, world.staged()) == (world.snapshots(WEST)[0], [])
-
-
-def test_what_burnt_with_it_counts_no_longer_and_what_came_back_is_the_newest_that_does(world: PointsWorld) -> None:
-    """Else recovery would reach for a point that only the journal has."""
-    world.lay("point-1")
-    world.keep()
-    world.lay("point-2")
-    world.lay("point-3")
-    shutil.rmtree(world.root / ROWS / "point-1")
-    shutil.rmtree(world.root / ROWS / "point-3")
-    assert world.states.snapshot().newest_proven(ROWS).id == "point-3"
-    assert world.bring().state == "succeeded"
-    state = world.states.snapshot()
-    assert [(each.id, each.proven) for each in state.points[ROWS]] == [
-        ("point-1", True),
-        ("point-2", True),
-        ("point-3", False),
-    ]
-    assert state.newest_proven(ROWS).id == "point-2"
-    assert state.point(ROWS, "point-3").reread.outcome.why == "it is not in the store of west"
 
 
 def test_a_point_that_the_store_had_let_go_of_is_one_again(world: PointsWorld) -> None:
@@ -190,7 +173,7 @@ def test_another_tree_than_was_kept_is_not_brought(world: PointsWorld) -> None:
     (expected,) = state.repositories["agency", WEST].expected
     kept = expected.kept.model_copy(update={"tree": "00" * 32, "snapshot": expected.kept.snapshot})
     burn(world)
-    job = world.points.bring(ROWS, "", "kim")
+    job = world.points.bring(ROWS, "", "kim", burnt=True)
     order = {**job.order.details, "snapshots": [(WEST, {"id": kept.snapshot, "tree": kept.tree, "size_bytes": 1})]}
     world.jobs.wait(job.id, 60)
     work = world.works["bring-point"]
@@ -230,7 +213,7 @@ def test_all_that_was_kept_out_of_a_burnt_store_comes_back_at_once(world: Points
     world.keep()
     world.keep(PROGRAM)
     before = burn(world)
-    jobs = world.points.bring_all("kim")
+    jobs = world.points.bring_all("kim", burnt=True)
     assert [world.jobs.wait(job.id, 60).state for job in jobs] == ["succeeded", "succeeded"]
     assert files_below(world.root) == before
     world.points.parts = replace(world.points.parts, site=EAST)  # whose store never had them

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from backup.agencies.points_plan import FIRST_AFTER_SECONDS, late
+from backup.agencies.clearing import PRUNE
+from backup.agencies.points_plan import FIRST_AFTER_SECONDS, KEEP_POINT, late
 from backup.agencies.reading import CHECK
 from backup.telling import listing
 from ncia.core.base.errors import NciaError, Refusal
@@ -75,6 +76,9 @@ def test_points_of_two_days_share_the_files_that_did_not_change(world: PointsWor
 
 
 def test_it_is_kept_a_while_after_the_start_and_then_once_a_day(world: PointsWorld) -> None:
+    rotation = replace(world.agency.repository.check, interval_seconds=30 * 86_400.0)  # it would have waited longer
+    agency = replace(world.agency, repository=replace(world.agency.repository, check=rotation))
+    world.estate.agencies[agency.id] = agency  # type: ignore[index]
     world.lay("point-1")
     assert tick(world, FIRST_AFTER_SECONDS - 60) == []
     assert tick(world, 61) == ["succeeded"]
@@ -114,6 +118,37 @@ def test_one_at_a_time_and_none_while_a_place_is_read_or_pruned(world: PointsWor
     world.jobs.enqueue(order("check", "agency", CHECK, lane=CHECK))
     world.points.tick(world.clock.now() + timedelta(seconds=FIRST_AFTER_SECONDS + 1))
     assert [job.order.verb for job in world.jobs.open()] == [CHECK]
+
+
+def ordered(world: PointsWorld, *ticks: Callable[[datetime], None]) -> list[str]:
+    """The verbs that are open after both calendars were asked in that order."""
+    world.jobs.close()
+    world.jobs.freeze()
+    for each in ticks:
+        each(world.clock.now())
+    return [job.order.verb for job in world.jobs.open()]
+
+
+def test_no_place_is_read_or_pruned_beside_a_points_copy_however_long_it_has_waited(world: PointsWorld) -> None:
+    """Both executors would be taken, and the backups of rows miss their time."""
+    world.lay("point-1")
+    world.jobs.close()
+    world.jobs.freeze()
+    world.points.keep(ROWS, "kim")
+    world.clock.moment += timedelta(days=40)
+    assert ordered(world, world.task.tick, world.task.tick) == [KEEP_POINT]
+
+
+def test_of_a_points_copy_and_a_places_reading_the_one_that_waits_longer_goes_first(world: PointsWorld) -> None:
+    world.lay("point-1")
+    world.clock.moment += timedelta(days=40)
+    assert ordered(world, world.task.tick, world.points.tick) == [KEEP_POINT]
+    world.jobs.start(world.works, Limits())
+    assert [world.jobs.wait(job.id, 60).state for job in world.jobs.list()] == ["succeeded"]
+    world.lay("point-2")
+    world.clock.moment += timedelta(seconds=POINTS_INTERVAL_SECONDS + 60)
+    assert ordered(world, world.points.tick) == []
+    assert ordered(world, world.points.tick, world.task.tick) in ([CHECK], [PRUNE])
 
 
 def test_the_centre_whose_store_does_not_have_it_keeps_nothing(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,17 @@ def test_a_program_that_is_gone_at_the_active_site_is_drift_and_the_copy_stays(h
     assert hosts.compared()[-1] == tuple(f"{path} is missing at east" for path in sorted(CONTENT))
     (captured,) = hosts.captured()
     assert (hosts.folder / "store" / captured.path).exists()
+
+
+def test_a_host_that_hands_over_a_bomb_is_not_captured_and_the_sites_are_compared_all_the_same(hosts: Hosts) -> None:
+    class Bombing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(honest, name)
+
+        def packed(self, host: object, folder: str) -> bytes:
+            return gzip.compress(bytes(10_240))
+
+    honest = hosts.task.parts.programs
+    hosts.task.parts = replace(hosts.task.parts, programs=Bombing())  # type: ignore[arg-type]
+    hosts.tick(3)
+    assert (hosts.captured(), hosts.compared()) == ([], [()])

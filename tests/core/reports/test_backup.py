@@ -24,8 +24,8 @@ from ncia.core.journal.entries import (
     RunMissed,
     TableSum,
 )
-from ncia.core.journal.entries_repositories import SnapshotForgotten, SnapshotHolds
-from ncia.core.reports.backup import BackupReport, DatasetDay, agency_of, backup_report, day_of
+from ncia.core.journal.entries_repositories import RepositoryLooked, SnapshotForgotten, SnapshotHolds
+from ncia.core.reports.backup import BackupReport, DatasetDay, PointTold, agency_of, backup_report, day_of
 from tests.core.journal.specimens import SPECIMENS
 from tests.core.story import NORTH, SOUTH, START, Story, at, sample_estate, text
 
@@ -183,6 +183,54 @@ def test_a_point_that_came_back_is_present_again_and_says_whence() -> None:
     back = body.model_copy(update={"point": "point-1", "store_site": "south", "from_site": "north"})
     point = rows(report(a_day().say(3 * HOUR + 7, SOUTH, back))).points[0]
     assert (point.present, point.brought_from, point.brought_entry) == (True, "north", "south#10")
+
+
+def brought_into_north(point: str) -> PointBrought:
+    body = next(body for body in SPECIMENS if isinstance(body, PointBrought))
+    return body.model_copy(update={"point": point, "store_site": "north", "from_site": "north"})
+
+
+def in_any_order(story: Story) -> list[PointTold]:
+    """The first point, as told whichever site's log is read first."""
+    found = []
+    for order in (1, -1):
+        story.entries = sorted(story.entries, key=lambda entry: (order * (entry.site == NORTH), entry.number))
+        found.append(rows(report(story)).points)
+    assert found[0] == found[1]
+    return list(found[0])
+
+
+def test_a_point_that_came_into_the_other_store_is_a_second_copy_and_its_end_is_not_the_points() -> None:
+    story = a_day().say(3 * HOUR + 5, NORTH, brought_into_north("point-2"))
+    point = in_any_order(story)[1]
+    assert (point.store_site, point.present, point.copied_to, point.copied_entry) == ("south", True, "north", "north#1")
+    assert (point.brought_from, point.brought_entry) == ("north", "north#1")
+    gone = PointDeleted(point="point-2", dataset="tax/rows", store_site="north", path="x", reason="newer copies")
+    point = in_any_order(story.say(3 * HOUR + 6, NORTH, gone))[1]
+    assert (point.store_site, point.present, point.copied_to) == ("south", True, "")
+
+
+def test_a_point_that_its_store_let_go_of_and_that_came_into_the_other_is_there() -> None:
+    point = in_any_order(a_day().say(3 * HOUR + 5, NORTH, brought_into_north("point-1")))[0]
+    assert (point.store_site, point.present, point.copied_to, point.brought_from) == ("north", True, "", "north")
+
+
+def test_a_snapshot_that_the_last_look_missed_or_whose_place_could_not_be_looked_into_is_not_told() -> None:
+    def kept_at(*looks: tuple[tuple[str, ...], str]) -> tuple[str, ...]:
+        story = a_day().say(3 * HOUR + 5, SOUTH, kept_as("north"), kept_as("south", "9a7c" * 16))
+        for missing, why in looks:
+            looked = RepositoryLooked(
+                agency="treasury", site="north", expected=2, missing=missing, strangers=0, why=why
+            )
+            story.say(3 * HOUR + 6, NORTH, looked)
+        return in_any_order(story)[1].kept_at
+
+    missing = ("snapshot 8e688e68 of tax/rows is not there",)
+    assert kept_at((missing, "")) == ("south",)
+    assert kept_at(((), "it is damaged")) == ("south",)
+    assert kept_at((("snapshot 11111111 of tax/rows is not there", "and 3 more"), "")) == ("south",)
+    assert kept_at((("snapshot 11111111 of tax/rows is not there",), "")) == ("north", "south")
+    assert kept_at((missing, ""), ((), "")) == ("north", "south")
 
 
 def test_expected_is_one_point_for_each_interval_that_ended_since_the_journal_began() -> None:
