@@ -18,6 +18,7 @@ from ncia.core.base.errors import NciaError
 app = typer.Typer(no_args_is_help=True, help="Recovery points: list them, make them, prove them, copy them.")
 
 POLL_SECONDS = 0.5
+WIDE = 120
 ENDED = ("succeeded", "failed", "cancelled")
 FORGET_SECONDS_MAX = 600.0
 REHASH_SECONDS_MAX = 6 * 3600.0
@@ -200,6 +201,8 @@ def _ended(api: Api, wanted: set[str]) -> list[dict[str, Any]]:
 def _show(answer: dict[str, Any], every: bool) -> None:
     """One line for each dataset and store; in words only what a person must know."""
     console = Console()
+    if every:  # with names that are asked for whole
+        console.width = max(console.width, WIDE)
     title = f"Recovery points, as {answer['site']} knows them"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("dataset", "taken (UTC)", "at", "snap", "size", "proof", "restored"):

@@ -325,8 +325,8 @@ class _Seen:
             store = next((site for site in lies if site in brought), store)
         copy = next((site for site in lies if site != store), "")
         whence, entry = brought.get(store) or brought.get(copy) or ("", "")
-        told = {"copied_to": copy, "copied_entry": lies.get(copy, ""), "brought_from": whence, "brought_entry": entry}
-        return replace(point, store_site=store, present=store in lies, **told)
+        moved = replace(point, store_site=store, present=store in lies, copied_to=copy)
+        return replace(moved, copied_entry=lies.get(copy, ""), brought_from=whence, brought_entry=entry)
 
     def _with_snapshots(self, point: PointTold) -> PointTold:
         places = [kept for _, kept in sorted(self._kept.get(point.point, {}).items()) if self._is_there(kept)]
