@@ -52,7 +52,7 @@ def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
     from backup.repository.save.scout import sent
 
     exclusions, since = exclusions_asked(wanted.leave_out), CLOCK.now()
-    scout = sent(wanted.paths, exclusions)
+    scout = None if wanted.force else sent(wanted.paths, exclusions)  # with --force nothing is compared with it
     with closing(scout) if scout else nullcontext():
         heard: list[tuple[Request, Looking]] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.agencies.clearing import RETRY_SECONDS, waits
-from backup.agencies.ports import Capabilities, Engine, Share
+from backup.agencies.ports import Engine, Share
 from backup.agencies.telling import repositories
 from backup.engines.own import OwnEngine
 from backup.repository.ports import Kind
@@ -21,6 +21,7 @@ from ncia.core.estate.repository import Rotation
 from ncia.core.journal.entries_care import PruneFailed, PruneStarted
 from ncia.core.journal.entries_repositories import RepositoryChecked, RepositoryPruned, SnapshotForgotten
 from ncia.core.work.jobs import Cancelled, Job
+from tests.backup.agencies.able import Able
 from tests.backup.agencies.world import EAST, LOOK_SECONDS, TAX, TREASURY, WEST, World, estate_of
 from tests.backup.repository.sample import CHEAP
 from tests.fakes.jobs import MemorySteps
@@ -159,17 +160,7 @@ def test_it_stays_out_of_the_way_of_a_backup_that_is_due_but_not_for_ever(world:
 
 
 def test_one_that_nobody_carries_out_is_told(world: Aging) -> None:
-    class Keeping:
-        def __init__(self, engine: Engine) -> None:
-            self.engine = engine
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.engine, name)
-
-        def capabilities(self) -> Capabilities:
-            return replace(self.engine.capabilities(), prunes=False)
-
-    world.engine = Keeping(world.engine)
+    world.engine = Able(world.engine, prunes=False)
     job = prune(world, WEEK)
     assert (job.state, "it removes what no snapshot needs" in job.sentence, pruned(world)) == ("failed", True, [])
     assert (sentence(world), world.tick(1)) == ("", [])

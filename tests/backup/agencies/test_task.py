@@ -17,7 +17,7 @@ from backup.agencies.plan import (
     RETRY_SECONDS_MIN,
     over,
 )
-from backup.agencies.ports import Asked, Capabilities, Engine
+from backup.agencies.ports import Asked
 from backup.agencies.telling import repositories
 from backup.repository.escrow import open_escrow, recover, stored
 from backup.repository.ports import Kind
@@ -34,6 +34,7 @@ from ncia.core.journal.entries_repositories import (
     SnapshotKept,
 )
 from ncia.lab.secrets import openssh_private
+from tests.backup.agencies.able import Able
 from tests.backup.agencies.world import EAST, INTERVAL, KIM, TAX, TREASURY, WEST, World
 from tests.backup.repository.sample import CHEAP, HOLDER, NOW, PASSWORD
 from tests.fakes.jobs import MemorySteps
@@ -366,33 +367,13 @@ def test_partial_snapshots_go_when_a_whole_one_follows_and_the_newest_whole_one_
 
 
 def test_an_engine_that_does_not_forget_keeps_all(world: World) -> None:
-    class Keeping:
-        def __init__(self, engine: Engine) -> None:
-            self.engine = engine
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.engine, name)
-
-        def capabilities(self) -> Capabilities:
-            return replace(self.engine.capabilities(), forgets=False)
-
-    world.engine = Keeping(world.engine)
+    world.engine = Able(world.engine, forgets=False)
     assert sorted(five(world)) == world.snapshots(EAST)
     assert not any(isinstance(body, SnapshotForgotten) for body in world.told())
 
 
 def test_an_engine_that_writes_to_one_place_alone_keeps_one_snapshot_at_each(world: World) -> None:
-    class Single:
-        def __init__(self, engine: Engine) -> None:
-            self.engine = engine
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.engine, name)
-
-        def capabilities(self) -> Capabilities:
-            return replace(self.engine.capabilities(), writes_both=False)
-
-    world.engine = Single(world.engine)
+    world.engine = Able(world.engine, writes_both=False)
     world.kept()
     assert world.snapshots(EAST) != world.snapshots(WEST)
     assert [len(world.fact(site).expected) for site in (EAST, WEST)] == [1, 1]
