@@ -33,15 +33,21 @@ def demand_bytes(length: int, most: int, what: str) -> None:
         raise Damaged(what, f"it has {length} bytes, and none has more than {most // MIB} MiB")
 
 
-def parsed(text: bytes | bytearray, what: str, form: Callable[[Any], Any], shape: str) -> Any:
-    """What ``form`` makes of a JSON text; raises :class:`Damaged` where it is not of the ``shape``. A text that is all
-    brackets would take two hundred times its length in memory."""
+def parsed(
+    text: bytes | bytearray,
+    what: str,
+    form: Callable[[Any], Any],
+    shape: str,
+    read: Callable[[bytes | bytearray], Any] = json.loads,
+) -> Any:
+    """What ``form`` makes of what ``read`` finds in a JSON text; raises :class:`Damaged` where it is not of the
+    ``shape``. A text that is all brackets would take two hundred times its length in memory."""
     if len(text) > TEXT_BYTES_SURE:
         brackets, quotes = text.count(b"[") + text.count(b"{"), text.count(b'"')
         if brackets > len(text) // BYTES_A_BRACKET or quotes > len(text) // BYTES_A_QUOTE:
             raise Damaged(what, f"it is not of the form {shape} (it is brackets and quotes alone)")
     try:
-        return form(json.loads(text))
+        return form(read(text))
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise Damaged(what, f"it is not of the form {shape} ({why})") from error

@@ -11,7 +11,9 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
 
 from backup.repository.faults import Hostile
 from backup.repository.format.bounds import parsed
@@ -19,15 +21,15 @@ from backup.repository.format.quoting import json_text, name_json, unquote
 from backup.repository.format.times import ns_of, ns_text
 
 FILE, DIR, SYMLINK, DEVICE, CHARDEV, FIFO, SOCKET = "file", "dir", "symlink", "dev", "chardev", "fifo", "socket"
-TYPES = (FILE, DIR, SYMLINK, DEVICE, CHARDEV, FIFO, SOCKET, "irregular")
 HEAD_END = ',"content":'
 BEGIN, END = '{"nodes":[', "]}\n"
 # A node of a text begins so; a pair of extended attributes has no type, and a string cannot hold an unescaped quote.
 BETWEEN = re.compile(r"(?<=\}),(?=\{\"name\":\"(?:[^\"\\]|\\.)*\",\"type\":)")
 PAIRS = '"extended_attributes":['
 NEXT = '},{"name":'
-NUMBERS = ("mode", "uid", "gid", "inode", "device_id", "size", "links", "device")
-HEX_ID = re.compile(r"[0-9a-f]{64}")
+NUMBER_BITS = 64
+ID_BYTES = 32
+NO_NAMES = (b"", b".", b"..")
 LINKED_TYPES = (FILE, SYMLINK, DEVICE, CHARDEV)  # restic keeps the number of links of these alone
 
 # Go's FileMode keeps the type in high bits of its own, and the three special bits elsewhere than stat does.
@@ -82,6 +84,46 @@ class Node(NamedTuple):
         if not self.mode & GO_SPECIALS:
             return self.mode & 0o777
         return self.mode & 0o777 | sum(bit for bit, go in GO_SPECIAL.items() if self.mode & go)
+
+
+Number = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class ToldPair(msgspec.Struct, gc=False):
+    name: str
+    value: str | None = None
+
+
+class ToldNode(msgspec.Struct, gc=False):
+    """A node, as a tree tells of it."""
+
+    name: str
+    type: Literal["file", "dir", "symlink", "dev", "chardev", "fifo", "socket", "irregular"]
+    mode: Number = 0
+    mtime: str | None = None
+    atime: str | None = None
+    ctime: str | None = None
+    uid: Number = 0
+    gid: Number = 0
+    user: str | None = None
+    group: str | None = None
+    inode: Number = 0
+    device_id: Number = 0
+    size: Number = 0
+    links: Number = 0
+    linktarget: str | None = None
+    linktarget_raw: str | None = None
+    extended_attributes: list[ToldPair] | None = None
+    device: Number = 0
+    content: list[str] | None = None
+    subtree: str | None = None
+
+
+class ToldTree(msgspec.Struct):
+    nodes: list[ToldNode] | None
+
+
+TOLD = msgspec.json.Decoder(ToldTree)
 
 
 def go_mode(mode: int) -> int:
@@ -163,20 +205,21 @@ def node_texts(text: bytes) -> Iterator[str]:
 
 def tree_nodes(text: bytes | bytearray, what: str) -> tuple[Node, ...]:
     """A tree's nodes. Raises ``Damaged`` on other shapes, :class:`Hostile` on names that no folder can hold."""
-    nodes: tuple[Node, ...] = parsed(text, what, _nodes, "{nodes: […]}")
-    before: bytes | None = None
+    nodes: tuple[Node, ...] = parsed(text, what, _nodes, "{nodes: […]}", TOLD.decode)
+    before = b""
     for node in nodes:
-        if node.name in (b"", b".", b"..") or b"/" in node.name or b"\0" in node.name:
-            raise Hostile(what, f"it holds an entry named {shown(node.name)}")
-        if before is not None and node.name <= before:
-            why = "twice" if node.name == before else f"after {shown(before)}, out of order"
-            raise Hostile(what, f"it holds an entry named {shown(node.name)} {why}")
-        before = node.name
+        name = node.name
+        if name in NO_NAMES or b"/" in name or b"\0" in name:
+            raise Hostile(what, f"it holds an entry named {shown(name)}")
+        if name <= before:
+            why = "twice" if name == before else f"after {shown(before)}, out of order"
+            raise Hostile(what, f"it holds an entry named {shown(name)} {why}")
+        before = name
     return nodes
 
 
-def _nodes(told: Any) -> tuple[Node, ...]:
-    return tuple(_node(each) for each in told["nodes"] or ())
+def _nodes(told: ToldTree) -> tuple[Node, ...]:
+    return tuple([_node(each) for each in told.nodes or ()])
 
 
 def shown(name: bytes) -> str:
@@ -185,45 +228,42 @@ def shown(name: bytes) -> str:
     return text if text.isprintable() and text else ascii(text)
 
 
-def _node(told: dict[str, Any]) -> Node:
-    get = told.get
-    type_, content, raw = told["type"], get("content"), get("linktarget_raw")
-    if type_ not in TYPES:
-        raise ValueError(f"an entry of type {type_!r}")
-    numbers = [get(field, 0) for field in NUMBERS]
-    for value in numbers:
-        if type(value) is not int or not 0 <= value < 1 << 64:
-            raise ValueError(f"a number is {value!r}")
-    mode, uid, gid, inode, device_id, size, links, device = numbers
-    mtime, atime, ctime = get("mtime"), get("atime"), get("ctime")
+def _node(told: ToldNode) -> Node:
+    mode, uid, gid, inode, device_id = told.mode, told.uid, told.gid, told.inode, told.device_id
+    size, links, device = told.size, told.links, told.device
+    if (mode | uid | gid | inode | device_id | size | links | device) >> NUMBER_BITS:
+        raise ValueError(f"a number of entry {told.name!r} has more than {NUMBER_BITS} bits")
+    name, type_, mtime, atime, ctime = told.name, told.type, told.mtime, told.atime, told.ctime
     mtime_ns = ns_of(mtime) if mtime else 0
+    raw, pairs = told.linktarget_raw, told.extended_attributes
     return Node(
-        unquote(told["name"]),
+        name.encode() if "\\" not in name else unquote(name),
         type_,
         mode,
         mtime_ns,
         mtime_ns if atime == mtime else ns_of(atime) if atime else 0,
-        ns_of(ctime) if ctime else 0,
+        mtime_ns if ctime == mtime else ns_of(ctime) if ctime else 0,
         uid,
         gid,
-        str(get("user", "")),
-        str(get("group", "")),
+        told.user or "",
+        told.group or "",
         inode,
         device_id,
         size,
         links,
-        base64.b64decode(raw) if raw else get("linktarget", "").encode(),
-        tuple((str(pair["name"]), base64.b64decode(pair["value"] or "")) for pair in get("extended_attributes") or ()),
+        base64.b64decode(raw) if raw else (told.linktarget or "").encode(),
+        tuple([(pair.name, base64.b64decode(pair.value or "")) for pair in pairs]) if pairs else (),
         device,
-        tuple([_id(each) for each in content or ()]) if type_ == FILE else None,
-        _id(told["subtree"]) if type_ == DIR else b"",
+        tuple(map(_id, told.content or ())) if type_ == FILE else None,
+        _id(told.subtree) if type_ == DIR else b"",
     )
 
 
-def _id(text: str) -> bytes:
-    if not HEX_ID.fullmatch(text):
+def _id(text: str | None) -> bytes:
+    id_ = bytes.fromhex(text or "")
+    if len(id_) != ID_BYTES or id_.hex() != text:
         raise ValueError(f"{text!r} is no id")
-    return bytes.fromhex(text)
+    return id_
 
 
 def _is_text(raw: bytes) -> bool:

@@ -83,6 +83,10 @@ def test_a_tree_that_is_not_in_order_is_hostile(names: tuple[str, ...], why: str
         {"size": 2**64},
         {"content": ["ab"]},
         {"content": ["x" * 64]},
+        {"content": ["A" * 64]},
+        {"content": ["a " * 32]},
+        {"user": 5},
+        {"links": True},
         {"mtime": "yesterday"},
         {"name": "\\q"},
         {"type": "dir"},
@@ -93,6 +97,13 @@ def test_a_node_of_another_shape_is_damaged(change: dict[str, object]) -> None:
     told["nodes"][0] |= change
     with pytest.raises(Damaged):
         tree_nodes(json.dumps(told).encode(), "read tree")
+
+
+def test_what_a_node_leaves_open_is_nothing() -> None:
+    """As Go reads it: null is as good as no word."""
+    told = json.loads(tree_of("a"))
+    told["nodes"][0] |= dict.fromkeys(("mtime", "user", "group", "linktarget", "extended_attributes", "subtree"))
+    assert tree_nodes(json.dumps(told).encode(), "read tree") == tree_nodes(tree_of("a"), "read tree")
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"nodes":5}', b'{"nodes":[5]}', b"\xff"])
