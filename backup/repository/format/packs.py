@@ -6,12 +6,14 @@ the sealed length, for compressed blobs the plain length, and the id: 37 or 41 b
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged
 from backup.repository.format.bounds import BLOB_BYTES_MAX, demand_bytes
+from backup.repository.format.compression import Squeezer
 from backup.repository.format.seal import OVERHEAD_BYTES, Sealer
 
 RAW = struct.Struct("<BI32s")
@@ -20,6 +22,7 @@ LENGTH = struct.Struct("<I")
 READ_BYTES = 8 << 20  # of one pack that are read in one go
 GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
 HEADER_BYTES_MAX = 16 << 20  # restic reads no longer one
+SHORT = 8
 TREE, PACKED = 1, 2  # the two bits of the type byte
 
 
@@ -35,6 +38,18 @@ class Blob(NamedTuple):
     @property
     def plain_bytes(self) -> int:
         return self.plain_length or self.length - OVERHEAD_BYTES
+
+
+def opened(blob: Blob, sealed: bytes | memoryview, sealer: Sealer, squeezer: Squeezer) -> bytes | memoryview:
+    """The plain bytes of a sealed blob, for a look: they stay as they are until the sealer's next one. Raises
+    :class:`Damaged` where they are not what its id says."""
+    what = f"read {'tree' if blob.tree else 'blob'} {blob.id.hex()[:SHORT]}"
+    plain: bytes | memoryview = sealer.look(sealed, what)
+    if blob.plain_length:
+        plain = squeezer.expand(plain, blob.plain_length, what)
+    if hashlib.sha256(plain).digest() != blob.id:
+        raise Damaged(what, "its bytes do not have the hash that is its id")
+    return plain
 
 
 def seal_header(blobs: Sequence[Blob], sealer: Sealer) -> bytes:

@@ -90,6 +90,11 @@ class Placing:
         with self._noting:
             self.losses.note(kind, path, (why.strerror or str(why)) if isinstance(why, OSError) else why)
 
+    def lose(self, losses: Losses) -> None:
+        """The same, of many."""
+        with self._noting:
+            self.losses.add(losses)
+
     def make_folders(self, place: Place, names: Iterable[bytes]) -> None:
         """Make folders before any file beside them: file systems place what comes then in half the time. One that
         cannot be made is told when it is its turn."""

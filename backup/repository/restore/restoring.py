@@ -1,4 +1,5 @@
-"""A snapshot back into files: walked by one thread, read, verified and written by several, bounded throughout.
+"""A snapshot back into files: walked by one thread, read, verified and written by several (and by processes, where
+there is much), bounded throughout.
 
 Each blob is hashed before a byte of it is written. Files that follow one another lie side by side in their packs, so
 they are read in one go. A blob that is lost or damaged costs its place in its files, is named, and ends nothing else.
@@ -25,7 +26,9 @@ from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite, Treatment, holds, open_file_in, remove_in, same_metadata
 from backup.repository.restore.filling import Batch, Piece, Target, parts_of, pieces_of
+from backup.repository.restore.helping import Fillers
 from backup.repository.restore.placing import Place, Placing
+from backup.repository.restore.writing import untimed, write_all, write_new
 from backup.repository.save.scan import Losses
 from backup.repository.save.walk import Way
 from ncia.core.base.errors import Unreachable
@@ -61,11 +64,13 @@ class Restoring:
         workers: int = 0,
         tell: Callable[[Restored], None] = lambda _: None,
         overwrite: Overwrite | None = None,
+        fillers: Fillers | None = None,
     ) -> None:
         self.restored = Restored()
         self._repository = repository
         self._placing = Placing(self.restored.losses, overwrite)
         self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "restore worker")
+        self._fillers = fillers or Fillers(repository)
         self._running: deque[Future[None]] = deque()
         self._batch = Batch()
         self._first: dict[tuple[int, int], bytes] = {}  # a file with several names -> the first one
@@ -79,6 +84,7 @@ class Restoring:
 
     def __exit__(self, *_: object) -> None:
         self._workers.shutdown(cancel_futures=True)
+        self._fillers.close()
         self._placing.close()
 
     def run(self, snapshot: Snapshot, target: Path, way: Way) -> Restored:
@@ -223,30 +229,42 @@ class Restoring:
     def _send(self) -> None:
         batch, self._batch = self._batch, Batch()
         if batch.parts:
+            self._fillers.expect(len(batch.parts), batch.size)
             self._running.append(self._workers.submit(self._write, batch))
         while self._running and (len(self._running) > BATCHES_MAX or self._running[0].done()):
             self._running.popleft().result()
 
     def _write(self, batch: Batch) -> None:
         """A worker's turn: read what the batch needs, and write its parts."""
-        parts = [(target, self._left(target, part) if target.made else part) for target, part in batch.parts]
-        plains = self._load([piece for _, part in parts for piece in part])
+        new = [(target, part) for target, part in batch.parts if not target.made]
+        if (answer := self._fillers.fill(new)) is not None:
+            with self._counting:
+                self.restored.bytes += answer.written
+            self._placing.lose(answer.losses)
+            for target, _ in new:
+                self._placing.came(target.place)
+            new = []
+        old = [(target, self._left(target, part)) for target, part in batch.parts if target.made]
+        plains = self._load([piece for _, part in (*new, *old) for piece in part])
         # two threads that make files in one folder wait for each other in the kernel, and for one interpreter here
-        with self._making if batch.size < SMALL_BYTES * len(parts) else nullcontext():
-            self._write_parts(parts, plains)
+        with self._making if batch.size < SMALL_BYTES * len(batch.parts) else nullcontext():
+            self._write_new(new, plains)
+        self._write_old(old, plains)
 
-    def _write_parts(self, parts: list[tuple[Target, list[Piece]]], plains: dict[bytes, bytes]) -> None:
+    def _write_new(self, parts: list[tuple[Target, list[Piece]]], plains: dict[bytes, bytes]) -> None:
         for target, part in parts:
-            place, name = target.place, target.node.name
+            content = [(piece.at, plains.get(piece.where.blob.id)) for piece in part]
+            written = write_new(self._placing, target.place, target.node, content, target.lacking)
+            with self._counting:
+                self.restored.bytes += written
+            self._placing.came(target.place)
+
+    def _write_old(self, parts: list[tuple[Target, list[Piece]]], plains: dict[bytes, bytes]) -> None:
+        for target, part in parts:
+            place = target.place
             last = False
             try:
-                if target.met:
-                    descriptor = _open_met(target)
-                else:
-                    remade = target.made
-                    descriptor = (
-                        self._placing.reopen(place, name) if remade else self._placing.make_as(place, target.node)
-                    )
+                descriptor = _open_met(target) if target.met else self._placing.reopen(place, target.node.name)
             except OSError as error:
                 self._placing.note("file", target.path, error)
                 last = target.part_done()
@@ -284,12 +302,12 @@ class Restoring:
                 if plain is None:
                     continue
                 written += len(plain)
-                if target.met or not target.made or plain.strip(b"\0"):  # zeros of a big file stay a hole
-                    _write_all(descriptor, plain, piece.at)
+                if target.met or plain.strip(b"\0"):  # zeros of a big file stay a hole
+                    write_all(descriptor, plain, piece.at)
                 else:
                     self._zeros.add(piece.where.blob.id)
             last = target.part_done()
-            if last and (target.made or written != target.node.size):
+            if last:
                 os.ftruncate(descriptor, target.node.size if target.node.content else 0)
         except OSError as error:
             self._placing.note("content", target.path, error)
@@ -298,8 +316,8 @@ class Restoring:
             self.restored.bytes += written
         if last:
             node = target.node
-            if target.lacking:  # with its own times it would be taken for whole by whoever restores again
-                node = node._replace(mtime_ns=0, atime_ns=0)
+            if target.lacking:
+                node = untimed(node)
             self._placing.finish(descriptor, target.path, node)
         return last
 
@@ -340,9 +358,3 @@ class Restoring:
 
 def _open_met(target: Target) -> int:
     return open_file_in(target.place.descriptor, target.node.name, max(target.node.links, 1))
-
-
-def _write_all(descriptor: int, content: bytes, at: int) -> None:
-    done = os.pwrite(descriptor, content, at)
-    while done < len(content):
-        done += os.pwrite(descriptor, memoryview(content)[done:], at + done)

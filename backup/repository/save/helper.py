@@ -16,7 +16,6 @@ import mmap
 import os
 import stat
 import struct
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,9 +24,8 @@ from backup.repository.faults import Damaged
 from backup.repository.format.compression import Compression, Squeezer
 from backup.repository.format.seal import KEY_BYTES, OVERHEAD_BYTES, Key, Sealer
 from backup.repository.format.trees import HEAD_END, head_text
-from backup.repository.save.process import begun
+from backup.repository.process import Helping
 from backup.repository.save.scan import ONE_BLOB_MAX, Losses, Owners, node_of
-from ncia.core.base.errors import NciaError
 
 QUESTION = struct.Struct("<II")
 TEXTS = struct.Struct("<I")
@@ -35,7 +33,6 @@ ANSWER = struct.Struct("<B32sI?I")
 SLAB_BYTES = 4 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 SEALED, OTHER, FAILED, CORRUPT = range(4)
-END_SECONDS_MAX = 10
 
 
 class Sealed(NamedTuple):
@@ -50,64 +47,20 @@ class Sealed(NamedTuple):
     length: int = 0
 
 
-class Helper:
-    """One such process, asked by one thread at a time."""
+class Helper(Helping):
+    """One such process. Its slab holds the blobs of the last answer, one after the other, until the next question."""
 
     def __init__(self, key: Key, compression: Compression, verify: bool) -> None:
-        descriptor = os.memfd_create("slab", 0)
-        os.ftruncate(descriptor, SLAB_BYTES)
-        self._slab = mmap.mmap(descriptor, SLAB_BYTES)
-        arguments = (str(descriptor), compression)
-        self._process = begun("backup.repository.save.helper", *arguments, files=(descriptor,))
-        os.close(descriptor)
-        self._tell(key.encrypt + key.mac_k + key.mac_r + bytes([verify]))
-
-    @property
-    def slab(self) -> memoryview:
-        """The blobs of the last answer, one after the other, until the next question."""
-        return memoryview(self._slab)
+        super().__init__("backup.repository.save.helper", key, SLAB_BYTES, compression)
+        self.tell(bytes([verify]))
 
     def seal(self, paths: Sequence[bytes]) -> tuple[list[Sealed], list[str]]:
         """What became of each file, in their order, and the node's text of each that is sealed."""
         told = b"\0".join(paths)
-        self._tell(QUESTION.pack(len(paths), len(told)) + told)
-        (length,) = TEXTS.unpack(self._heard(TEXTS.size))
-        sealed = list(map(Sealed._make, ANSWER.iter_unpack(self._heard(len(paths) * ANSWER.size))))
-        return sealed, self._heard(length).decode().split("\n")
-
-    def close(self) -> None:
-        """It ends when nobody can ask it any more."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
-        try:
-            self._process.wait(END_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _tell(self, content: bytes) -> None:
-        pipe = self._process.stdin
-        try:
-            if pipe is None:
-                raise BrokenPipeError
-            pipe.write(content)
-            pipe.flush()
-        except BrokenPipeError as error:
-            raise self._gone() from error
-
-    def _heard(self, length: int) -> bytes:
-        content = self._process.stdout.read(length) if self._process.stdout is not None else b""
-        if len(content) != length:
-            raise self._gone()
-        return content
-
-    def _gone(self) -> NciaError:
-        why = f"it ended with {self._process.poll()}"
-        return NciaError("repository.helper-gone", "ask a helper process", why, "run it again; is there enough memory?")
+        self.tell(QUESTION.pack(len(paths), len(told)) + told)
+        (length,) = TEXTS.unpack(self.heard(TEXTS.size))
+        sealed = list(map(Sealed._make, ANSWER.iter_unpack(self.heard(len(paths) * ANSWER.size))))
+        return sealed, self.heard(length).decode().split("\n")
 
 
 def main(slab: mmap.mmap, compression: Compression) -> None:

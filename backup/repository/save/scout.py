@@ -21,9 +21,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from backup.repository.process import begun
 from backup.repository.save.excluding import Exclusions
 from backup.repository.save.looking import Looking, Told, looking_at
-from backup.repository.save.process import begun
 from backup.repository.save.walk import absolute, ways
 
 LENGTH = struct.Struct("<I")

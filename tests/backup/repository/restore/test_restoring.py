@@ -14,6 +14,7 @@ from backup.repository.format.trees import Node, node_text, tree_text
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite
+from backup.repository.restore.helping import Fillers
 from backup.repository.restore.restoring import Restored, Restoring
 from backup.repository.save.pipeline import Packing
 from backup.repository.save.saving import Request, save
@@ -28,9 +29,19 @@ ALL = Way(whole=True)
 ME = {"uid": os.geteuid(), "gid": os.getegid()}
 
 
-def bring(repository: Repository, snapshot: Snapshot, target: Path, way: Way = ALL) -> Restored:
-    with Restoring(reopened(repository)) as restoring:
+BY = pytest.mark.parametrize("helped", [False, True], ids=["by workers", "by fillers"])
+
+
+def bring(
+    repository: Repository, snapshot: Snapshot, target: Path, way: Way = ALL, helped: bool = False, **how: object
+) -> Restored:
+    with restoring_of(reopened(repository), helped, **how) as restoring:
         return restoring.run(snapshot, target, way)
+
+
+def restoring_of(opened: Repository, helped: bool, **how: object) -> Restoring:
+    """``helped``: processes make the files, however few they are."""
+    return Restoring(opened, fillers=Fillers(opened, files=0) if helped else None, **how)
 
 
 def made_by_hand(repository: Repository, *nodes: Node, contents: tuple[bytes, ...] = ()) -> Snapshot:
@@ -71,7 +82,8 @@ def test_an_entry_that_comes_twice_cannot_write_through_its_first_self(tmp_path:
     assert victim.read_bytes() == b"dear"
 
 
-def test_a_link_that_somebody_puts_in_the_way_is_not_followed(tmp_path: Path) -> None:
+@BY
+def test_a_link_that_somebody_puts_in_the_way_is_not_followed(tmp_path: Path, helped: bool) -> None:
     """While a restore goes on, its target is not ours alone: a folder becomes a link between two steps."""
     repository, elsewhere = new(), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -89,7 +101,7 @@ def test_a_link_that_somebody_puts_in_the_way_is_not_followed(tmp_path: Path) ->
             folder.rename(inside / "moved")
             folder.symlink_to(elsewhere)
 
-    with Restoring(reopened(repository), tell=swap) as restoring:
+    with restoring_of(reopened(repository), helped, tell=swap) as restoring:
         told = restoring.run(saved.snapshot, target, ALL)
     assert list(elsewhere.iterdir()) == []
     assert told.losses.counts == Counter({"hard link": 1})
@@ -102,7 +114,8 @@ def test_a_target_that_holds_anything_is_refused(tmp_path: Path) -> None:
         bring(repository, made_by_hand(repository), tmp_path)
 
 
-def test_what_this_system_cannot_keep_is_counted_and_named(tmp_path: Path) -> None:
+@BY
+def test_what_this_system_cannot_keep_is_counted_and_named(tmp_path: Path, helped: bool) -> None:
     repository = new()
     odd = (
         file_of(b"attribute", attributes=(("strange.name", b"1"),)),
@@ -110,7 +123,7 @@ def test_what_this_system_cannot_keep_is_counted_and_named(tmp_path: Path) -> No
         Node(b"portal", "irregular", 0o644, 5, 5, 5, ME["uid"], ME["gid"]),
         file_of(b"times", mtime_ns=2**62),
     )
-    told = bring(repository, made_by_hand(repository, *odd), tmp_path / "target")
+    told = bring(repository, made_by_hand(repository, *odd), tmp_path / "target", helped=helped)
     assert told.partial
     kinds = set(told.losses.counts)
     assert {"extended attribute strange.name", "owner", "irregular"} <= kinds
@@ -118,14 +131,15 @@ def test_what_this_system_cannot_keep_is_counted_and_named(tmp_path: Path) -> No
     assert {path.name for path in (tmp_path / "target").iterdir()} == {"attribute", "owner", "times"}
 
 
-def test_a_damaged_blob_costs_its_place_in_its_file_and_nothing_else(tmp_path: Path) -> None:
+@BY
+def test_a_damaged_blob_costs_its_place_in_its_file_and_nothing_else(tmp_path: Path, helped: bool) -> None:
     repository = new()
     good, bad = b"good " * 100, b"bad " * 100
     snapshot = made_by_hand(repository, file_of(b"bad", bad), file_of(b"good", good), contents=(good, bad))
     opened = reopened(repository)
     where = opened.demand(hashlib.sha256(bad).digest(), tree=False)
     flip(repository, Kind.DATA, where.pack.hex(), where.blob.offset + 20)
-    told = bring(repository, snapshot, tmp_path / "target")
+    told = bring(repository, snapshot, tmp_path / "target", helped=helped)
     assert told.losses.named == [
         "/bad: content not kept: 400 bytes: the authenticator does not fit: the bytes are not those that were written"
     ]
@@ -133,8 +147,9 @@ def test_a_damaged_blob_costs_its_place_in_its_file_and_nothing_else(tmp_path: P
     assert (tmp_path / "target" / "bad").read_bytes() == bytes(len(bad))
 
 
+@BY
 @pytest.mark.parametrize("kind", [Kind.DATA, Kind.INDEX])
-def test_packs_or_indexes_that_are_gone_cost_what_was_in_them(tmp_path: Path, kind: Kind) -> None:
+def test_packs_or_indexes_that_are_gone_cost_what_was_in_them(tmp_path: Path, kind: Kind, helped: bool) -> None:
     repository = new()
     source = tmp_path / "source"
     source.mkdir()
@@ -145,7 +160,7 @@ def test_packs_or_indexes_that_are_gone_cost_what_was_in_them(tmp_path: Path, ki
     saved = save(reopened(repository), Request((str(source),), HOLDER), SystemClock())
     for name in before:
         repository.store.remove(kind, name)
-    told = bring(repository, saved.snapshot, tmp_path / "target")
+    told = bring(repository, saved.snapshot, tmp_path / "target", helped=helped)
     inside = tmp_path / "target" / source.relative_to("/")
     assert told.losses.counts == Counter({"content": 1})
     assert ((inside / "new").read_bytes(), (inside / "old").read_bytes()) == (b"new", bytes(3))
@@ -187,11 +202,12 @@ def test_zeros_of_a_big_file_stay_a_hole(tmp_path: Path) -> None:
     assert back.stat().st_blocks * 512 <= 17_000_000
 
 
-def test_only_what_was_asked_for_comes_back(tmp_path: Path) -> None:
+@BY
+def test_only_what_was_asked_for_comes_back(tmp_path: Path, helped: bool) -> None:
     repository, source = new(), odd_tree(tmp_path / "source")
     saved = save(reopened(repository), Request((str(source),), HOLDER), SystemClock())
     wanted = [os.fsencode(source / "below" / "deeper"), os.fsencode(source / "plain")]
-    told = bring(repository, saved.snapshot, tmp_path / "target", ways(wanted))
+    told = bring(repository, saved.snapshot, tmp_path / "target", ways(wanted), helped=helped)
     inside = tmp_path / "target" / source.relative_to("/")
     assert sorted(str(path.relative_to(inside)) for path in inside.rglob("*")) == [
         "below",
@@ -216,56 +232,63 @@ def failing_at(opened: Repository, content: bytes, fault: StoreFault) -> None:
     opened.store = Failing()
 
 
-def test_a_pack_that_cannot_be_read_costs_its_files_and_ends_nothing(tmp_path: Path) -> None:
+@BY
+def test_a_pack_that_cannot_be_read_costs_its_files_and_ends_nothing(tmp_path: Path, helped: bool) -> None:
     repository = new()
     snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
     opened = reopened(repository)
     failing_at(opened, b"content", StoreFault("repository.failed", "load", "input/output error"))
-    with Restoring(opened) as restoring:
+    with restoring_of(opened, helped) as restoring:
         told = restoring.run(snapshot, tmp_path / "target", ALL)
     assert told.losses.named == ["/file: content not kept: 7 bytes: input/output error"]
 
 
-def test_a_store_that_gives_no_answer_ends_the_restore(tmp_path: Path) -> None:
+@BY
+def test_a_store_that_gives_no_answer_ends_the_restore(tmp_path: Path, helped: bool) -> None:
     repository = new()
     snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
     opened = reopened(repository)
     failing_at(opened, b"content", Unanswered("repository.unanswered", "load", "it does not answer"))
-    with pytest.raises(Unanswered, match="does not answer"), Restoring(opened) as restoring:
+    with pytest.raises(Unanswered, match="does not answer"), restoring_of(opened, helped) as restoring:
         restoring.run(snapshot, tmp_path / "target", ALL)
 
 
-def test_a_blob_that_no_index_names_costs_its_place_and_the_file_is_not_taken_for_whole_later(tmp_path: Path) -> None:
+@BY
+def test_a_blob_that_no_index_names_costs_its_place_and_the_file_is_not_taken_for_whole_later(
+    tmp_path: Path, helped: bool
+) -> None:
     contents = (b"before", b"lost", b"after")
     repository = new()
     node = file_of(b"file", b"".join(contents))._replace(
         content=tuple(hashlib.sha256(each).digest() for each in contents), mtime_ns=5_000_000_000
     )
     snapshot = made_by_hand(repository, node, contents=(b"before", b"after"))
-    with Restoring(reopened(repository)) as restoring:
+    with restoring_of(reopened(repository), helped) as restoring:
         told = restoring.run(snapshot, tmp_path / "target", ALL)
     assert (tmp_path / "target" / "file").read_bytes() == b"before" + bytes(4) + b"after"
     assert told.losses.counts == {"content": 1}
     packing = Packing(repository, verify=True, guard=lambda: None)
     packing.keep(b"lost")
     packing.finish()
-    with Restoring(reopened(repository), overwrite=Overwrite.IF_CHANGED) as restoring:
+    with restoring_of(reopened(repository), helped, overwrite=Overwrite.IF_CHANGED) as restoring:
         again = restoring.run(snapshot, tmp_path / "target", ALL)
     assert not again.partial
     assert (tmp_path / "target" / "file").read_bytes() == b"".join(contents)
 
 
-def test_a_program_whose_owner_is_not_kept_does_not_run_as_another_one(tmp_path: Path) -> None:
+@BY
+def test_a_program_whose_owner_is_not_kept_does_not_run_as_another_one(tmp_path: Path, helped: bool) -> None:
     repository = new()
     program = file_of(b"file", b"content")._replace(mode=0o755 | 1 << 23, uid=2**40)  # a number that none can have
     snapshot = made_by_hand(repository, program, contents=(b"content",))
-    with Restoring(reopened(repository)) as restoring:
+    with restoring_of(reopened(repository), helped) as restoring:
         told = restoring.run(snapshot, tmp_path / "target", ALL)
     assert (tmp_path / "target" / "file").stat().st_mode & 0o7777 == 0o755
     assert told.losses.counts["set-user-id"] == 1
 
 
-def test_a_restore_that_is_broken_off_holds_nothing_open(tmp_path: Path) -> None:
+@BY
+def test_a_restore_that_is_broken_off_holds_nothing_open(tmp_path: Path, helped: bool) -> None:
     repository = new()
     bad = Node(b"z", "dir", 0o755 | 1 << 31, 5, 5, 5, ME["uid"], ME["gid"])
     packing = Packing(repository, verify=True, guard=lambda: None)
@@ -274,14 +297,15 @@ def test_a_restore_that_is_broken_off_holds_nothing_open(tmp_path: Path) -> None
     snapshot = made_by_hand(repository, bad._replace(subtree=hostile))
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(Hostile):
-        bring(repository, snapshot, tmp_path / "target")
+        bring(repository, snapshot, tmp_path / "target", helped=helped)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_restic_kept_comes_back(tmp_path: Path) -> None:
+@BY
+def test_what_restic_kept_comes_back(tmp_path: Path, helped: bool) -> None:
     repository = golden()
     (snapshot,) = repository.snapshots()
-    with Restoring(repository) as restoring:
+    with restoring_of(repository, helped) as restoring:
         told = restoring.run(snapshot, tmp_path / "target", ALL)
     top = tmp_path / "target" / "src"
     assert (top / "text").stat().st_size == 142_890

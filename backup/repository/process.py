@@ -1,0 +1,86 @@
+"""Processes of our own that do a part of a backup or restore: one interpreter does one thing at a time."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from backup.repository.format.seal import Key
+from ncia.core.base.errors import NciaError
+
+END_SECONDS_MAX = 10
+
+
+def begun(
+    module: str, *arguments: str, files: Sequence[int] = (), errors: int | None = None
+) -> subprocess.Popen[bytes]:
+    """``python -m module``, with pipes to and from it, and open ``files``. Whoever interrupts us means us: it is in a
+    group of its own, and ends when its pipes do."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],  # -P: nothing is loaded from the folder that we stand in
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        pass_fds=files,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+        process_group=0,
+    )
+
+
+class Helping:
+    """A process that holds a repository's key and a slab of memory that both share; asked by one thread at a time.
+
+    It gets the key first on its standard input, then questions; it answers on its standard output, and ends when its
+    input does."""
+
+    def __init__(self, module: str, key: Key, slab_bytes: int, *arguments: str, files: Sequence[int] = ()) -> None:
+        """``module`` is started with the slab's descriptor and the ``arguments``."""
+        descriptor = os.memfd_create("slab", 0)
+        try:
+            os.ftruncate(descriptor, slab_bytes)
+            self._slab = mmap.mmap(descriptor, slab_bytes)
+            self._process = begun(module, str(descriptor), *arguments, files=(descriptor, *files))
+        finally:
+            os.close(descriptor)
+        self.tell(key.encrypt + key.mac_k + key.mac_r)
+
+    @property
+    def slab(self) -> memoryview:
+        return memoryview(self._slab)
+
+    def tell(self, content: bytes) -> None:
+        pipe = self._process.stdin
+        try:
+            if pipe is None:
+                raise BrokenPipeError
+            pipe.write(content)
+            pipe.flush()
+        except BrokenPipeError as error:
+            raise self.gone() from error
+
+    def heard(self, length: int) -> bytes:
+        content = self._process.stdout.read(length) if self._process.stdout is not None else b""
+        if len(content) != length:
+            raise self.gone()
+        return content
+
+    def gone(self) -> NciaError:
+        why = f"it ended with {self._process.poll()}"
+        return NciaError("repository.helper-gone", "ask a helper process", why, "run it again; is there enough memory?")
+
+    def close(self) -> None:
+        """It ends when nobody can ask it any more."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue
+        try:
+            self._process.wait(END_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,107 @@
+"""The fillers of one restore: begun once there is enough to do, each asked by one worker at a time."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable, Sequence
+
+from backup.repository.format.packs import Blob, runs_of
+from backup.repository.ports import Kind, Missing, StoreFault
+from backup.repository.repository import Repository
+from backup.repository.restore.filler import FOLDERS_MAX, PACKER, SLAB_BYTES, Answer, Filler, Filling, Question, Sealed
+from backup.repository.restore.filling import Piece, Target
+
+HELPED_FROM_FILES = 1500  # to begin fillers takes as long as to make so many here
+HELPED_FROM_BYTES = 256 << 20
+
+
+class Fillers:
+    """:meth:`fill` is for several threads."""
+
+    def __init__(self, repository: Repository, files: int = HELPED_FROM_FILES, size: int = HELPED_FROM_BYTES) -> None:
+        """They are begun once there are so many files, or so many bytes."""
+        self._repository = repository
+        self._from = (files, size)
+        self._idle: queue.SimpleQueue[Filler] = queue.SimpleQueue()
+        self._begun: list[Filler] = []
+        self._files = self._bytes = 0
+
+    def expect(self, files: int, size: int) -> None:
+        """So much more is to be written."""
+        self._files += files
+        self._bytes += size
+
+    def fill(self, parts: Sequence[tuple[Target, list[Piece]]]) -> Answer | None:
+        """Let a filler make these new files, each of which is one part; None where it is for the worker to do: there
+        is little of it, or something in the store that is better told of by name."""
+        if not parts or (self._files < self._from[0] and self._bytes < self._from[1]):
+            return None
+        try:
+            filler = self._idle.get_nowait()
+        except queue.Empty:
+            try:
+                filler = Filler(self._repository.key)
+            except OSError:  # no process or memory is to be had for one
+                return None
+            self._begun.append(filler)
+        try:
+            return self._fill(filler, parts)
+        finally:
+            self._idle.put(filler)
+
+    def close(self) -> None:
+        """The workers have ended before."""
+        for filler in self._begun:
+            filler.close()
+
+    def _fill(self, filler: Filler, parts: Sequence[tuple[Target, list[Piece]]]) -> Answer | None:
+        folders: dict[int, int] = {}  # an open one -> which it is in the question
+        paths: list[bytes] = []
+        for target, _ in parts:
+            if target.place.descriptor not in folders:
+                folders[target.place.descriptor] = len(paths)
+                paths.append(target.place.path)
+        if len(folders) > FOLDERS_MAX:
+            return None
+        at = self._laid(filler.slab, (piece for _, pieces in parts for piece in pieces))
+        if at is None:
+            return None
+        files = [
+            Filling(
+                folders[target.place.descriptor],
+                target.node,
+                target.lacking,
+                [Sealed(at[piece.where.blob.id], piece.where.blob, piece.at) for piece in pieces],
+            )
+            for target, pieces in parts
+        ]
+        try:
+            question = PACKER.encode(Question(paths, files))
+        except OverflowError:  # a time that no 64 bits hold
+            return None
+        return filler.fill(question, list(folders))
+
+    def _laid(self, slab: memoryview, pieces: Iterable[Piece]) -> dict[bytes, int] | None:
+        """Where in the slab each sealed blob lies; None where one cannot be had, or there is no room for all."""
+        packs: dict[bytes, dict[int, Blob]] = {}
+        for piece in pieces:
+            packs.setdefault(piece.where.pack, {})[piece.where.blob.offset] = piece.where.blob
+        places: dict[bytes, int] = {}
+        used = 0
+        for pack, blobs in packs.items():
+            for run in runs_of(blobs):
+                begin = run[0].offset
+                length = run[-1].offset + run[-1].length - begin
+                if used + length > SLAB_BYTES:
+                    return None
+                try:
+                    loaded = self._repository.store.load(Kind.DATA, pack.hex(), begin, length)
+                except (Missing, StoreFault):
+                    return None
+                if len(loaded) != length:
+                    return None
+                slab[used : used + length] = loaded
+                for blob in run:
+                    places[blob.id] = used + blob.offset - begin
+                used += length
+        return places

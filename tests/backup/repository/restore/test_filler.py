@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from backup.repository.format.trees import Node
+from backup.repository.restore.filler import PACKER, Filler, Filling, Question
+from backup.repository.restore.filling import BATCH_FILES
+from backup.repository.restore.helping import Fillers
+from backup.repository.restore.restoring import Restoring
+from backup.repository.save.saving import Request, save
+from ncia.core.base.clock import SystemClock
+from ncia.core.base.errors import NciaError
+from tests.backup.repository.files import differences, noise, odd_tree
+from tests.backup.repository.restore.test_restoring import ALL, ME, bring, file_of, made_by_hand
+from tests.backup.repository.sample import HOLDER, new, reopened
+
+FAR_NS = 253_402_300_799 * 10**9  # the last second of the year 9999
+
+
+def test_all_that_a_file_has_comes_back_by_fillers(tmp_path: Path) -> None:
+    repository, source = new(), odd_tree(tmp_path / "source")
+    for number in range(BATCH_FILES + 1):  # more than one question
+        folder = source / f"more {number % 7}"
+        folder.mkdir(exist_ok=True)
+        (folder / str(number)).write_bytes(noise(number, number * 10))
+        (folder / str(number)).chmod((0o666, 0o600, 0o777, 0o4755, 0o2711, 0)[number % 6])
+    saved = save(reopened(repository), Request((str(source),), HOLDER), SystemClock())
+    opened = reopened(repository)
+    with Restoring(opened, fillers=Fillers(opened, files=0)) as restoring:
+        told = restoring.run(saved.snapshot, tmp_path / "target", ALL)
+    assert differences(source, tmp_path / "target" / source.relative_to("/")) == []
+    by_workers = bring(repository, saved.snapshot, tmp_path / "by workers")
+    assert (told.losses, told.bytes, told.files) == (by_workers.losses, by_workers.bytes, by_workers.files)
+
+
+def test_fillers_are_begun_where_there_is_much(tmp_path: Path) -> None:
+    repository = new()
+    files = [file_of(b"%02d" % number, b"content") for number in range(50)]
+    snapshot = made_by_hand(repository, *files, contents=(b"content",))
+    for least, begun in ((51, 0), (50, 1)):
+        opened = reopened(repository)
+        fillers = Fillers(opened, files=least)
+        with Restoring(opened, fillers=fillers) as restoring:
+            told = restoring.run(snapshot, tmp_path / str(least), ALL)
+            assert len(fillers._begun) == begun
+        assert (told.files, told.bytes, told.partial) == (50, 350, False)
+        assert {path.read_bytes() for path in (tmp_path / str(least)).iterdir()} == {b"content"}
+
+
+def test_a_time_that_no_64_bits_hold_is_for_the_worker_and_costs_that_time_alone(tmp_path: Path) -> None:
+    repository = new()
+    snapshot = made_by_hand(repository, file_of(b"file", b"content", mtime_ns=FAR_NS), contents=(b"content",))
+    told = bring(repository, snapshot, tmp_path / "target", helped=True)
+    assert (tmp_path / "target" / "file").read_bytes() == b"content"
+    assert set(told.losses.counts) <= {"times"}
+
+
+def test_what_is_there_already_is_not_written_through_by_a_filler(tmp_path: Path) -> None:
+    """Somebody was quicker: with a file, and with a link that leads elsewhere."""
+    dear = tmp_path / "dear"
+    dear.write_bytes(b"dear")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "file").write_bytes(b"theirs")
+    (tmp_path / "target" / "link").symlink_to(dear)
+    filler, folder = Filler(new().key), os.open(tmp_path / "target", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        files = [Filling(0, node(name), False, []) for name in (b"file", b"link", b"new")]
+        answer = filler.fill(PACKER.encode(Question([b"/there"], files)), [folder])
+    finally:
+        os.close(folder)
+        filler.close()
+    assert answer.losses.named == [f"/there/{name}: file not kept: File exists" for name in ("file", "link")]
+    assert (dear.read_bytes(), (tmp_path / "target" / "file").read_bytes()) == (b"dear", b"theirs")
+    assert (tmp_path / "target" / "new").stat().st_size == 0
+
+
+def test_a_filler_that_was_killed_is_told_in_one_sentence(tmp_path: Path) -> None:
+    filler, folder = Filler(new().key), os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    os.kill(filler._process.pid, signal.SIGKILL)
+    filler._process.wait()
+    try:
+        with pytest.raises(NciaError, match="it ended with -9"):
+            filler.fill(PACKER.encode(Question([b"/"], [])), [folder])
+    finally:
+        os.close(folder)
+        filler.close()
+
+
+def node(name: bytes) -> Node:
+    return Node(name, "file", 0o644, 5, 5, 5, ME["uid"], ME["gid"], content=())
