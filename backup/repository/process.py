@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from backup.repository.format.seal import Key
 from ncia.core.base.errors import NciaError
 
+ROOT = str(Path(__file__).resolve().parents[2])  # where this package lies
 END_SECONDS_MAX = 10
 
 
@@ -20,12 +22,13 @@ def begun(
     """``python -m module``, with pipes to and from it, and open ``files``. Whoever interrupts us means us: it is in a
     group of its own, and ends when its pipes do."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],  # -P: nothing is loaded from the folder that we stand in
+        # -P: nothing is loaded from the folder that we stand in; -S: where all is found is told, so that nobody looks
+        [sys.executable, "-P", "-S", "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
         pass_fds=files,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, *(each for each in sys.path if each)])},
         process_group=0,
     )
 

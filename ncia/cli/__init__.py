@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 
@@ -27,6 +29,7 @@ TOPICS = (
     ("lab", "ncia.lab.cli"),  # an extra of the package: mounted where it is installed
 )
 
+REPOSITORY = "repo"  # of its topics, the one whose commands open no more than they close
 EXIT_ERROR = 1
 EXIT_REFUSED = 3
 
@@ -61,6 +64,10 @@ def run() -> None:
     """Run the command line; an error of ours is two sentences on stderr, never a traceback."""
     try:
         build(needed(sys.argv[1:]))()
+    except SystemExit as end:
+        if sys.argv[1:2] == [REPOSITORY] and isinstance(end.code, int):
+            _leave(end.code)
+        raise
     except Refusal as refusal:
         tell(refusal, f"Refused: {refusal.what}: {refusal.why}")
         if refusal.override:
@@ -69,6 +76,14 @@ def run() -> None:
     except NciaError as error:
         tell(error, f"Error: {error.what}: {error.why}")
         raise SystemExit(EXIT_ERROR) from None
+
+
+def _leave(code: int) -> NoReturn:
+    """The end of a command that has closed all that it held. To free an index and trees value by value, as the
+    interpreter does at its end, takes a tenth of a second for 100,000 files."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def tell(error: NciaError, sentence: str) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged, Hostile
-from backup.repository.format.trees import DIR, FILE, Node, tree_nodes
+from backup.repository.format.parsing import tree_nodes
+from backup.repository.format.trees import DIR, FILE, Node
 from backup.repository.ports import Missing
 from backup.repository.repository import Repository
 

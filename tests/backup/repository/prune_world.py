@@ -21,8 +21,9 @@ from backup.repository.format.index import Mark, Pack, index_text
 from backup.repository.format.keys import Holder
 from backup.repository.format.layout import path_of
 from backup.repository.format.packs import Blob, seal_header
+from backup.repository.format.parsing import tree_nodes
 from backup.repository.format.snapshots import Snapshot
-from backup.repository.format.trees import DIR, FILE, Node, node_text, tree_nodes, tree_text
+from backup.repository.format.trees import DIR, FILE, Node, node_text, tree_text
 from backup.repository.locks import Lock, clear_locks
 from backup.repository.ports import Kind, Store, StoreFault
 from backup.repository.repository import Repository, open_repository

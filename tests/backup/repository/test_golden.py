@@ -7,7 +7,8 @@ import hashlib
 import pytest
 
 from backup.repository.format.packs import header_span, open_header, pack_bytes
-from backup.repository.format.trees import Node, node_text, node_texts, tree_nodes, tree_text
+from backup.repository.format.parsing import tree_nodes
+from backup.repository.format.trees import Node, node_text, node_texts, tree_text
 from backup.repository.ports import Kind
 from backup.repository.repository import open_repository
 from backup.repository.stores.folder import FolderStore

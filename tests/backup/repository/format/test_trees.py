@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup.repository.faults import Damaged, Hostile
+from backup.repository.format.parsing import tree_nodes
 from backup.repository.format.trees import (
     HEAD_END,
     Node,
@@ -15,7 +16,6 @@ from backup.repository.format.trees import (
     head_text,
     node_text,
     node_texts,
-    tree_nodes,
     tree_text,
 )
 

@@ -11,8 +11,9 @@ import pytest
 from backup.repository.faults import Damaged
 from backup.repository.format.compression import Squeezer
 from backup.repository.format.index import index_packs
+from backup.repository.format.parsing import tree_nodes
 from backup.repository.format.snapshots import Snapshot
-from backup.repository.format.trees import Node, tree_nodes
+from backup.repository.format.trees import Node
 from backup.repository.ports import Kind, StoreFault
 from backup.repository.repository import Repository, open_repository
 from backup.repository.restore.restoring import Restoring

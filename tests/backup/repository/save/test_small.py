@@ -10,7 +10,8 @@ import pytest
 
 from backup.repository.format.compression import Compression
 from backup.repository.format.packs import Blob
-from backup.repository.format.trees import Node, tree_nodes, tree_text
+from backup.repository.format.parsing import tree_nodes
+from backup.repository.format.trees import Node, tree_text
 from backup.repository.repository import Repository
 from backup.repository.save.helper import FAILED, OTHER, SEALED, SLAB_BYTES, Helper
 from backup.repository.save.pipeline import Packing
