@@ -18,6 +18,7 @@ from backup.repository.format.seal import Key, Sealer
 from backup.repository.format.settings import Config, config_of
 from backup.repository.format.snapshots import Snapshot, snapshot_of
 from backup.repository.ports import Kind, Missing, Store, StoreFault
+from backup.repository.windows import Windows
 from ncia.core.base.errors import NciaError
 
 SHORT = 8
@@ -35,6 +36,7 @@ class Repository:
         self.marked = Index()  # what packs hold that are marked for removal: read where needed, counted on by nobody
         self.damaged: list[str] = []  # files that were passed over, for they cannot be read
         self.compression = Compression.AUTO  # of blobs that are kept from now on
+        self._windows = Windows()
         self._own = threading.local()
 
     @property
@@ -176,6 +178,14 @@ class Repository:
     def load_blob(self, id_: bytes, tree: bool) -> bytes:
         """A blob's plain bytes, with the hash that is its id."""
         where = self.demand(id_, tree)
+        if tree:
+            sealed, before = self._windows.load(self.store, where)
+            try:
+                return self.open_blob(where.blob, sealed)
+            except Damaged:
+                self._windows.forget(where.pack)
+                if not before:
+                    raise  # else it may have been mended since
         sealed = self.store.load(Kind.DATA, where.pack.hex(), where.blob.offset, where.blob.length)
         return self.open_blob(where.blob, sealed)
 

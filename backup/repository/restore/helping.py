@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import threading
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from backup.repository.format.packs import Blob, runs_of
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -15,13 +18,24 @@ HELPED_FROM_FILES = 1500  # to begin fillers takes as long as to make so many he
 HELPED_FROM_BYTES = 256 << 20
 
 
+class Laid(NamedTuple):
+    """A part of a pack that was loaded, and the blobs in it."""
+
+    run: Sequence[Blob]
+    content: bytes
+
+
 class Fillers:
     """:meth:`fill` is for several threads."""
 
-    def __init__(self, repository: Repository, files: int = HELPED_FROM_FILES, size: int = HELPED_FROM_BYTES) -> None:
-        """They are begun once there are so many files, or so many bytes."""
+    def __init__(
+        self, repository: Repository, files: int = HELPED_FROM_FILES, size: int = HELPED_FROM_BYTES, most: int = 0
+    ) -> None:
+        """They are begun once there are so many files, or so many bytes; ``most`` of them, or as many as there are
+        processors."""
         self._repository = repository
         self._from = (files, size)
+        self._free = threading.BoundedSemaphore(most or os.cpu_count() or 1)
         self._idle: queue.SimpleQueue[Filler] = queue.SimpleQueue()
         self._begun: list[Filler] = []
         self._files = self._bytes = 0
@@ -36,72 +50,79 @@ class Fillers:
         is little of it, or something in the store that is better told of by name."""
         if not parts or (self._files < self._from[0] and self._bytes < self._from[1]):
             return None
-        try:
-            filler = self._idle.get_nowait()
-        except queue.Empty:
+        laid = self._loaded(piece for _, pieces in parts for piece in pieces)
+        if laid is None:
+            return None
+        with self._free:
             try:
-                filler = Filler(self._repository.key)
-            except OSError:  # no process or memory is to be had for one
-                return None
-            self._begun.append(filler)
-        try:
-            return self._fill(filler, parts)
-        finally:
-            self._idle.put(filler)
+                filler = self._idle.get_nowait()
+            except queue.Empty:
+                try:
+                    filler = Filler(self._repository.key)
+                except OSError:  # no process or memory is to be had for one
+                    return None
+                self._begun.append(filler)
+            try:
+                return _filled(filler, parts, laid)
+            finally:
+                self._idle.put(filler)
 
     def close(self) -> None:
         """The workers have ended before."""
         for filler in self._begun:
             filler.close()
 
-    def _fill(self, filler: Filler, parts: Sequence[tuple[Target, list[Piece]]]) -> Answer | None:
-        folders: dict[int, int] = {}  # an open one -> which it is in the question
-        paths: list[bytes] = []
-        for target, _ in parts:
-            if target.place.descriptor not in folders:
-                folders[target.place.descriptor] = len(paths)
-                paths.append(target.place.path)
-        if len(folders) > FOLDERS_MAX:
-            return None
-        at = self._laid(filler.slab, (piece for _, pieces in parts for piece in pieces))
-        if at is None:
-            return None
-        files = [
-            Filling(
-                folders[target.place.descriptor],
-                target.node,
-                target.lacking,
-                [Sealed(at[piece.where.blob.id], piece.where.blob, piece.at) for piece in pieces],
-            )
-            for target, pieces in parts
-        ]
-        try:
-            question = PACKER.encode(Question(paths, files))
-        except OverflowError:  # a time that no 64 bits hold
-            return None
-        return filler.fill(question, list(folders))
-
-    def _laid(self, slab: memoryview, pieces: Iterable[Piece]) -> dict[bytes, int] | None:
-        """Where in the slab each sealed blob lies; None where one cannot be had, or there is no room for all."""
+    def _loaded(self, pieces: Iterable[Piece]) -> list[Laid] | None:
+        """What the pieces need; None where some of it cannot be had, or is more than a filler takes."""
         packs: dict[bytes, dict[int, Blob]] = {}
         for piece in pieces:
             packs.setdefault(piece.where.pack, {})[piece.where.blob.offset] = piece.where.blob
-        places: dict[bytes, int] = {}
-        used = 0
+        laid: list[Laid] = []
+        room = SLAB_BYTES
         for pack, blobs in packs.items():
             for run in runs_of(blobs):
                 begin = run[0].offset
                 length = run[-1].offset + run[-1].length - begin
-                if used + length > SLAB_BYTES:
+                room -= length
+                if room < 0:
                     return None
                 try:
-                    loaded = self._repository.store.load(Kind.DATA, pack.hex(), begin, length)
+                    content = self._repository.store.load(Kind.DATA, pack.hex(), begin, length)
                 except (Missing, StoreFault):
                     return None
-                if len(loaded) != length:
+                if len(content) != length:
                     return None
-                slab[used : used + length] = loaded
-                for blob in run:
-                    places[blob.id] = used + blob.offset - begin
-                used += length
-        return places
+                laid.append(Laid(run, content))
+        return laid
+
+
+def _filled(filler: Filler, parts: Sequence[tuple[Target, list[Piece]]], laid: Sequence[Laid]) -> Answer | None:
+    folders: dict[int, int] = {}  # an open one -> which it is in the question
+    paths: list[bytes] = []
+    for target, _ in parts:
+        if target.place.descriptor not in folders:
+            folders[target.place.descriptor] = len(paths)
+            paths.append(target.place.path)
+    if len(folders) > FOLDERS_MAX:
+        return None
+    at: dict[bytes, int] = {}  # where in the slab a blob lies
+    used = 0
+    for run, content in laid:
+        filler.slab[used : used + len(content)] = content
+        for blob in run:
+            at[blob.id] = used + blob.offset - run[0].offset
+        used += len(content)
+    files = [
+        Filling(
+            folders[target.place.descriptor],
+            target.node,
+            target.lacking,
+            [Sealed(at[piece.where.blob.id], piece.where.blob, piece.at) for piece in pieces],
+        )
+        for target, pieces in parts
+    ]
+    try:
+        question = PACKER.encode(Question(paths, files))
+    except OverflowError:  # a time that no 64 bits hold
+        return None
+    return filler.fill(question, list(folders))

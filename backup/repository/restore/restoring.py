@@ -34,6 +34,7 @@ from backup.repository.save.walk import Way
 from ncia.core.base.errors import Unreachable
 
 BATCHES_MAX = 6
+WORKERS_MIN = 5  # a store may be far away: while one is asked, the others are too
 SMALL_BYTES = 64 << 10  # files below it take longer to be made than to be filled
 
 
@@ -69,7 +70,7 @@ class Restoring:
         self.restored = Restored()
         self._repository = repository
         self._placing = Placing(self.restored.losses, overwrite)
-        self._workers = ThreadPoolExecutor(workers or os.cpu_count() or 1, "restore worker")
+        self._workers = ThreadPoolExecutor(workers or max(WORKERS_MIN, os.cpu_count() or 1), "restore worker")
         self._fillers = fillers or Fillers(repository)
         self._running: deque[Future[None]] = deque()
         self._batch = Batch()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 from backup.repository.faults import Hostile
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.format.trees import Node, node_text, tree_text
-from backup.repository.ports import Kind, StoreFault
+from backup.repository.ports import Kind, Store, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite
+from backup.repository.restore.filling import BATCH_FILES
 from backup.repository.restore.helping import Fillers
-from backup.repository.restore.restoring import Restored, Restoring
+from backup.repository.restore.restoring import WORKERS_MIN, Restored, Restoring
 from backup.repository.save.pipeline import Packing
 from backup.repository.save.saving import Request, save
 from backup.repository.save.walk import Way, ways
@@ -218,6 +220,24 @@ def test_only_what_was_asked_for_comes_back(tmp_path: Path, helped: bool) -> Non
     assert (told.files, told.partial) == (1, False)
 
 
+class Meeting:
+    """Its first answers come when so many are asked for."""
+
+    def __init__(self, store: Store, count: int) -> None:
+        self._store = store
+        self._met = threading.Barrier(count)
+        self._left = count
+        self._lock = threading.Lock()
+
+    def load(self, kind: Kind, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        with self._lock:
+            waits = self._left > 0
+            self._left -= 1
+        if waits:
+            self._met.wait(timeout=20)
+        return self._store.load(kind, name, offset, length)
+
+
 def failing_at(opened: Repository, content: bytes, fault: StoreFault) -> None:
     """The pack of that content cannot be read."""
     load = opened.store.load
@@ -251,6 +271,20 @@ def test_a_store_that_gives_no_answer_ends_the_restore(tmp_path: Path, helped: b
     failing_at(opened, b"content", Unanswered("repository.unanswered", "load", "it does not answer"))
     with pytest.raises(Unanswered, match="does not answer"), restoring_of(opened, helped) as restoring:
         restoring.run(snapshot, tmp_path / "target", ALL)
+
+
+@BY
+def test_of_a_store_that_is_far_away_several_things_are_asked_at_once(tmp_path: Path, helped: bool) -> None:
+    repository = new()
+    contents = [noise(number, 1000) for number in range(WORKERS_MIN * BATCH_FILES)]
+    files = [file_of(b"%06d" % number, content) for number, content in enumerate(contents)]
+    snapshot = made_by_hand(repository, *files, contents=tuple(contents))
+    opened = reopened(repository)
+    opened.load_blob(snapshot.tree, tree=True)
+    opened.store = Meeting(opened.store, WORKERS_MIN)
+    with restoring_of(opened, helped) as restoring:
+        told = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert (told.files, told.partial) == (len(files), False)
 
 
 @BY
