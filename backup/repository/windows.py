@@ -1,7 +1,8 @@
 """Trees of one pack lie side by side, and are mostly asked for one after the other: a few are read in one go.
 
 A store that is ten milliseconds away takes ten seconds for a thousand trees, one by one. The first look into a pack
-reads little more than was asked for; each that follows it, twice as much as the one before.
+reads little more than was asked for; each that follows it, twice as much as the one before, and on towards the side
+on which it lies of that one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Windows:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()  # pack and offset -> what was read there
         self._used = 0
-        self._next: OrderedDict[bytes, int] = OrderedDict()  # of a pack, how much the next look reads
+        self._looks: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # pack -> how much the last one read, where
 
     def load(self, store: Store, where: Where) -> tuple[bytes | memoryview, bool]:
         """A sealed blob, and whether it was read before; raises as :meth:`Store.load`."""
@@ -35,14 +36,17 @@ class Windows:
                 if of == pack and begin <= blob.offset and blob.offset + blob.length <= begin + len(content):
                     self._kept.move_to_end((of, begin))
                     return memoryview(content)[blob.offset - begin : blob.offset - begin + blob.length], True
-            ahead = self._next.pop(pack, FIRST_BYTES)
-            self._next[pack] = min(2 * ahead, MOST_BYTES)
-            if len(self._next) > PACKS_MAX:
-                self._next.popitem(last=False)
-        content = store.load(Kind.DATA, pack.hex(), blob.offset, max(blob.length, ahead))
+            size, before = self._looks.pop(pack, (FIRST_BYTES // 2, 0))
+            size = min(2 * size, MOST_BYTES)
+            self._looks[pack] = (size, blob.offset)
+            if len(self._looks) > PACKS_MAX:
+                self._looks.popitem(last=False)
+        size = max(size, blob.length)
+        begin = blob.offset if blob.offset >= before else max(0, blob.offset + blob.length - size)
+        content = store.load(Kind.DATA, pack.hex(), begin, size)
         if blob.length < len(content) <= MOST_BYTES:
-            self._keep(pack, blob.offset, content)
-        return memoryview(content)[: blob.length], False
+            self._keep(pack, begin, content)
+        return memoryview(content)[blob.offset - begin : blob.offset - begin + blob.length], False
 
     def forget(self, pack: bytes) -> None:
         """What was read of it is not as it should be, or no longer."""

@@ -56,10 +56,11 @@ def counted(repository: Repository) -> Repository:
     return opened
 
 
-def test_trees_that_follow_each_other_are_read_a_few_at_a_time(kept: tuple[Repository, list[bytes]]) -> None:
+@pytest.mark.parametrize("way", [1, -1], ids=["forwards", "backwards"])
+def test_trees_that_lie_side_by_side_are_read_a_few_at_a_time(kept: tuple[Repository, list[bytes]], way: int) -> None:
     repository, trees = kept
     opened = counted(repository)
-    for tree in trees:
+    for tree in trees[::way]:
         assert hashlib.sha256(opened.load_blob(tree, tree=True)).digest() == tree
     size = sum(opened.demand(tree, tree=True).blob.length for tree in trees)
     assert len(opened.store.asked) <= 10
