@@ -28,6 +28,7 @@ from backup.repository.format.packs import Blob, opened
 from backup.repository.format.seal import KEY_BYTES, Key, Sealer
 from backup.repository.format.trees import Node
 from backup.repository.process import Helping
+from backup.repository.restore.existing import Overwrite
 from backup.repository.restore.placing import Place, Placing
 from backup.repository.restore.writing import write_new
 from backup.repository.save.scan import Losses
@@ -57,6 +58,7 @@ class Filling(NamedTuple):
 class Question(NamedTuple):
     paths: list[bytes]
     files: list[Filling]
+    overwrite: Overwrite | None = None
 
 
 class Answer(NamedTuple):
@@ -123,7 +125,7 @@ class _Filling:
 
     def answer(self, question: Question, descriptors: Sequence[int]) -> Answer:
         losses = Losses()
-        placing = Placing(losses)
+        placing = Placing(losses, question.overwrite)
         places = [Place(path, None, None, each) for path, each in zip(question.paths, descriptors, strict=True)]
         written = 0
         for folder, node, lacking, pieces in question.files:

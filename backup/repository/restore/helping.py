@@ -11,6 +11,7 @@ from typing import NamedTuple
 from backup.repository.format.packs import Blob, runs_of
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
+from backup.repository.restore.existing import Overwrite
 from backup.repository.restore.filler import FOLDERS_MAX, PACKER, SLAB_BYTES, Answer, Filler, Filling, Question, Sealed
 from backup.repository.restore.filling import Piece, Target
 
@@ -45,7 +46,7 @@ class Fillers:
         self._files += files
         self._bytes += size
 
-    def fill(self, parts: Sequence[tuple[Target, list[Piece]]]) -> Answer | None:
+    def fill(self, parts: Sequence[tuple[Target, list[Piece]]], overwrite: Overwrite | None) -> Answer | None:
         """Let a filler make these new files, each of which is one part; None where it is for the worker to do: there
         is little of it, or something in the store that is better told of by name."""
         if not parts or (self._files < self._from[0] and self._bytes < self._from[1]):
@@ -63,7 +64,7 @@ class Fillers:
                     return None
                 self._begun.append(filler)
             try:
-                return _filled(filler, parts, laid)
+                return _filled(filler, parts, laid, overwrite)
             finally:
                 self._idle.put(filler)
 
@@ -96,7 +97,9 @@ class Fillers:
         return laid
 
 
-def _filled(filler: Filler, parts: Sequence[tuple[Target, list[Piece]]], laid: Sequence[Laid]) -> Answer | None:
+def _filled(
+    filler: Filler, parts: Sequence[tuple[Target, list[Piece]]], laid: Sequence[Laid], overwrite: Overwrite | None
+) -> Answer | None:
     folders: dict[int, int] = {}  # an open one -> which it is in the question
     paths: list[bytes] = []
     for target, _ in parts:
@@ -122,7 +125,7 @@ def _filled(filler: Filler, parts: Sequence[tuple[Target, list[Piece]]], laid: S
         for target, pieces in parts
     ]
     try:
-        question = PACKER.encode(Question(paths, files))
+        question = PACKER.encode(Question(paths, files, overwrite))
     except OverflowError:  # a time that no 64 bits hold
         return None
     return filler.fill(question, list(folders))

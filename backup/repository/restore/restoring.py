@@ -71,6 +71,7 @@ class Restoring:
         self._repository = repository
         self._placing = Placing(self.restored.losses, overwrite)
         self._workers = ThreadPoolExecutor(workers or max(WORKERS_MIN, os.cpu_count() or 1), "restore worker")
+        self._overwrite = overwrite
         self._fillers = fillers or Fillers(repository)
         self._running: deque[Future[None]] = deque()
         self._batch = Batch()
@@ -238,7 +239,7 @@ class Restoring:
     def _write(self, batch: Batch) -> None:
         """A worker's turn: read what the batch needs, and write its parts."""
         new = [(target, part) for target, part in batch.parts if not target.made]
-        if (answer := self._fillers.fill(new)) is not None:
+        if (answer := self._fillers.fill(new, self._overwrite)) is not None:
             with self._counting:
                 self.restored.bytes += answer.written
             self._placing.lose(answer.losses)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup.repository.format.trees import Node
+from backup.repository.restore.existing import Overwrite
 from backup.repository.restore.filler import PACKER, Filler, Filling, Question
 from backup.repository.restore.filling import BATCH_FILES
 from backup.repository.restore.helping import Fillers
@@ -14,7 +15,7 @@ from backup.repository.restore.restoring import Restoring
 from backup.repository.save.saving import Request, save
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
-from tests.backup.repository.files import differences, noise, odd_tree
+from tests.backup.repository.files import ACL, differences, noise, odd_tree
 from tests.backup.repository.restore.test_restoring import ALL, ME, bring, file_of, made_by_hand
 from tests.backup.repository.sample import HOLDER, new, reopened
 
@@ -49,6 +50,23 @@ def test_fillers_are_begun_where_there_is_much(tmp_path: Path) -> None:
             assert len(fillers._begun) == begun
         assert (told.files, told.bytes, told.partial) == (50, 350, False)
         assert {path.read_bytes() for path in (tmp_path / str(least)).iterdir()} == {b"content"}
+
+
+@pytest.mark.parametrize("overwrite", [None, Overwrite.ALWAYS])
+def test_a_new_file_has_of_the_folder_around_it_what_a_worker_would_leave_it(
+    tmp_path: Path, overwrite: Overwrite | None
+) -> None:
+    """An ACL that a folder gives to what is made in it stays where nothing may be replaced, as with any program."""
+    repository = new()
+    snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
+    found = []
+    for helped in (False, True):
+        target = tmp_path / str(helped)
+        target.mkdir()
+        os.setxattr(target, "system.posix_acl_default", ACL)
+        bring(repository, snapshot, target, helped=helped, overwrite=overwrite)
+        found.append(os.listxattr(target / "file"))
+    assert found == [[] if overwrite else ["system.posix_acl_access"]] * 2
 
 
 def test_a_time_that_no_64_bits_hold_is_for_the_worker_and_costs_that_time_alone(tmp_path: Path) -> None:
