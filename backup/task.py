@@ -255,10 +255,13 @@ class Desk:
     def list(self) -> Mapping[str, Any]:
         return self._task.to_json()
 
-    def run(self, dataset: str | None, by: str) -> Mapping[str, Any]:
-        """Rows of one dataset or of all; documents where they are named."""
+    def run(self, dataset: str | None, by: str, emptied: bool = False) -> Mapping[str, Any]:
+        """Rows of one dataset or of all; documents where they are named, which alone may be ``emptied``."""
         if dataset is not None and self._agencies is not None and self._agencies.keeps(dataset):
-            return {"jobs": [self._agencies.ask(dataset, by).to_json()]}
+            return {"jobs": [self._agencies.ask(dataset, by, emptied).to_json()]}
+        if emptied:
+            what, why = f"back up {dataset or 'every dataset'}", "only documents can be said to be emptied"
+            raise Refusal("backup.which", what, why, "ncia backup run SYSTEM/documents --emptied")
         return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, by)]}
 
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:

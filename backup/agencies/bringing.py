@@ -20,6 +20,7 @@ from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps
 
 WHOLE: dict[str, Any] = {"lost": [], "losses": 0}  # what is staged is whole, or it is not kept
+MOUNTED = "is it mounted? Where it burnt: ncia backup bring --burnt"
 
 
 class Bringing(Keeping):

@@ -51,6 +51,21 @@ class SnapshotMended(Body):
     reason: str
 
 
+class RepositoryMended(Body):
+    """A mending brought something to ``site``, from ``source_site``, or wrote it anew: what was read there before says
+    nothing of it. Written before it is read. ``things``: how many, the first named in a sentence each; 0: an attempt
+    before this one may have."""
+
+    KIND = "repository.mended"
+    job: str
+    agency: str
+    site: str
+    source_site: str
+    repository: str
+    things: int
+    named: tuple[str, ...]
+
+
 class PruneStarted(Body):
     """Written before anything is marked or removed; ``repository.pruned`` or ``prune.failed`` is its end."""
 
@@ -121,6 +136,7 @@ BODIES: tuple[type[Body], ...] = (
     ForgetHeld,
     ForgetAllowed,
     SnapshotMended,
+    RepositoryMended,
     PruneStarted,
     PruneFailed,
     SnapshotProven,

@@ -47,6 +47,7 @@ from ncia.core.journal.entries_care import (
     LockMet,
     PruneFailed,
     PruneStarted,
+    RepositoryMended,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
@@ -463,6 +464,15 @@ SPECIMENS: tuple[Body, ...] = (
         dataset="treasury",
         site="west",
         why=f"it is locked by ncia@gw-store1, process 77, alone, since {AT}",
+    ),
+    RepositoryMended(
+        job="mend:1",
+        agency="treasury",
+        site="west",
+        source_site="east",
+        repository="61b2" * 16,
+        things=2,
+        named=("pack 0c1d2e3f: brought whole from the other place (5242880 bytes)", "snapshot 9f799f79: brought"),
     ),
 )
 
