@@ -234,6 +234,15 @@ def _show(answer: dict[str, Any], every: bool) -> None:
             due = f"first run due {each['due_at'][:19]}Z"
             console.print(f"[bold red]{each['dataset']}: no recovery point[/]; {due}", soft_wrap=True)
     show_snapshots(console, answer)
+    for each in answer.get("aside", ()):
+        size = "" if each["size_bytes"] < 0 else f"{each['size_bytes'] / 1e6:.0f} MB, "
+        console.print(
+            f"[yellow]kept aside at {each['site']}: {each['path']}[/] ({size}since {each['since'][:16]}Z): it was "
+            "damaged there. Look at that disk; once nobody needs it as evidence, "
+            f"rm it below the store's folder on {each['host']}",
+            soft_wrap=True,
+            highlight=False,
+        )
     for each in answer["missed"]:
         console.print(
             f"[bold red]missed: {each['job']} due {each['due_at'][:19]}Z[/]: {each['reason']}", soft_wrap=True

@@ -130,6 +130,15 @@ def test_a_proof_that_failed_is_told_in_its_own_sentence(api: FakeApi) -> None:
     assert f"tax/rows: {sentence}" in told("list")
 
 
+def test_what_is_kept_aside_in_a_store_is_told_with_what_to_do(api: FakeApi) -> None:
+    kept = {"path": "tax/rows/.damaged-point-1", "site": "west", "host": "west-store", "dataset": "tax/rows"}
+    api.listings = [{**listing(), "aside": [{**kept, "size_bytes": 41_000_000, "since": "2026-01-01T00:00:00Z"}]}]
+    assert (
+        "kept aside at west: tax/rows/.damaged-point-1 (41 MB, since 2026-01-01T00:00Z): it was damaged there. "
+        "Look at that disk; once nobody needs it as evidence, rm it below the store's folder on west-store"
+    ) in told("list")
+
+
 def test_json_is_what_the_api_answered(api: FakeApi) -> None:
     api.listings = [listing(points=[POINT])]
     assert json.loads(told("list", "--json")) == api.listings[0]

@@ -1,6 +1,10 @@
-"""The vocabulary of the care of agencies' own repositories: what is held back, allowed, begun, brought back, proven."""
+"""The vocabulary of the care of agencies' own repositories: what is held back, allowed, begun, brought back, proven;
+and of what is kept aside in stores.
+"""
 
 from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
 
 from ncia.core.journal.body import Body
 
@@ -132,6 +136,23 @@ class LockMet(Body):
     why: str
 
 
+class SetAside(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str  # below the store's root
+    size_bytes: int
+    since: str
+
+
+class StoreLooked(Body):
+    """What is kept aside in the store of ``site``, for it was damaged where it lay: ``count``, the first named. Written
+    when that changes; a person removes it."""
+
+    KIND = "store.looked"
+    site: str
+    count: int
+    aside: tuple[SetAside, ...]
+
+
 BODIES: tuple[type[Body], ...] = (
     ForgetHeld,
     ForgetAllowed,
@@ -142,4 +163,5 @@ BODIES: tuple[type[Body], ...] = (
     SnapshotProven,
     SnapshotProofFailed,
     LockMet,
+    StoreLooked,
 )

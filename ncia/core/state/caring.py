@@ -21,6 +21,7 @@ from ncia.core.journal.entries_care import (
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
+    StoreLooked,
 )
 from ncia.core.journal.entries_repositories import SnapshotKept
 from ncia.core.journal.entry import Entry
@@ -135,6 +136,10 @@ def lock_met(state: State, entry: Entry, body: LockMet) -> None:
     state.locks_met = {**state.locks_met, key: LockFact(since, entry.at, count, body)}
 
 
+def store_looked(state: State, entry: Entry, body: StoreLooked) -> None:
+    state.aside = {**state.aside, body.site: body}
+
+
 def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFact], RepositoryFact]) -> None:
     fact = state.repositories.get((agency, site))
     if fact is None:
@@ -153,4 +158,5 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     SnapshotProven.KIND: snapshot_proven,
     SnapshotProofFailed.KIND: snapshot_proof_failed,
     LockMet.KIND: lock_met,
+    StoreLooked.KIND: store_looked,
 }

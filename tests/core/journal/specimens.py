@@ -48,9 +48,11 @@ from ncia.core.journal.entries_care import (
     PruneFailed,
     PruneStarted,
     RepositoryMended,
+    SetAside,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
+    StoreLooked,
 )
 from ncia.core.journal.entries_people import (
     AccountRestored,
@@ -473,6 +475,11 @@ SPECIMENS: tuple[Body, ...] = (
         repository="61b2" * 16,
         things=2,
         named=("pack 0c1d2e3f: brought whole from the other place (5242880 bytes)", "snapshot 9f799f79: brought"),
+    ),
+    StoreLooked(
+        site="west",
+        count=1,
+        aside=(SetAside(path="tax/rows/.damaged-point-1", size_bytes=41_943_040, since=AT),),
     ),
 )
 
