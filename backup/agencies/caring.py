@@ -13,7 +13,7 @@ from typing import Any
 
 from backup.agencies.acting import LOST_NAMED_MAX, Acting
 from backup.agencies.clearing import PRUNE, lacking
-from backup.agencies.plan import MEND, SHORT
+from backup.agencies.plan import MEND
 from backup.agencies.ports import Share
 from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
@@ -21,7 +21,7 @@ from backup.agencies.restoring import Made, proven
 from backup.agencies.retaining import broken
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import SHORT, SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset
 from ncia.core.journal.entries_care import (
     PruneFailed,

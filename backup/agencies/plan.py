@@ -12,7 +12,7 @@ from backup.agencies.ports import Holding
 from backup.repository.care.forgetting import Policy, demand_modest, judge
 from backup.repository.format.snapshots import Snapshot
 from ncia.core.base.clock import to_text
-from ncia.core.base.ids import AgencyId, SiteId, SystemId
+from ncia.core.base.ids import SHORT, AgencyId, SiteId, SystemId
 from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.estate.repository import AgencyRepository, Keep
 from ncia.core.journal.entries_repositories import RepositoryLooked
@@ -29,7 +29,6 @@ CANCELLED_SECONDS = 1_800.0
 LOOK_SECONDS = 900.0  # between two looks at one repository
 LOOK_AGAIN_SECONDS = 60.0  # where something is missing: it may have been mended
 NEVER = -1  # so many files are known of what was never kept
-SHORT = 8
 NAMED_MAX = 20
 MENDED_MAX = 1_000  # snapshots that one mending looks for: more are the next one's
 

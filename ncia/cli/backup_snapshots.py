@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-SHORT = 8
+from ncia.core.base.ids import SHORT
 
 
 def show_snapshots(console: Console, answer: dict[str, Any]) -> None:

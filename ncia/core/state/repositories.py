@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import from_text
+from ncia.core.base.ids import SHORT
 from ncia.core.journal.entries_care import ForgetHeld, LockMet, PruneStarted
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 EXPECTED_MAX = 5_000  # of one repository at one site; who keeps more is told of strangers
 
-SHORT = 8  # so many digits of a snapshot's id stand in the sentence that says that it is missing
 
 Part = tuple[int, int]  # which one, of how many
 Where = tuple[str, str]  # agency, or dataset, and site
