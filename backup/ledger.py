@@ -29,6 +29,7 @@ from ncia.core.journal.entries_care import (
     LockMet,
     PruneFailed,
     PruneStarted,
+    RepositoryMended,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
@@ -63,6 +64,7 @@ KINDS: tuple[type[Body], ...] = (
     RepositoryChecked,
     RepositoryPruned,
     SnapshotMended,
+    RepositoryMended,
     PruneStarted,
     PruneFailed,
     SnapshotProven,
@@ -196,6 +198,8 @@ def written(state: State, body: Body) -> bool:
         case SnapshotKept() | SnapshotMended():
             there = state.repositories.get((body.agency, body.site))
             return there is not None and any(each.kept.snapshot == body.snapshot for each in there.expected)
+        case RepositoryMended():
+            return False  # another attempt may have brought more: what it says twice is not wrong
         case SnapshotFailed():
             failure = state.snapshot_failures.get((body.dataset, body.site))
             return failure is not None and failure.last.job == body.job

@@ -11,6 +11,7 @@ from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId
 from ncia.core.estate.model import Address, Dataset
 from ncia.core.journal.entries import BackupFinished, Body, PointCopied, TableSum
+from ncia.core.journal.entries_care import SetAside
 from ncia.core.work.jobs import JobId
 
 POINT_FILE = "point.json"
@@ -144,6 +145,10 @@ class Store(Protocol):
 
         ``kept`` is asked after the looking: whatever has one of its answers in its name stays. So what a job begins
         meanwhile is never taken for a leftover."""
+        ...
+
+    def aside(self) -> Sequence[SetAside]:
+        """What was damaged where it lay and is kept aside; ``size_bytes`` -1 where its disk does not tell."""
         ...
 
 

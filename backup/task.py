@@ -12,6 +12,7 @@ import structlog
 
 from backup import plan
 from backup.agencies.telling import repositories
+from backup.aside import AsideLook, aside
 from backup.perform import BY
 from backup.plan import Charge, Due
 from backup.ports import Store
@@ -67,6 +68,7 @@ class BackupTask:
         self._made_at = parts.clock.now()
         self._starting = threading.Lock()
         self._told_unknown = self._swept = False
+        self._aside = AsideLook(parts.site, parts.journal, parts.states, parts.store)
 
     def recover(self) -> None:
         """At the start: say of unfinished jobs that the queue does not know that their outcome is unknown, and clear
@@ -88,6 +90,7 @@ class BackupTask:
     def tick(self, now: datetime) -> None:
         """Ask for what is due, and write down what was missed, here and by the peer."""
         self.recover()
+        self._aside.tick(now)
         state = self._parts.states.snapshot()
         self._parts.journal.append_all(self._missed(state, now), by=BY)
         for each in self.due(now):
@@ -153,6 +156,7 @@ class BackupTask:
         """Points, proofs, missed runs and jobs, as the API tells them."""
         state = self._parts.states.snapshot()
         told = listing(self._parts.estate, state, self.charges(), self._since(state, self._parts.site))
+        told["aside"] = aside(self._parts.estate, state)
         told |= repositories(self._parts.estate, state, self._parts.clock.now())
         return {"site": self._parts.site, **told, "jobs": [job.to_json() for job in self._parts.jobs.list()]}
 
@@ -255,10 +259,13 @@ class Desk:
     def list(self) -> Mapping[str, Any]:
         return self._task.to_json()
 
-    def run(self, dataset: str | None, by: str) -> Mapping[str, Any]:
-        """Rows of one dataset or of all; documents where they are named."""
+    def run(self, dataset: str | None, by: str, emptied: bool = False) -> Mapping[str, Any]:
+        """Rows of one dataset or of all; documents where they are named, which alone may be ``emptied``."""
         if dataset is not None and self._agencies is not None and self._agencies.keeps(dataset):
-            return {"jobs": [self._agencies.ask(dataset, by).to_json()]}
+            return {"jobs": [self._agencies.ask(dataset, by, emptied).to_json()]}
+        if emptied:
+            what, why = f"back up {dataset or 'every dataset'}", "only documents can be said to be emptied"
+            raise Refusal("backup.which", what, why, "ncia backup run SYSTEM/documents --emptied")
         return {"jobs": [job.to_json() for job in self._task.ask("protect", dataset, by)]}
 
     def prove(self, dataset: str | None, by: str) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from backup.agencies.bringing import Bringing, since
+from backup.agencies.bringing import MOUNTED, Bringing, since
 from backup.agencies.perform import Tools
 from backup.agencies.points_plan import BRING_PROGRAM, KEEP_PROGRAM
 from backup.agencies.room import Room
@@ -23,7 +23,7 @@ from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import SiteId
 from ncia.core.estate.model import Estate, Host
 from ncia.core.journal.entries import ProgramBrought, ProgramCaptured
-from ncia.core.work.jobs import Job, Steps, Work
+from ncia.core.work.jobs import Job, StepFailed, Steps, Work
 
 ARCHIVE, FILES = "program.tar", "files"  # in the snapshot
 
@@ -67,11 +67,13 @@ class ArchiveWork(Bringing):
                 raise Refusal("agency.hostile", what, str(fault), "look at the host of that program") from fault
 
     def bring(self, job: Job, steps: Steps) -> str:
-        """The archive out of the repository and into this site's store, under its own name."""
+        """The archive out of the repository and into this site's store, under its own name. What lies there under that
+        name, and is not what was journalled, is kept aside."""
         agency, _ = self._agency(job)
         captured = ProgramCaptured.model_validate(job.order.details["archive"])
         what = f"bring {captured.path} back into the store of {self._site}"
         began = self._tools.clock.now()
+        self._demand_store(job, steps)
         if steps.do("look at it", lambda: self._is_whole(captured, what)):
             return f"{captured.path} is in {self._site}'s store as it was made: nothing was to be brought"
         done = steps.do("bring", lambda: self._brought(job, agency, what, partial(self._put_back, captured, what)))
@@ -88,7 +90,18 @@ class ArchiveWork(Bringing):
             seconds=since(self._tools.clock, began),
         )
         steps.clean("write down", lambda: self._write(steps, body))
-        return f"{captured.path} is back from {done['from_site']}'s place in {self._site}'s store, as it was made"
+        aside = "; what lay there under its name was damaged and is kept aside" if done["damaged"] else ""
+        return (
+            f"{captured.path} is back from {done['from_site']}'s place in {self._site}'s store, as it was made{aside}"
+        )
+
+    def _demand_store(self, job: Job, steps: Steps) -> None:
+        """As for points: nothing is put into a folder in which a store should be mounted."""
+        tools = self._archives
+        holds_any = partial(tools.archives.holds_any, tools.store, tools.root)
+        if job.order.details.get("expects_any") and not steps.do("look for the store", holds_any):
+            told = f"the journal lists copies in the store of {self._site}, and neither a point nor an archive is in it"
+            raise StepFailed(f"{told}: {MOUNTED}")
 
     def _is_whole(self, captured: ProgramCaptured, what: str) -> bool:
         path = self._archives.root / _inside(captured.path, what)
@@ -104,8 +117,11 @@ class ArchiveWork(Bringing):
         archive = (folder / ARCHIVE).read_bytes()
         _demand_same(archive, captured, what)
         path = self._archives.root / _inside(captured.path, what)
+        if self._is_whole(captured, what):  # an attempt before this one has put it there
+            return {"damaged": False}
+        damaged = self._archives.archives.set_aside(self._archives.store, path)
         self._archives.archives.keep(self._archives.store, path.parent, path.name, archive)
-        return {}
+        return {"damaged": damaged}
 
 
 def _demand_same(archive: bytes, captured: ProgramCaptured, what: str) -> None:

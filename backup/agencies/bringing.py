@@ -10,16 +10,16 @@ from typing import Any
 from backup.agencies.keeping import Keeping
 from backup.agencies.locking import LockHeld, locked_at
 from backup.agencies.perform import Tools
-from backup.agencies.plan import SHORT
 from backup.agencies.ports import Asked, Held
 from backup.agencies.room import Room
 from ncia.core.base.clock import Clock
 from ncia.core.base.errors import NciaError
-from ncia.core.base.ids import DatasetId, SiteId
+from ncia.core.base.ids import SHORT, DatasetId, SiteId
 from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.work.jobs import Cancelled, Job, StepFailed, Steps
 
 WHOLE: dict[str, Any] = {"lost": [], "losses": 0}  # what is staged is whole, or it is not kept
+MOUNTED = "is it mounted? Where it burnt: ncia backup bring --burnt"
 
 
 class Bringing(Keeping):

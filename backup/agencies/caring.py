@@ -13,7 +13,7 @@ from typing import Any
 
 from backup.agencies.acting import LOST_NAMED_MAX, Acting
 from backup.agencies.clearing import PRUNE, lacking
-from backup.agencies.plan import MEND, SHORT
+from backup.agencies.plan import MEND
 from backup.agencies.ports import Share
 from backup.agencies.proving import PROVE
 from backup.agencies.reading import CHECK
@@ -21,11 +21,12 @@ from backup.agencies.restoring import Made, proven
 from backup.agencies.retaining import broken
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import SHORT, SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset
 from ncia.core.journal.entries_care import (
     PruneFailed,
     PruneStarted,
+    RepositoryMended,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
@@ -56,6 +57,8 @@ class Caring(Acting):
             healed = self._unless_locked(steps, name, partial(self._mend, agency, other, share))
             mended |= dict.fromkeys(healed["mended"])
             lost |= dict.fromkeys(healed["lost"])
+        if mended or job.fence > 1:  # an attempt before this one may have brought what is found well now
+            self._tell_mended(steps, agency, other, [*mended])
         self._brought(job, steps, agency, other)
         left = [fault for share in shares for fault in self._read(steps, agency, share)["named"]]
         if lost:
@@ -79,6 +82,18 @@ class Caring(Acting):
                     **{**told, "job": job.id, "site": self._site, "source_site": other, "reason": reason}
                 )
                 steps.clean(f"write down {name}", partial(self._write, steps, body))
+
+    def _tell_mended(self, steps: Steps, agency: Agency, other: SiteId, mended: list[str]) -> None:
+        body = RepositoryMended(
+            job=steps.job.id,
+            agency=agency.id,
+            site=self._site,
+            source_site=other,
+            repository=str(steps.job.order.details["repository"]),
+            things=len(mended),
+            named=tuple(mended[:LOST_NAMED_MAX]),
+        )
+        steps.clean("write down the mending", lambda: self._write(steps, body))
 
     def _trees(self, agency: Agency) -> dict[str, str]:
         held = self._engine(agency).snapshots(self._tools.place_of(agency, self._site)).snapshots

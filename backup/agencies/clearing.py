@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backup.agencies.locking import met, told
-from backup.agencies.plan import SHORT, Charge, due_at, failures_of
+from backup.agencies.plan import Charge, due_at, failures_of
 from backup.agencies.ports import Holding
 from ncia.core.base.clock import to_text
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import SHORT, SiteId
 from ncia.core.estate.model import Agency, Estate
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.state import State

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from backup.agencies import plan
-from backup.agencies.plan import SHORT
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import SHORT, SiteId
 from ncia.core.estate.model import Agency
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.journal import Entry

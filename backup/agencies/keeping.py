@@ -11,7 +11,7 @@ from backup.agencies.acting import LOST_NAMED_MAX, Acting
 from backup.agencies.locking import LockHeld, is_quiet, unless_locked
 from backup.agencies.ports import Asked, Engine, Kept, Place
 from backup.agencies.retaining import extended
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import SHORT, SiteId
 from ncia.core.estate.model import Agency, BucketCopy, Dataset
 from ncia.core.journal.entries_repositories import SnapshotFailed, SnapshotHolds, SnapshotKept
 from ncia.core.work.jobs import Cancelled, StepFailed, Steps
@@ -43,7 +43,7 @@ class Keeping(Acting):
                 self._failed(steps, agency, dataset, site, failed[site])
         if failed:
             raise StepFailed("; ".join(f"{site}: {why}" for site, why in failed.items()))
-        return ", ".join(f"snapshot {found['snapshot'][:8]} at {site}" for site, found in kept.items())
+        return ", ".join(f"snapshot {found['snapshot'][:SHORT]} at {site}" for site, found in kept.items())
 
     def _extended(self, steps: Steps, agency: Agency, site: SiteId) -> list[str]:
         """What a new snapshot reuses stays retained as long as itself; answers what of that is not so."""

@@ -156,8 +156,13 @@ class AgencyWork(Keeping):
         return [each.name for each in people]
 
     def _stage(self, dataset: Dataset, known: int) -> dict[str, Any]:
-        """From the store of this site: the system is active here, and nothing is fetched from the other one."""
-        staged = stage(self._tools.documents_of(dataset.documents[self._site]), self._staging_of(dataset), known)
+        """From the store of this site: the system is active here, and nothing is fetched from the other one, which is
+        asked where this one lists nothing and never did."""
+        own, *others = (
+            self._tools.documents_of(dataset.documents[site])
+            for site in sorted(dataset.documents, key=lambda site: site != self._site)
+        )
+        staged = stage(own, self._staging_of(dataset), known, next(iter(others), None))
         more = staged.losses - len(staged.lost)
         lost = [*staged.lost, f"and {more} more"] if more > 0 else staged.lost
         return {"documents": staged.documents, "losses": staged.losses, "lost": lost}

@@ -12,7 +12,7 @@ from backup.agencies.ports import Holding
 from backup.repository.care.forgetting import Policy, demand_modest, judge
 from backup.repository.format.snapshots import Snapshot
 from ncia.core.base.clock import to_text
-from ncia.core.base.ids import AgencyId, SiteId, SystemId
+from ncia.core.base.ids import SHORT, AgencyId, SiteId, SystemId
 from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.estate.repository import AgencyRepository, Keep
 from ncia.core.journal.entries_repositories import RepositoryLooked
@@ -25,9 +25,10 @@ MAKE_AFTER_SECONDS = 480.0  # a controller that has just started has rows to pro
 FIRST_AFTER_SECONDS = 600.0
 MAKE_RETRY_SECONDS = 300.0
 RETRY_SECONDS_MIN = 300.0
+CANCELLED_SECONDS = 1_800.0
 LOOK_SECONDS = 900.0  # between two looks at one repository
 LOOK_AGAIN_SECONDS = 60.0  # where something is missing: it may have been mended
-SHORT = 8
+NEVER = -1  # so many files are known of what was never kept
 NAMED_MAX = 20
 MENDED_MAX = 1_000  # snapshots that one mending looks for: more are the next one's
 
@@ -153,9 +154,15 @@ def due(found: Sequence[Charge], state: State, since: datetime, now: datetime) -
             count = max((each.count for each in failures), default=0)
             passed = int((now - moment).total_seconds() // charge.repository.interval_seconds)
             named = moment + timedelta(seconds=passed * charge.repository.interval_seconds)
-            job = f"snapshot:{charge.dataset.id}:{to_text(named)}:{count + 1}"
+            job = f"snapshot:{charge.dataset.id}:{to_text(named)}:{count + 1}:{attempts(named, now)}"
             ready.append(Due(charge, moment, again(job, *locks.values())))
     return tuple(sorted(ready, key=lambda each: each.due_at))
+
+
+def attempts(moment: datetime, now: datetime) -> int:
+    """How often a job that is due since ``moment`` may have been ordered before: one that was cancelled while it
+    waited told nobody, and is due again a while later."""
+    return int((now - moment).total_seconds() // CANCELLED_SECONDS)
 
 
 def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
@@ -165,12 +172,13 @@ def failures_of(charge: Charge, state: State) -> tuple[SnapshotFailure, ...]:
 
 
 def files_known(charge: Charge, state: State) -> int:
-    """How many files its newest whole snapshots have, at the place with the most of them."""
+    """How many files its newest whole snapshot has, wherever that is; ``NEVER`` where none is."""
     newest = (
         state.repositories[charge.agency.id, site].newest_whole(charge.dataset.id)
         for site in made_at(charge.agency, state)
     )
-    return max((each.kept.files for each in newest if each is not None), default=0)
+    last = max((each for each in newest if each is not None), key=lambda each: (each.at, each.kept.files), default=None)
+    return NEVER if last is None else last.kept.files
 
 
 def locks_of(charge: Charge, state: State, verb: str = KEEP) -> dict[SiteId, LockFact]:

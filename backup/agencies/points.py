@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backup.agencies.bringing import Bringing, since
+from backup.agencies.bringing import MOUNTED, Bringing, since
 from backup.agencies.manifest import DESCRIPTION, MANIFEST, Digests, description_fault, fault_of
 from backup.agencies.perform import Tools
 from backup.agencies.points_plan import BRING_POINT, KEEP_POINT
@@ -110,7 +110,7 @@ class PointWork(Bringing):
         expects = job.order.details.get("expects_points")
         if expects and not steps.do("look for the store", self._points.store.holds_points):
             told = f"the journal lists points in the store of {self._site}, and no point at all is in it"
-            raise StepFailed(f"{told}: is it mounted? Where it burnt: ncia backup bring --burnt")
+            raise StepFailed(f"{told}: {MOUNTED}")
 
     def _tell_gone(self, job: Job, steps: Steps) -> None:
         """Of a store that burnt the journal still lists what was in it: what is not there counts no longer, so that

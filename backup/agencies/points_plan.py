@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backup.agencies.locking import again, held_up
-from backup.agencies.plan import Charge, failures_of, locks_of, made_at, not_before
+from backup.agencies.plan import Charge, attempts, failures_of, locks_of, made_at, not_before
 from ncia.core.base.clock import to_text
 from ncia.core.base.ids import AgencyId, SiteId
 from ncia.core.estate.model import Agency, Dataset, Estate
@@ -111,7 +111,8 @@ def due(estate: Estate, state: State, site: SiteId, since: datetime, now: dateti
             continue
         if moment <= now and not is_kept(subject, state) and now >= not_before(subject.charge, failures):
             count = max((each.count for each in failures), default=0)
-            job = f"{subject.verb}:{subject.charge.dataset.id}:{subject.id}:{to_text(moment)}:{count + 1}"
+            named = f"{subject.verb}:{subject.charge.dataset.id}:{subject.id}:{to_text(moment)}"
+            job = f"{named}:{count + 1}:{attempts(moment, now)}"
             ready.append(Due(subject, moment, again(job, *locks.values())))
     return tuple(sorted(ready, key=lambda each: each.due_at))
 

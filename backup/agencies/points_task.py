@@ -80,7 +80,7 @@ class PointTask:
 
     def bring(self, dataset: str, subject: str, by: str, burnt: bool = False) -> Job:
         """Have a point or program brought out of its agency's repository into this site's store: the newest that is
-        kept, or the one named. Unless that store ``burnt``, it must hold points where the journal lists some there."""
+        kept, or the one named. Unless that store ``burnt``, something must be in it where the journal says so."""
         parts, state = self.parts, self.parts.states.snapshot()
         what = f"bring {subject or 'the newest copy'} of {dataset} back into the store of {parts.site}"
         of = self._known(dataset, what)
@@ -101,7 +101,9 @@ class PointTask:
             "snapshots": snapshots,
         }
         details |= _listed(state, of.id, found.subject, parts.site)
-        details["expects_points"] = not burnt and _expects_points(state, parts.site)
+        points = _expects_points(state, parts.site)
+        details["expects_points"] = not burnt and points  # what a point asks of its store, and what a program does
+        details["expects_any"] = not burnt and (points or _expects_archives(state, parts.site))
         agency = parts.estate.agencies[found.agency]
         priority = parts.estate.systems[of.system].grade  # somebody waits for it
         job = parts.jobs.enqueue(self._order(new_id("backup-back", now), verb, agency, of, priority, by, details))
@@ -206,3 +208,7 @@ def _listed(state: State, dataset: str, subject: str, site: SiteId) -> dict[str,
 def _expects_points(state: State, site: SiteId) -> bool:
     points = (each for known in state.points.values() for each in known)
     return any(each.backup.store_site == site and not each.damaged for each in points)
+
+
+def _expects_archives(state: State, site: SiteId) -> bool:
+    return any(each.captured is not None and each.captured.store_site == site for each in state.programs.values())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ncia.core.base.clock import to_text
-from ncia.core.base.ids import SiteId
+from ncia.core.base.ids import SHORT, SiteId
 from ncia.core.estate.model import Agency, Dataset, Estate
 from ncia.core.estate.repository import AgencyRepository
 from ncia.core.state import State
@@ -149,7 +149,7 @@ def unwell(fact: RepositoryFact, repository: AgencyRepository, dataset: str, now
     """In one clause what a person must know of a dataset's proofs here; empty where all is well."""
     last = fact.proofs.get(dataset)
     if last is not None and last.error:
-        return f"its snapshot {last.snapshot[:8]} is not proven: {last.error}"
+        return f"its snapshot {last.snapshot[:SHORT]} is not proven: {last.error}"
     late = next_at(fact, repository, dataset) + timedelta(seconds=repository.prove_interval_seconds)
     if fact.newest_whole(dataset) is not None and late <= now:
         since = f"since {to_text(last.at)[:16]}Z" if last is not None else "ever"

@@ -64,7 +64,9 @@ def _due(fact: RepositoryFact, rotation: Rotation) -> list[tuple[Share, datetime
     due = {(each.found.part, each.found.of): each.at + interval for each in fact.damaged}
     unread = set(range(1, rotation.parts + 1)) - {each.found.part for each in known}
     waiting = sorted(unread) or [each.found.part for each in known if not each.found.faults]
-    newest = max((each.since if each.found.faults else each.at for each in known), default=fact.made_at)
+    newest = max(
+        (each.since if each.found.faults else each.at for each in known), default=fact.mended_at or fact.made_at
+    )
     if waiting:
         due[waiting[0], rotation.parts] = newest + interval
     return [(Share(*key), moment) for key, moment in due.items()]
@@ -83,6 +85,9 @@ def unwell(fact: RepositoryFact, rotation: Rotation, now: datetime) -> str:
         return f"{count} {'faults' if count > 1 else 'fault'} when it was read, the first: {named}"
     since, read = fact.read_whole_since(rotation.parts), len(fact.parts_read(rotation.parts))
     if since is None:
+        if fact.mended_at is not None:
+            mended = to_text(fact.mended_at)[:16]
+            return f"not read whole since it was mended {mended}Z: {read} of {rotation.parts} parts so far"
         return f"never read whole: {read} of {rotation.parts} parts so far"
     if now - since > timedelta(seconds=LATE * rotation.seconds):
         return f"not read whole since {to_text(since)[:16]}Z: that is to be done every {_span(rotation.seconds)}"

@@ -12,6 +12,7 @@ from backup.agencies.ports import Engine, Place
 from backup.agencies.proving import Comparison, empty_store, sample
 from backup.agencies.staging import staged_before
 from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import SHORT
 from ncia.core.work.documents import Documents, Seen, fault_of
 
 ALL_OF_IT = 1  # path of a snapshot: the folder in which its documents had been staged
@@ -35,7 +36,7 @@ def proven(engine: Engine, place: Place, made: Made, documents: Documents, scrat
     held = next((each for each in engine.snapshots(place).snapshots if each.snapshot == snapshot), None)
     if held is None or len(held.paths) != ALL_OF_IT:
         why = "it is not there" if held is None else f"it is of {len(held.paths)} paths"
-        raise NciaError("agency.not-as-kept", f"prove snapshot {snapshot[:8]}", why, "ncia backup look")
+        raise NciaError("agency.not-as-kept", f"prove snapshot {snapshot[:SHORT]}", why, "ncia backup look")
     chosen = sample(_listed(documents), snapshot + str(scratch), held.at)
     if not chosen:
         return {"documents": 0, "size_bytes": 0, "passed_over": 0, "error": empty_store(made.files)}

@@ -1,7 +1,8 @@
 """The documents of one tree or bucket in a folder of this machine, as an engine can read them.
 
 What lies there from the time before is not fetched again: a document is looked at by its size and time, as mirrors do.
-What the store has no more is removed, so that a snapshot is what the store holds.
+What the store has no more is removed, so that a snapshot is what the store holds. A root that is not there, or a disk
+that is not mounted, looks like a store that was emptied: who calls it so is a person.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from backup.agencies.plan import NEVER
 from ncia.core.base.errors import NciaError, Refusal, Unreachable
-from ncia.core.work.documents import Documents, Seen, fault_of
+from ncia.core.work.documents import MARK, Documents, Seen, fault_of
 
 NAMED_MAX = 20
 ASIDE = ".fetching"  # no document is called so
 GRAIN_SECONDS = 1.0  # SFTP tells whole seconds
+FEW_SHARE = 0.1  # of what was known: what lists less than that has lost its root, until a person says otherwise
+EMPTIED = "ncia backup run SYSTEM/documents --emptied, where they were removed"
 
 
 @dataclass
@@ -36,10 +40,10 @@ class Staged:
             self.lost.append(f"{name}: {why}")
 
 
-def stage(documents: Documents, folder: Path, known: int = 0) -> Staged:
+def stage(documents: Documents, folder: Path, known: int = 0, other: Documents | None = None) -> Staged:
     """Make ``folder`` hold what the store does; raises :class:`Unreachable` where that does not answer, and
-    :class:`Refusal` where it lists nothing though so many were ``known`` before: a root that is not there, or was made
-    anew, looks like an empty one."""
+    :class:`Refusal` where it lists nothing though so many were ``known`` before. Where nothing ever was (``NEVER``) its
+    canary must be there, and the ``other`` site's store be as empty. Where it lists few of many, that is a loss."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     staged = Staged()
     held: set[Path] = set()
@@ -61,12 +65,28 @@ def stage(documents: Documents, folder: Path, known: int = 0) -> Staged:
             raise
         except NciaError as error:
             staged.lose(seen.name, error.why)
-    if known and not staged.documents and not staged.losses:
-        what = f"bring the documents of {documents.where} here"
-        why = f"it lists none, and the snapshot before has {known}: perhaps its root is not there"
-        raise Refusal("agency.nothing-listed", what, why, "look at the store", "ncia backup run SYSTEM/documents")
+    if not staged.documents and not staged.losses:
+        if why := _why_not_empty(documents, known, other):
+            what = f"bring the documents of {documents.where} here"
+            raise Refusal("agency.nothing-listed", what, f"it lists none, and {why}", "look at the store", EMPTIED)
+    elif staged.documents + staged.losses < known * FEW_SHARE:
+        count = staged.documents + staged.losses
+        few = f"it lists {count}, and the snapshot before has {known}: perhaps its root is not there; {EMPTIED}"
+        staged.losses += 1
+        staged.lost.insert(0, f"{documents.where}: {few}")
     staged.removed = _remove_others(folder, held)
     return staged
+
+
+def _why_not_empty(documents: Documents, known: int, other: Documents | None) -> str:
+    """Why a store that lists nothing is not taken for an empty one, in one clause."""
+    if known > 0:
+        return f"the snapshot before has {known}: perhaps its root is not there"
+    if known == NEVER and documents.get(MARK) is None:
+        return "no canary is in it: perhaps its root is not there"
+    if known == NEVER and (other is None or next(_listed(other, Staged()), None) is not None):
+        return f"{other.where if other else 'no second store'} says otherwise: perhaps it is not the store that it was"
+    return ""
 
 
 def staged_before(folder: Path, seen: Seen, moment: datetime) -> bool:

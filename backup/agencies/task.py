@@ -138,9 +138,10 @@ class AgencyTask:
     def charges(self) -> tuple[Charge, ...]:
         return plan.charges(self.parts.estate, self.parts.site, self.parts.active())
 
-    def ask(self, dataset: str, by: str) -> Job:
+    def ask(self, dataset: str, by: str, emptied: bool = False) -> Job:
         """Have the documents of one dataset kept now; answers the job that does, or the one that makes the agency's
-        repository first, where that is not made yet: then it is asked again."""
+        repository first, where that is not made yet: then it is asked again. ``emptied``: its store may list nothing,
+        or few of many."""
         what = f"keep {dataset} from {self.parts.site}"
         charge = next((each for each in self.charges() if each.dataset.id == dataset), None)
         if charge is None:
@@ -155,8 +156,10 @@ class AgencyTask:
             why = f"the repository of {charge.agency.id} is not made yet"
             raise Refusal("agency.not-made", what, why, f"{maker} makes it within minutes of its start")
         job = new_id(KEEP, now)
-        order = self._keeping(charge, state, by, job, f"{by} asked for it")
-        return self.parts.jobs.enqueue(replace(order, priority=grade))
+        reason = f"{by} asked for it" + (", and said that the store was emptied" if emptied else "")
+        order = self._keeping(charge, state, by, job, reason)
+        details = {**order.details, "known": 0} if emptied else order.details
+        return self.parts.jobs.enqueue(replace(order, priority=grade, details=details))
 
     def mend(self, dataset: str, by: str) -> Job:
         """Have this site's place of a dataset's agency, whatever is in it, mended from its twin; answers the job."""
@@ -339,7 +342,7 @@ class AgencyTask:
             for site in plan.made_at(charge.agency, state)
         }
         told: dict[str, Any] = {"repositories": ids, "reason": reason}
-        told["known"] = plan.files_known(charge, state) if by == BY else 0  # a person may mean what is empty
+        told["known"] = plan.files_known(charge, state)
         told |= {"met": {site: lock.count for site, lock in plan.locks_of(charge, state).items()}}
         return self._order(job, KEEP, charge.agency, charge.dataset.id, AFTER_BACKUPS + grade, by, told)
 

@@ -32,6 +32,18 @@ mkdir -p "$1"; cd "$1"
 cat > ".$2.new"; sync ".$2.new"; mv ".$2.new" "$2"; sync .
 sha256sum "$2"
 """
+# As the store's own ASIDE of points: what is damaged is kept as evidence, under no archive's name.
+ASIDE = r"""
+if [ -e "$1/$2" ]; then
+    mv -fT "$1/$2" "$1/.damaged-$2"; sync "$1"
+    echo aside
+fi
+"""
+HOLDS_ANY = r"""
+for each in "$1"/*/*/point-* "$1"/*/*/*.tar; do
+    if [ -e "$each" ]; then echo yes; exit 0; fi
+done
+"""
 
 
 class SshPrograms:
@@ -101,6 +113,17 @@ class SshPrograms:
         what = f"read {path} on {host.id}"
         told = self._remote.run(host, ("cat", "--", str(path)), timeout_seconds=LIST_SECONDS)
         return told.demand("program.not-read", what).stdout
+
+    def set_aside(self, host: Host, path: PurePosixPath) -> bool:
+        what = f"keep {path} on {host.id} aside"
+        command = ("sh", "-euc", ASIDE, "sh", str(path.parent), path.name)
+        told = self._remote.run(host, command, timeout_seconds=LIST_SECONDS)
+        return bool(told.demand("program.not-kept", what).text)
+
+    def holds_any(self, host: Host, root: PurePosixPath) -> bool:
+        what = f"look whether anything is in the store on {host.id}"
+        told = self._remote.run(host, ("sh", "-euc", HOLDS_ANY, "sh", str(root)), timeout_seconds=LIST_SECONDS)
+        return bool(told.demand("program.not-read", what).text)
 
     def _run(self, host: HostId, command: tuple[str, ...]) -> Outcome:
         return self._remote.run(self._estate.hosts[host], command, timeout_seconds=LIST_SECONDS)

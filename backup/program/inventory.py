@@ -7,7 +7,6 @@ a line: configuration holds secrets.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -36,12 +35,6 @@ class Inventory:
     files: Mapping[str, File]
     texts: Mapping[str, bytes] = field(default_factory=dict)
     schema: str | None = None
-
-    @property
-    def digest(self) -> str:
-        """One hash of all of it: equal where nothing changed."""
-        lines = [f"{f.sha256} {f.mode} {f.path}" for f in sorted(self.files.values(), key=lambda f: f.path)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def doubtful(one: Inventory, other: Inventory) -> tuple[str, ...]:

@@ -22,6 +22,14 @@ class Archives(Protocol):
         """Hold an archive durably; answers the SHA-256 of what lies there then."""
         ...
 
+    def set_aside(self, host: Host, path: PurePosixPath) -> bool:
+        """Keep what lies there, readable or not, beside it as ``.damaged-<name>``; false where nothing does."""
+        ...
+
+    def holds_any(self, host: Host, root: PurePosixPath) -> bool:
+        """Whether any point or archive at all is in the store: one that is not mounted looks like one that burnt."""
+        ...
+
 
 class Programs(Archives, Protocol):
     """Programs on hosts. Each method raises :class:`ncia.core.base.errors.NciaError` where a host does not answer."""

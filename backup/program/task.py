@@ -170,7 +170,8 @@ class ProgramTask:
         if packed != {path: file.sha256 for path, file in inventory.files.items()}:
             log.info("program.changing", dataset=dataset.id)  # between listing and packing: taken the next time
             return
-        folder, name = PurePosixPath(dataset.id), f"{inventory.digest[:16]}.tar"
+        folder = PurePosixPath(dataset.id)
+        name = f"{hashlib.sha256(archive).hexdigest()[:16]}.tar"  # of all of it: links are in no inventory
         sha256 = self.parts.programs.keep(self.parts.store, self.parts.root / folder, name, archive)
         body = ProgramCaptured(
             dataset=dataset.id,

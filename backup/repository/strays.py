@@ -9,7 +9,8 @@ from backup.repository.faults import Damaged
 from backup.repository.format.index import Pack, index_text
 from backup.repository.format.packs import Blob, header_span, open_header, pack_bytes
 from backup.repository.ports import Kind, Missing
-from backup.repository.repository import SHORT, Repository
+from backup.repository.repository import Repository
+from ncia.core.base.ids import SHORT
 
 TAIL_BYTES = 4  # the length of a pack's header
 STRAYS_MAX = 4096  # that are looked into: 64 GiB; a copy that is under way may have left very many

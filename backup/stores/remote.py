@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -20,11 +21,13 @@ import structlog
 from backup.ports import POINT_FILE, BaseBackup, CopyDamaged, Origin
 from backup.stores import scripts
 from backup.stores.scratch import Scratch, configuration, socket_folder
+from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import DatasetId
 from ncia.core.base.lsn import lsn_number, lsn_text
 from ncia.core.estate.model import Host
 from ncia.core.journal.entries import BackupFinished
+from ncia.core.journal.entries_care import SetAside
 from ncia.core.work.remote import TAIL_CHARACTERS, Outcome, Pipes, Remote, Streams
 
 QUICK_SECONDS_MAX = 60.0
@@ -170,6 +173,11 @@ class RemoteStore:
         what = "look whether any point is in the store"
         return bool(self._script("backup.not-listed", what, scripts.HOLDS_POINTS, str(self._site.root)).text)
 
+    def aside(self) -> tuple[SetAside, ...]:
+        what = "look for what is kept aside in the store"
+        told = self._script("backup.not-listed", what, scripts.ASIDES, str(self._site.root)).text
+        return tuple(each for line in told.splitlines() if (each := _set_aside(line)))
+
     @contextmanager
     def restore(self, job: str, path: str, database: str, lsn: str, manifest_sha256: str) -> Iterator[Scratch]:
         point = f"{self._site.root}/{_inside(path)}"
@@ -284,6 +292,16 @@ def _measured(told: str, what: str) -> BaseBackup:
     except (ValueError, IndexError, KeyError) as error:
         raise NciaError("backup.copy-unreadable", what, f"its manifest tells no WAL range: {told[-200:]!r}") from error
     return BaseBackup(int(size), int(files), start, stop, digest.split()[0])
+
+
+def _set_aside(line: str) -> SetAside | None:
+    """A line of ASIDES; None of a name that spans two."""
+    since, _, rest = line.partition(" ")
+    size, _, path = rest.partition(" ")
+    if not since.isdigit() or not path:
+        return None
+    at = to_text(datetime.fromtimestamp(int(since), UTC))
+    return SetAside(path=path, size_bytes=int(size) if size.isdigit() else -1, since=at)
 
 
 def _inside(path: str) -> str:

@@ -129,6 +129,16 @@ if [ -e "$1" ]; then echo yes; fi
 """
 """root: prints a word where any point lies below it."""
 
+ASIDES = """
+cd "$1"
+for each in */*/.damaged-*; do
+    if [ -e "$each" ]; then
+        printf '%s %s %s\\n' "$(stat -c %Z -- "$each")" "$(du -sb -- "$each" 2> /dev/null | cut -f 1)" "$each"
+    fi
+done
+"""
+"""root: prints when (seconds since 1970), bytes and path of what is kept aside."""
+
 LEFTOVERS = """
 for left in "$1"/.scratch/* "$1"/*/*/.partial-*; do
     [ -d "$left" ] || continue

@@ -60,6 +60,7 @@ POLICY: Mapping[str, Rule] = {
     "POST /v1/backups/keep": _may(*_HANDS, scope="cut", written=True),
     "POST /v1/backups/bring": _may(*_HANDS, scope="cut", written=True),
     "POST /v1/backups/mend": _may(*_HANDS, scope="cut", written=True),
+    "GET /v1/backups/forget": _may(*PEOPLE, scope="cut"),
     "POST /v1/backups/forget": _may(Role.RETENTION_OFFICER, scope="whole", written=True),  # nobody who looks after them
     "POST /v1/backups/write-off": _may(Role.RETENTION_OFFICER, scope="whole", written=True),
     "POST /v1/backups/look": _may(*_HANDS, scope="cut", written=True),

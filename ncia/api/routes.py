@@ -58,6 +58,10 @@ class ForgetAsk(Ask):
     by: str = ""
 
 
+class RunAsk(DatasetAsk):
+    emptied: bool = False  # a store of documents may list nothing, or few of many
+
+
 class BringAsk(DatasetAsk):
     subject: str = ""  # a point's id, or an archive's path; empty: the newest
     burnt: bool = False  # the store may be empty though the journal lists points there
@@ -234,9 +238,9 @@ def protecting(platform: Platform) -> APIRouter:
         return cut(request, platform, platform.backups.list(), scope.BACKUPS)
 
     @router.post("/run")
-    def run(request: Request, ask: DatasetAsk) -> Any:
+    def run(request: Request, ask: RunAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)
-        return platform.backups.run(ask.dataset, caller_of(request).name_or(ask.by))
+        return platform.backups.run(ask.dataset, caller_of(request).name_or(ask.by), ask.emptied)
 
     @router.post("/prove")
     def prove(request: Request, ask: DatasetAsk) -> Any:
@@ -267,6 +271,10 @@ def protecting(platform: Platform) -> APIRouter:
     def mend(request: Request, ask: DatasetAsk) -> Any:
         demand_dataset(request, platform, ask.dataset)
         return platform.backups.mend(ask.dataset, caller_of(request).name_or(ask.by))
+
+    @router.get("/forget")
+    def would_go(request: Request, agency: str) -> Any:
+        return platform.backups.forget(own_agency(request, agency), None, "", caller_of(request).name)
 
     @router.post("/forget")
     def forget(request: Request, ask: ForgetAsk) -> Any:

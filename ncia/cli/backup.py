@@ -50,11 +50,17 @@ def listed(
 
 
 @app.command()
-def run(dataset: DatasetName = None, wait: Wait = True) -> None:
+def run(
+    dataset: DatasetName = None,
+    emptied: Annotated[
+        bool, typer.Option(help="Documents were removed from their store: it lists none, or few of many, rightly.")
+    ] = False,
+    wait: Wait = True,
+) -> None:
     """Back up now into this site's store, restore the copy on scratch and compare it with its source.
 
     Documents are named (SYSTEM/documents): they go into their agency's repository at both sites."""
-    _have_done("run", dataset, wait)
+    _have_done("run", dataset, wait, **({"emptied": True} if emptied else {}))
 
 
 @app.command()
@@ -125,10 +131,13 @@ def forget(
 ) -> None:
     """Show which snapshots an agency's rules have no place for; with --remove-max let them go, if they are no more.
 
-    For the retention officer. What is modest goes by itself; much at once waits for somebody to look at it."""
+    Anybody may look; letting them go is the retention officer's. What is modest goes by itself; much at once waits."""
     if remove_max is not None and not reason.strip():
         raise NciaError("backup.no-reason", f"forget snapshots of {agency}", "nobody says why", "--reason TEXT")
     api = Api.from_environment(timeout_seconds=FORGET_SECONDS_MAX)
+    if remove_max is None:
+        show_forgotten(api.get("/v1/backups/forget", agency=agency))
+        return
     ask = {"agency": agency, "remove_max": remove_max, "reason": reason, "by": api.asker()}
     show_forgotten(api.post("/v1/backups/forget", ask))
 
@@ -225,6 +234,15 @@ def _show(answer: dict[str, Any], every: bool) -> None:
             due = f"first run due {each['due_at'][:19]}Z"
             console.print(f"[bold red]{each['dataset']}: no recovery point[/]; {due}", soft_wrap=True)
     show_snapshots(console, answer)
+    for each in answer.get("aside", ()):
+        size = "" if each["size_bytes"] < 0 else f"{each['size_bytes'] / 1e6:.0f} MB, "
+        console.print(
+            f"[yellow]kept aside at {each['site']}: {each['path']}[/] ({size}since {each['since'][:16]}Z): it was "
+            "damaged there. Look at that disk; once nobody needs it as evidence, "
+            f"rm it below the store's folder on {each['host']}",
+            soft_wrap=True,
+            highlight=False,
+        )
     for each in answer["missed"]:
         console.print(
             f"[bold red]missed: {each['job']} due {each['due_at'][:19]}Z[/]: {each['reason']}", soft_wrap=True

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-SHORT = 8
+from ncia.core.base.ids import SHORT
 
 
 def show_snapshots(console: Console, answer: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def _tell_unread(console: Console, places: list[dict[str, Any]]) -> None:
         if each["made"] and not each["read"]["whole_since"] and not each["read"]["faults"]
     ]
     if unread:
-        console.print(f"[yellow]Never read whole yet[/]: {', '.join(unread)}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]Not read whole yet[/]: {', '.join(unread)}", soft_wrap=True, highlight=False)
 
 
 def show_looks(looked: list[dict[str, Any]]) -> None:

@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from ncia.cli.progress import Progress, size_text
+from ncia.core.base.ids import SHORT
 
 EXIT_FAULTS = 1
 EXIT_PARTIAL = 4
-SHORT = 8
 NAMED_MAX = 20  # of losses and faults on a terminal; --json has more
 
 app = typer.Typer(

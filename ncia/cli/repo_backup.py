@@ -14,7 +14,6 @@ import typer
 from ncia.cli.progress import Progress, size_text
 from ncia.cli.repo import (
     EXIT_PARTIAL,
-    SHORT,
     AsJson,
     Password,
     RetryLock,
@@ -24,6 +23,7 @@ from ncia.cli.repo import (
     _tell_damaged,
     app,
 )
+from ncia.core.base.ids import SHORT
 
 NO_SNAPSHOT = "no snapshot was made; what was kept by then is found again by the next backup"
 PATTERN = "Leave out what it matches, as restic: *, ?, \\[a-z], **; with a leading / from the root; ! takes back."

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ncia.cli.repo import SHORT, AsJson, Password, Url, _access, key_app
+from ncia.cli.repo import AsJson, Password, Url, _access, key_app
+from ncia.core.base.ids import SHORT
 
 Recipients = Annotated[
     Path, typer.Option("--recipients", help="Who may open it: NAME and public key (age1… or ssh-…) a line.")

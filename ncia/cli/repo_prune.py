@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from ncia.cli.progress import Progress, size_text
-from ncia.cli.repo import SHORT, AsJson, Password, RetryLock, Url, _access, _tell_damaged, app
+from ncia.cli.repo import AsJson, Password, RetryLock, Url, _access, _tell_damaged, app
+from ncia.core.base.ids import SHORT
 
 Count = Annotated[int, typer.Option(min=0, help="So many, each in an hour, day … of its own.")]
 Within = Annotated[str, typer.Option(metavar="SPAN", help="So long before the newest, such as 1y5m7d2h.")]

@@ -13,7 +13,6 @@ import typer
 from ncia.cli.progress import Progress, size_text
 from ncia.cli.repo import (
     EXIT_PARTIAL,
-    SHORT,
     AsJson,
     Lock,
     Named,
@@ -27,6 +26,7 @@ from ncia.cli.repo import (
     _tell_some,
     app,
 )
+from ncia.core.base.ids import SHORT
 
 
 class Over(StrEnum):

@@ -13,7 +13,6 @@ import typer
 from ncia.cli.progress import Progress, size_text
 from ncia.cli.repo import (
     EXIT_PARTIAL,
-    SHORT,
     AsJson,
     Lock,
     Password,
@@ -25,6 +24,7 @@ from ncia.cli.repo import (
     _tell_some,
     app,
 )
+from ncia.core.base.ids import SHORT
 
 OtherPassword = Annotated[Path | None, typer.Option(help="The other one's password, where it is another.")]
 

@@ -201,6 +201,15 @@ def test_the_retention_officer_alone_lets_snapshots_go_and_says_why(world: World
     ]
 
 
+def test_anybody_reads_what_waits_for_the_retention_officer_and_lets_nothing_go(world: World) -> None:
+    for name in ("kim", "park", "han"):
+        told = world.as_person(name).get("/v1/backups/forget", params={"agency": AGENCY, "remove_max": 3})
+        assert (told.status_code, told.json()) == (200, {"would_go": 3})
+    assert [each[1:4] for each in world.desk.asked] == [(AGENCY, None, "")] * 3
+    refused = world.as_person("seo").get("/v1/backups/forget", params={"agency": AGENCY})  # of another agency
+    assert (refused.status_code, refused.json()["code"]) == (403, "api.agency")
+
+
 # --- what a browser is told ------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ class Desk:
         datasets = [{"dataset": "hometax/rows"}, {"dataset": "g2b/rows"}]
         return {"site": "east", "datasets": datasets, "points": [], "missed": [], "jobs": []}
 
-    def run(self, dataset: str | None, by: str = "") -> Json:
+    def run(self, dataset: str | None, by: str = "", emptied: bool = False) -> Json:
         """A run of backups where ``by`` is told, else one of recovery."""
         self.asked.append(("run", dataset, by))
         return {"run": dataset, "jobs": []}

@@ -21,6 +21,7 @@ from ncia.core.base.errors import NciaError, Refusal, Unreachable
 from ncia.core.base.ids import DatasetId, HostId, SiteId, SystemId
 from ncia.core.estate.model import Address, Dataset, Estate, Host, System
 from ncia.core.journal.entries import BackupFinished, BackupStarted, ControllerStarted, ProofStarted, TableSum
+from ncia.core.journal.entries_care import SetAside
 from ncia.core.state import StateStore
 from ncia.core.work.jobs import Job, Limits
 from ncia.core.work.ledger import PEER_GRACE_SECONDS
@@ -77,6 +78,7 @@ class FakeStore:
     sweeps: int = 0
     kept_by_sweep: Collection[str] = ()
     silent: bool = False
+    set_aside: Sequence[SetAside] = ()
 
     def take(self, job: str, origin: Origin, slot: str) -> BaseBackup:
         self.meanwhile()
@@ -105,6 +107,11 @@ class FakeStore:
         return tuple(path for path in paths if path not in self.removed)
 
     def abandon(self, job: str) -> None: ...
+
+    def aside(self) -> Sequence[SetAside]:
+        if self.silent:
+            raise Unreachable("remote.unreachable", "reach the store", "it is silent")
+        return self.set_aside
 
     def sweep(self, kept: Callable[[], Collection[str]]) -> tuple[str, ...]:
         if self.silent:

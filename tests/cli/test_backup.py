@@ -63,6 +63,9 @@ class FakeApi:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path == "/v1/backups/forget?agency=treasury":
+                    self.answer(ours.forgotten)
+                    return
                 self.answer(ours.listings.pop(0) if len(ours.listings) > 1 else ours.listings[0])
 
             def do_POST(self) -> None:
@@ -127,6 +130,15 @@ def test_a_proof_that_failed_is_told_in_its_own_sentence(api: FakeApi) -> None:
     assert f"tax/rows: {sentence}" in told("list")
 
 
+def test_what_is_kept_aside_in_a_store_is_told_with_what_to_do(api: FakeApi) -> None:
+    kept = {"path": "tax/rows/.damaged-point-1", "site": "west", "host": "west-store", "dataset": "tax/rows"}
+    api.listings = [{**listing(), "aside": [{**kept, "size_bytes": 41_000_000, "since": "2026-01-01T00:00:00Z"}]}]
+    assert (
+        "kept aside at west: tax/rows/.damaged-point-1 (41 MB, since 2026-01-01T00:00Z): it was damaged there. "
+        "Look at that disk; once nobody needs it as evidence, rm it below the store's folder on west-store"
+    ) in told("list")
+
+
 def test_json_is_what_the_api_answered(api: FakeApi) -> None:
     api.listings = [listing(points=[POINT])]
     assert json.loads(told("list", "--json")) == api.listings[0]
@@ -160,6 +172,8 @@ def test_no_wait_only_asks(api: FakeApi) -> None:
 
 def test_a_site_that_protects_nothing_says_so(api: FakeApi) -> None:
     assert "protects nothing" in told("run")
+    told("run", "tax/documents", "--emptied")
+    assert api.bodies[-1] == ("/v1/backups/run", {"dataset": "tax/documents", "emptied": True})
 
 
 def test_a_point_is_brought_by_its_dataset_and_name_and_kept_by_its_dataset(api: FakeApi) -> None:
@@ -209,9 +223,8 @@ def test_what_would_go_is_shown_and_goes_only_with_a_number_a_reason_and_a_name(
     api.forgotten |= {"forgotten": ["8e68"]}
     said = told("forget", "treasury", "--remove-max", "1", "--reason", "meant so")
     assert "1 of 9 snapshots are forgotten" in said
-    (first, second) = (body for _, body in api.bodies)
-    assert (first["remove_max"], second["remove_max"], second["reason"]) == (None, 1, "meant so")
-    assert first["by"] == second["by"] != ""
+    (asked,) = (body for _, body in api.bodies)  # to look needs no more than a reader
+    assert (asked["remove_max"], asked["reason"], asked["by"] != "") == (1, "meant so", True)
     with pytest.raises(NciaError, match="nobody says why"):
         told("forget", "treasury", "--remove-max", "1")
 

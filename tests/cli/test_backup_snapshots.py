@@ -84,7 +84,7 @@ def test_a_place_that_was_not_read_or_has_faults_is_one_sentence() -> None:
         "customs at west: its prune waits: a pack is missing",
         "customs at west: not read whole since 2026-01-01",
         "customs at east: 2 faults: [bad] pack",
-        "Never read whole yet: treasury at west (2 of 7 parts), treasury at east (2 of 7 parts)",
+        "Not read whole yet: treasury at west (2 of 7 parts), treasury at east (2 of 7 parts)",
     ]
 
 

@@ -23,9 +23,9 @@ from backup.repository.format.trees import DIR, FILE, shown
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import SHORT
 
 READING_MAX = 4  # packs that are held in memory at once
-SHORT = 8
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from backup.repository.format.snapshots import Snapshot, snapshot_of
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.ids import SHORT
 
 CONNECTIONS = 4  # packs on their way at once, each held in memory
-SHORT = 8
 
 
 @dataclass

@@ -21,10 +21,10 @@ from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.save.pipeline import Packing
 from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.ids import SHORT
 
 RUNS_MAX = 4  # that are on their way
 SEVERAL_BYTES = 1 << 30  # so much is kept before the snapshots that need it are written
-SHORT = 8
 
 Run = tuple[bytes, list[Blob]]  # blobs of one pack that are read in one go
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from backup.repository.faults import Damaged
 from backup.repository.format.packs import Blob, header_span, open_header
 from backup.repository.repository import Repository
-
-SHORT = 8
+from ncia.core.base.ids import SHORT
 
 
 class Examined(NamedTuple):

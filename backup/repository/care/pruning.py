@@ -21,10 +21,11 @@ from backup.repository.format.index import Mark, Pack, index_text
 from backup.repository.format.packs import Blob, pack_bytes
 from backup.repository.locks import Lock
 from backup.repository.ports import Kind, Missing, StoreFault
-from backup.repository.repository import SHORT, Repository
+from backup.repository.repository import Repository
 from backup.repository.save.pipeline import INDEX_BLOBS_MAX
 from backup.repository.strays import header_of
 from ncia.core.base.errors import Refusal
+from ncia.core.base.ids import SHORT
 
 GRACE = timedelta(days=7)
 UNUSED_SHARE = 0.05  # as restic

@@ -11,8 +11,8 @@ from backup.repository.format.parsing import tree_nodes
 from backup.repository.format.trees import DIR, FILE, Node
 from backup.repository.ports import Missing
 from backup.repository.repository import Repository
+from ncia.core.base.ids import SHORT
 
-SHORT = 8
 DEPTH_MAX = 4096  # folders; a path that a system takes has 4,096 bytes
 PATHS_MAX = 1 << 28  # of a snapshot that is gone through by path
 LOOKED_FROM = 10_000  # folders; before that nothing is counted

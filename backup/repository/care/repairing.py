@@ -27,10 +27,10 @@ from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.save.pipeline import INDEX_BLOBS_MAX, Packing
 from ncia.core.base.errors import Unreachable
+from ncia.core.base.ids import SHORT
 
 READING_MAX = 4  # packs that are held in memory at once
 LOST_MAX = 1000  # of what is lost so many are named
-SHORT = 8
 
 
 @dataclass

@@ -18,8 +18,8 @@ from backup.repository.format.settings import config_of
 from backup.repository.ports import Kind, Missing, Store
 from backup.repository.repository import Repository, open_repository
 from ncia.core.base.errors import NciaError, Refusal
+from ncia.core.base.ids import SHORT
 
-SHORT = 8
 LOOKED_AT_MAX = 20  # files of a kind that are tried, to see whose repository it is
 WHAT = "read the repository's config"
 

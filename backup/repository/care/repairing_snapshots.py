@@ -18,9 +18,9 @@ from backup.repository.format.trees import DIR, FILE, Node, node_text, shown, tr
 from backup.repository.ports import Kind, Missing
 from backup.repository.repository import Repository
 from backup.repository.save.pipeline import Packing
+from ncia.core.base.ids import SHORT
 
 TAG = "repaired"
-SHORT = 8
 
 
 @dataclass

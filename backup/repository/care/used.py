@@ -12,8 +12,9 @@ from backup.repository.format.packs import Blob
 from backup.repository.format.seal import OVERHEAD_BYTES
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.ports import Missing
-from backup.repository.repository import SHORT, Repository
+from backup.repository.repository import Repository
 from ncia.core.base.errors import Refusal
+from ncia.core.base.ids import SHORT
 
 READERS = 8
 TOGETHER = 256  # folders that are held in memory at once

@@ -15,6 +15,7 @@ from backup.repository.faults import Damaged
 from backup.repository.format.bounds import BLOB_BYTES_MAX, demand_bytes
 from backup.repository.format.compression import Squeezer
 from backup.repository.format.seal import OVERHEAD_BYTES, Sealer
+from ncia.core.base.ids import SHORT
 
 RAW = struct.Struct("<BI32s")
 COMPRESSED = struct.Struct("<BII32s")
@@ -22,7 +23,6 @@ LENGTH = struct.Struct("<I")
 READ_BYTES = 8 << 20  # of one pack that are read in one go
 GAP_BYTES = 64 << 10  # of a pack that are read in vain rather than asked for apart
 HEADER_BYTES_MAX = 16 << 20  # restic reads no longer one
-SHORT = 8
 TREE, PACKED = 1, 2  # the two bits of the type byte
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from backup.repository.format.bounds import parsed
 from backup.repository.format.times import moment_of, moment_text
 from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import SHORT
 
-SHORT = 8  # of an id, for people
 PREFIX_MIN = 4
 LATEST = "latest"
 

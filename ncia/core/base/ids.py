@@ -17,6 +17,8 @@ RunId = NewType("RunId", str)
 IncidentId = NewType("IncidentId", str)
 JobId = NewType("JobId", str)
 
+SHORT = 8  # so many digits of a long hash are shown to people, and stand in the sentences of looks and mendings
+
 
 def new_id(kind: str, now: datetime) -> str:
     """A name that sorts by time and cannot collide between sites: ``<kind>-<UTC minute>-<6 hex>``."""

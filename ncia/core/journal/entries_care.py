@@ -1,6 +1,10 @@
-"""The vocabulary of the care of agencies' own repositories: what is held back, allowed, begun, brought back, proven."""
+"""The vocabulary of the care of agencies' own repositories: what is held back, allowed, begun, brought back, proven;
+and of what is kept aside in stores.
+"""
 
 from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
 
 from ncia.core.journal.body import Body
 
@@ -49,6 +53,21 @@ class SnapshotMended(Body):
     losses: int
     lost: tuple[str, ...]
     reason: str
+
+
+class RepositoryMended(Body):
+    """A mending brought something to ``site``, from ``source_site``, or wrote it anew: what was read there before says
+    nothing of it. Written before it is read. ``things``: how many, the first named in a sentence each; 0: an attempt
+    before this one may have."""
+
+    KIND = "repository.mended"
+    job: str
+    agency: str
+    site: str
+    source_site: str
+    repository: str
+    things: int
+    named: tuple[str, ...]
 
 
 class PruneStarted(Body):
@@ -117,13 +136,32 @@ class LockMet(Body):
     why: str
 
 
+class SetAside(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str  # below the store's root
+    size_bytes: int
+    since: str
+
+
+class StoreLooked(Body):
+    """What is kept aside in the store of ``site``, for it was damaged where it lay: ``count``, the first named. Written
+    when that changes; a person removes it."""
+
+    KIND = "store.looked"
+    site: str
+    count: int
+    aside: tuple[SetAside, ...]
+
+
 BODIES: tuple[type[Body], ...] = (
     ForgetHeld,
     ForgetAllowed,
     SnapshotMended,
+    RepositoryMended,
     PruneStarted,
     PruneFailed,
     SnapshotProven,
     SnapshotProofFailed,
     LockMet,
+    StoreLooked,
 )

@@ -17,9 +17,11 @@ from ncia.core.journal.entries_care import (
     LockMet,
     PruneFailed,
     PruneStarted,
+    RepositoryMended,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
+    StoreLooked,
 )
 from ncia.core.journal.entries_repositories import SnapshotKept
 from ncia.core.journal.entry import Entry
@@ -63,7 +65,7 @@ def snapshot_mended(state: State, entry: Entry, body: SnapshotMended) -> None:
             return fact
         expected = sorted((*fact.expected, kept), key=lambda each: each.at)
         holds = {**fact.holds, body.snapshot: held} if held is not None else fact.holds
-        return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]), holds=holds)
+        return replace(fact, expected=tuple(expected[-EXPECTED_MAX:]), holds=holds, mended_at=entry.at)
 
     changed(state, body.agency, body.site, mended)
     if held is not None:
@@ -73,6 +75,13 @@ def snapshot_mended(state: State, entry: Entry, body: SnapshotMended) -> None:
     if failure is not None and kept.whole and failure.since <= kept.at:
         others = {key: each for key, each in state.snapshot_failures.items() if key != (body.dataset, body.site)}
         state.snapshot_failures = others
+
+
+def repository_mended(state: State, entry: Entry, body: RepositoryMended) -> None:
+    def mended(fact: RepositoryFact) -> RepositoryFact:
+        return replace(fact, mended_at=entry.at) if fact.made.repository == body.repository else fact
+
+    changed(state, body.agency, body.site, mended)
 
 
 def prune_started(state: State, entry: Entry, body: PruneStarted) -> None:
@@ -127,6 +136,10 @@ def lock_met(state: State, entry: Entry, body: LockMet) -> None:
     state.locks_met = {**state.locks_met, key: LockFact(since, entry.at, count, body)}
 
 
+def store_looked(state: State, entry: Entry, body: StoreLooked) -> None:
+    state.aside = {**state.aside, body.site: body}
+
+
 def changed(state: State, agency: str, site: str, change: Callable[[RepositoryFact], RepositoryFact]) -> None:
     fact = state.repositories.get((agency, site))
     if fact is None:
@@ -139,9 +152,11 @@ MEANING: Mapping[str, Callable[[State, Entry, Any], None]] = {
     ForgetHeld.KIND: forget_held,
     ForgetAllowed.KIND: forget_allowed,
     SnapshotMended.KIND: snapshot_mended,
+    RepositoryMended.KIND: repository_mended,
     PruneStarted.KIND: prune_started,
     PruneFailed.KIND: prune_failed,
     SnapshotProven.KIND: snapshot_proven,
     SnapshotProofFailed.KIND: snapshot_proof_failed,
     LockMet.KIND: lock_met,
+    StoreLooked.KIND: store_looked,
 }

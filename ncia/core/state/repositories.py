@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ncia.core.base.clock import from_text
+from ncia.core.base.ids import SHORT
 from ncia.core.journal.entries_care import ForgetHeld, LockMet, PruneStarted
 from ncia.core.journal.entries_repositories import (
     RepositoryChecked,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ncia.core.state.state import State
 
 EXPECTED_MAX = 5_000  # of one repository at one site; who keeps more is told of strangers
+
 
 Part = tuple[int, int]  # which one, of how many
 Where = tuple[str, str]  # agency, or dataset, and site
@@ -109,7 +111,8 @@ class SnapshotProof:
 class RepositoryFact:
     """One agency's repository at one site; ``expected`` oldest first. ``holds``: what those of recovery points and
     programs are copies of, by snapshot. ``read``: what share of it was read when; parts
-    of another division stay while faults stand in them, until all parts of the new one were read."""
+    of another division stay while faults stand in them, until all parts of the new one were read. ``mended_at``: since
+    then something is there that no reading from before has seen."""
 
     made_at: datetime
     made: RepositoryMade
@@ -125,6 +128,7 @@ class RepositoryFact:
     proven: frozenset[str] = frozenset()  # snapshots that were restored and compared well, the last time
     refuted: frozenset[str] = frozenset()  # those that were not
     holds: Mapping[str, SnapshotHolds] = field(default_factory=dict)
+    mended_at: datetime | None = None
 
     def kept_of(self, dataset: str, subject: str = "") -> ExpectedSnapshot | None:
         """The newest whole snapshot that is a copy of ``subject``, or of anything of the dataset that is named."""
@@ -137,8 +141,12 @@ class RepositoryFact:
         return next((each for each in newest if each.whole and each.kept.snapshot in names), None)
 
     def parts_read(self, of: int) -> tuple[PartRead, ...]:
-        """Of so many, those that were read, the one that waits longest first."""
-        return tuple(sorted((each for (_, whole), each in self.read.items() if whole == of), key=lambda each: each.at))
+        """Of so many, those that were read since the last mending, the one that waits longest first."""
+        found = (each for (_, whole), each in self.read.items() if whole == of and self._is_of_now(each))
+        return tuple(sorted(found, key=lambda each: each.at))
+
+    def _is_of_now(self, each: PartRead) -> bool:
+        return self.mended_at is None or from_text(each.found.started_at) >= self.mended_at
 
     def read_whole_since(self, of: int) -> datetime | None:
         """Each byte was read after this moment; None where some were never read."""
@@ -193,7 +201,7 @@ def repository_made(state: State, entry: Entry, body: RepositoryMade) -> None:
     known = state.repositories.get((body.agency, body.site))
     fact = RepositoryFact(entry.at, body) if known is None else replace(known, made_at=entry.at, made=body)
     if known is not None and known.made.repository != body.repository:
-        fact = replace(fact, read={}, pruned_at=None, pruned=None, pruning=None, proofs={})
+        fact = replace(fact, read={}, pruned_at=None, pruned=None, pruning=None, proofs={}, mended_at=None)
     state.repositories = {**state.repositories, (body.agency, body.site): fact}
 
 
@@ -252,8 +260,16 @@ def repository_looked(state: State, entry: Entry, body: RepositoryLooked) -> Non
     if fact is None:
         state.strays += 1
         return
-    looked = replace(fact, looked_at=entry.at, looked=body)
+    looked = replace(fact, looked_at=entry.at, looked=body, proven=_there(fact, body.missing))
     state.repositories = {**state.repositories, (body.agency, body.site): looked}
+
+
+def _there(fact: RepositoryFact, missing: tuple[str, ...]) -> frozenset[str]:
+    """Of the proven snapshots those that are not told to be missing: what comes back in their place is to be proven."""
+    if not missing:
+        return fact.proven
+    told = " ".join(missing)
+    return frozenset(each for each in fact.proven if each[:SHORT] not in told)
 
 
 def repository_checked(state: State, entry: Entry, body: RepositoryChecked) -> None:

@@ -19,6 +19,7 @@ from ncia.core.journal.entries import (
     JournalSworn,
     VerdictChange,
 )
+from ncia.core.journal.entries_care import StoreLooked
 from ncia.core.journal.entries_people import (
     AccountSuspended,
     CertificateRevoked,
@@ -79,6 +80,7 @@ class State:
     holders: Mapping[str, frozenset[Where]] = field(default_factory=dict)  # by dataset: repositories with copies of it
     brought: Mapping[Where, tuple[Brought, ...]] = field(default_factory=dict)  # by dataset and store: the newest last
     snapshot_failures: Mapping[Where, SnapshotFailure] = field(default_factory=dict)  # by dataset and site
+    aside: Mapping[str, StoreLooked] = field(default_factory=dict)  # by site: what is kept aside in its store
     locks_met: Mapping[tuple[str, str, str], LockFact] = field(default_factory=dict)  # by verb, dataset and site
     runs: Mapping[str, Run] = field(default_factory=dict)
     divergences: Mapping[str, DivergenceListed] = field(default_factory=dict)  # by system: the newest list

@@ -55,7 +55,7 @@ STATUS: Mapping[str, Cut] = {
 INCIDENTS: Mapping[str, Cut] = {"incidents": incidents}
 BACKUPS: Mapping[str, Cut] = {
     "site": whole,
-    **dict.fromkeys(("datasets", "points", "missed", "jobs", "snapshots", "late"), by("dataset")),
+    **dict.fromkeys(("datasets", "points", "missed", "jobs", "snapshots", "late", "aside"), by("dataset")),
 }
 CONTINUITY: Mapping[str, Cut] = {
     **dict.fromkeys(("site", "estate", "estate_hash", "as_of"), whole),

@@ -75,7 +75,7 @@ class PointsWorld(World):
     def work_with(self, store: Passage) -> None:
         """Have jobs carried out with that store."""
         self.jobs.close()
-        archives = ArchiveTools(
+        self.archives = archives = ArchiveTools(
             SshPrograms(self.estate, self.remote), self.estate.host_of(WEST, "store"), PurePosixPath(self.root)
         )
         self.works = {

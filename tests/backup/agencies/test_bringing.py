@@ -287,6 +287,42 @@ def test_an_archive_of_a_burnt_store_is_back_under_its_own_name(world: PointsWor
     assert (entry.body.path, entry.body.sha256, entry.body.from_site) == (captured.path, captured.sha256, WEST)
 
 
+def test_a_program_is_not_put_where_a_store_may_not_be_mounted(world: PointsWorld) -> None:
+    captured = world.capture(program())
+    world.keep(PROGRAM)
+    burn(world)
+    job = world.bring(PROGRAM, burnt=False)
+    assert (job.state, world.root.exists()) == ("failed", False)
+    assert "neither a point nor an archive is in it: is it mounted? Where it burnt: ncia backup bring --burnt" in (
+        job.sentence
+    )
+    assert world.journal.of_kind(ProgramBrought.KIND) == ()
+    world.lay()  # it is there, and lost this one alone
+    assert world.bring(PROGRAM, burnt=False).state == "succeeded"
+    assert (world.root / captured.path).read_bytes() == program()
+
+
+def test_what_lies_under_a_programs_name_and_is_another_is_kept_aside_and_not_overwritten(world: PointsWorld) -> None:
+    captured = world.capture(program())
+    world.keep(PROGRAM)
+    there = world.root / captured.path
+    there.write_bytes(b"somebody's own")
+    job = world.bring(PROGRAM, burnt=False)
+    assert (job.state, "what lay there under its name was damaged and is kept aside" in job.sentence) == (
+        "succeeded",
+        True,
+    )
+    aside = there.with_name(f".damaged-{there.name}")
+    assert (there.read_bytes(), aside.read_bytes()) == (program(), b"somebody's own")
+    (entry,) = world.journal.of_kind(ProgramBrought.KIND)
+    job = world.jobs.get(entry.body.job)
+    again = replace(job, state="running", fence=2)
+    looked = {"look at it": {"done": False}, "write down": {"done": None}}  # it was killed once the archive was there
+    told = world.works["bring-program"](again, MemorySteps(again, looked))
+    assert "aside" not in told
+    assert (there.read_bytes(), aside.read_bytes()) == (program(), b"somebody's own")
+
+
 def test_a_program_is_kept_anew_only_when_it_changed(world: PointsWorld) -> None:
     world.capture(program())
     world.keep(PROGRAM)

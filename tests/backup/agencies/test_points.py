@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from backup.agencies.clearing import PRUNE
-from backup.agencies.points_plan import FIRST_AFTER_SECONDS, KEEP_POINT, late
+from backup.agencies.plan import CANCELLED_SECONDS
+from backup.agencies.points_plan import FIRST_AFTER_SECONDS, KEEP_POINT, KEEP_PROGRAM, late
 from backup.agencies.reading import CHECK
 from backup.telling import listing
 from ncia.core.base.errors import NciaError, Refusal
@@ -18,7 +19,7 @@ from ncia.core.estate.repository import POINTS_INTERVAL_SECONDS
 from ncia.core.journal.entries import ControllerStarted, PointDeleted
 from ncia.core.journal.entries_repositories import SnapshotFailed, SnapshotForgotten, SnapshotHolds
 from ncia.core.work.jobs import Limits
-from tests.backup.agencies.points_world import BASE, EAST, ROWS, WEST, PointsWorld, files_below
+from tests.backup.agencies.points_world import BASE, EAST, PROGRAM, ROWS, WEST, PointsWorld, files_below, tar_of
 from tests.backup.agencies.test_locking import held
 from tests.fakes.jobs import order
 from tests.fakes.repository import FakeStore
@@ -118,6 +119,20 @@ def test_one_at_a_time_and_none_while_a_place_is_read_or_pruned(world: PointsWor
     world.jobs.enqueue(order("check", "agency", CHECK, lane=CHECK))
     world.points.tick(world.clock.now() + timedelta(seconds=FIRST_AFTER_SECONDS + 1))
     assert [job.order.verb for job in world.jobs.open()] == [CHECK]
+
+
+def test_one_that_was_cancelled_while_it_waited_is_due_again_a_while_later(world: PointsWorld) -> None:
+    captured = world.capture(tar_of(("./etc/app.yaml", b"listen: 1\n")))
+    world.jobs.close()
+    world.jobs.freeze()
+    world.clock.moment += timedelta(seconds=FIRST_AFTER_SECONDS + 1)
+    world.points.tick(world.clock.now())
+    (job,) = world.jobs.open()
+    assert (job.order.verb, world.jobs.cancel(job.id, "kim").state) == (KEEP_PROGRAM, "cancelled")
+    assert tick(world, CANCELLED_SECONDS / 2) == []
+    assert tick(world, CANCELLED_SECONDS / 2) == ["succeeded"]
+    assert world.at(captured.path, PROGRAM) == [EAST, WEST]
+    assert tick(world, CANCELLED_SECONDS) == []
 
 
 def ordered(world: PointsWorld, *ticks: Callable[[datetime], None]) -> list[str]:

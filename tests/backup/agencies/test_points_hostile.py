@@ -7,6 +7,8 @@ import errno
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.journal.entries import BackupFinished
 from tests.backup.agencies.points_world import BASE, EAST, WEST, PointsWorld, manifest_of
 
+ROOT = Path(__file__).parents[3]
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped bit": (
         lambda point: flip(point / "data" / "base" / "1" / "1259"),
@@ -175,6 +178,34 @@ def test_two_jobs_at_once_are_not_promised_the_same_room(tmp_path: Path) -> None
             pass
     with room.promise("two", 600, "keep two"):
         pass
+
+
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from backup.agencies.room import SPARE_BYTES_MAX, Room
+disk = SimpleNamespace(total=1 << 40, free=SPARE_BYTES_MAX + 1000)
+with Room(Path(sys.argv[1]), lambda _: disk).promise("one", 600, "keep one"):
+    print("promised", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_another_process_was_promised_is_free_again_when_it_is_killed(tmp_path: Path) -> None:
+    room = room_of(tmp_path, free=SPARE_BYTES_MAX + 1000)
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"promised\n"
+        with pytest.raises(NciaError, match="0 MB are for other jobs"), room.promise("two", 600, "keep two"):
+            raise AssertionError
+        with pytest.raises(NciaError, match="another attempt at this one"), room.promise("one", 1, "keep one"):
+            raise AssertionError
+        other.kill()
+    with room.promise("two", 600, "keep two"):
+        assert [path.name for path in tmp_path.glob("*.promised")] == ["two.promised"]
+    assert list(tmp_path.glob("*.promised")) == []
 
 
 def test_a_job_ends_when_somebody_else_fills_the_disk_under_it(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_an_empty_snapshot_takes_no_ones_place_that_has_documents(world: World) 
     assert prove(world).state == "succeeded"
     (kept,) = world.fact(EAST).expected
     world.documents[EAST].held.clear()
-    assert world.jobs.wait(world.task.ask(TAX, "kim").id, 60).state == "succeeded"  # somebody means it
+    assert world.jobs.wait(world.task.ask(TAX, "kim", emptied=True).id, 60).state == "succeeded"
     assert prove(world).state == "succeeded"  # nothing is in it, and nothing in the store
     read_whole(world, world.clock.now() + timedelta(days=1))
     assert (len(world.fact(EAST).expected), world.fact(EAST).proven_of(TAX, 2)) == (2, (kept,))

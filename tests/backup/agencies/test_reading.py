@@ -16,6 +16,7 @@ from backup.agencies.telling import repositories
 from backup.repository.ports import Kind
 from ncia.core.base.clock import from_text
 from ncia.core.estate.repository import Rotation
+from ncia.core.journal.entries_care import RepositoryMended
 from ncia.core.journal.entries_repositories import RepositoryChecked
 from ncia.core.work.jobs import Job
 from tests.backup.agencies.world import EAST, TAX, TREASURY, WEST, World, estate_of
@@ -145,6 +146,31 @@ def test_what_a_reading_found_is_mended_from_the_twin_and_seen_to_be_well(world:
     assert (newest.job, newest.part, newest.faults) == (mended.id, part_of(name), 0)
     assert world.fact(EAST).trouble() is None
     assert world.stores[EAST].held[Kind.DATA, name] == world.stores[WEST].held[Kind.DATA, name]
+
+
+def test_of_what_a_mending_brought_no_reading_from_before_says_anything(world: World) -> None:
+    for _ in range(PARTS):
+        read(world)
+    (kept,) = world.fact(EAST).expected
+    assert world.fact(EAST).proven_of(TAX, PARTS) == (kept,)
+    store = world.stores[EAST]
+    del store.held[next(key for key in store.held if key[0] is Kind.DATA)]
+    mended = world.jobs.wait(world.task.mend(TAX, "kim").id, 60)
+    (told,) = care(world)
+    assert (told.job, told.things, "brought" in told.named[0]) == (mended.id, 1, True)
+    fact = world.fact(EAST)
+    assert (fact.read_whole_since(PARTS), fact.proven_of(TAX, PARTS)) == (None, ())
+    assert sentence(world).startswith("not read whole since it was mended 2026-")
+    assert sentence(world).endswith("Z: 0 of 3 parts so far")
+    assert [read(world).order.details["part"] for _ in range(PARTS)] == [1, 2, 3]
+    assert (sentence(world), world.fact(EAST).proven_of(TAX, PARTS)) == ("", (kept,))
+    world.jobs.wait(world.task.mend(TAX, "kim").id, 60)  # which brings nothing, and so takes nothing back
+    assert world.fact(EAST).proven_of(TAX, PARTS) == (kept,)
+
+
+def care(world: World) -> list[RepositoryMended]:
+    entries = world.journal.of_kind(RepositoryMended.KIND)
+    return [entry.body for entry in entries if isinstance(entry.body, RepositoryMended)]
 
 
 def test_what_is_damaged_at_both_sites_stays_told_after_the_mending(world: World) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from backup.agencies.plan import (
+    CANCELLED_SECONDS,
     FIRST_AFTER_SECONDS,
     LOOK_AGAIN_SECONDS,
     LOOK_SECONDS,
@@ -145,6 +147,20 @@ def test_somebody_asks_for_it_now_and_is_named_in_the_reason(world: World) -> No
     assert world.jobs.wait(job.id, 60).state == "succeeded"
     assert [each.kept.reason for each in world.fact(EAST).expected] == ["kim asked for it"]
     assert (world.task.keeps(TAX), world.task.keeps("tax/rows"), world.task.keeps("no/such")) == (True, False, False)
+
+
+def test_a_backup_that_was_cancelled_while_it_waited_is_due_again_before_its_interval_is_over(world: World) -> None:
+    world.made()
+    world.jobs.close()
+    world.jobs.freeze()
+    world.clock.moment += timedelta(seconds=FIRST_AFTER_SECONDS)
+    world.task.tick(world.clock.now())
+    (job,) = world.jobs.open()
+    assert world.jobs.cancel(job.id, "kim").state == "cancelled"
+    assert world.tick(CANCELLED_SECONDS / 3) == []
+    (job,) = world.tick(CANCELLED_SECONDS)
+    assert (job.order.verb, job.state) == ("snapshot", "succeeded")
+    assert INTERVAL > 4 / 3 * CANCELLED_SECONDS
 
 
 def test_a_place_that_fails_does_not_keep_the_other_from_its_copy_and_is_tried_again_later(world: World) -> None:
@@ -377,14 +393,3 @@ def test_an_engine_that_writes_to_one_place_alone_keeps_one_snapshot_at_each(wor
     world.kept()
     assert world.snapshots(EAST) != world.snapshots(WEST)
     assert [len(world.fact(site).expected) for site in (EAST, WEST)] == [1, 1]
-
-
-def test_a_store_whose_documents_have_all_gone_is_kept_as_empty_only_where_somebody_says_so(tmp_path: Path) -> None:
-    world = World(tmp_path).kept()
-    world.documents[EAST].held.clear()
-    (job,) = world.tick(INTERVAL)
-    assert (job.state, len(world.fact(EAST).expected)) == ("failed", 1)
-    assert "it lists none, and the snapshot before has 1: perhaps its root is not there" in job.sentence
-    assert world.jobs.wait(world.task.ask(TAX, "kim").id, 60).state == "succeeded"
-    assert [each.kept.files for each in world.fact(EAST).expected] == [1, 0]
-    world.close()

@@ -28,6 +28,7 @@ from ncia.core.journal.body import Body
 from ncia.core.journal.entries_repositories import BODIES
 from ncia.core.state import StateStore
 from ncia.core.state.repositories import RepositoryFact
+from ncia.core.work.documents import MARK
 from ncia.core.work.jobs import Job, Limits
 from ncia.lab.secrets import openssh_public
 from tests.backup.repository.sample import CHEAP, PASSWORD
@@ -90,6 +91,8 @@ class World:
     def __post_init__(self) -> None:
         self.agency = self.estate.agencies[TREASURY]
         self.documents = {site: FakeDocuments(site) for site in (EAST, WEST)}
+        for store in self.documents.values():
+            store.held[MARK] = (b"as agents write it", 0.0)
         self.journal = journal_of(self.site, sqlite_url(self.folder, self.site), self.clock)
         self.states = StateStore(self.journal)
         self.active = {SystemId("tax"): EAST}

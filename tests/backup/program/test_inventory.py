@@ -97,9 +97,3 @@ def test_many_differences_are_bounded() -> None:
     many: Change = {f"etc/{n}.yaml": "x" for n in range(50)}
     found = told(west=many)
     assert (len(found), found[-1]) == (DIFFERENCES_MAX + 1, f"and {50 - DIFFERENCES_MAX} more")
-
-
-def test_the_digest_changes_with_content_and_mode_and_with_nothing_else() -> None:
-    assert inventory(EAST).digest == inventory(EAST).digest
-    assert inventory(EAST, mode="644").digest != inventory(EAST).digest
-    assert inventory(EAST, {"schema": "x"}).digest != inventory(EAST).digest

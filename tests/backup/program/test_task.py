@@ -84,6 +84,20 @@ def test_a_program_is_copied_again_when_it_changed_and_never_else(hosts: Hosts) 
     assert len({captured.path for captured in hosts.captured()}) == 2
 
 
+def test_an_archive_that_has_other_links_and_the_same_files_has_a_name_of_its_own(hosts: Hosts) -> None:
+    hosts.tick()
+    before = (hosts.folder / EAST / "tax" / "packages.txt").read_text()
+    hosts.write(EAST, "packages.txt", "libpq 17.3\n")
+    hosts.tick()
+    hosts.write(EAST, "packages.txt", before)
+    (hosts.folder / EAST / "tax" / "now").symlink_to("etc")
+    hosts.tick()
+    assert len({captured.path for captured in hosts.captured()}) == 3
+    for each in hosts.captured():
+        archive = (hosts.folder / "store" / each.path).read_bytes()
+        assert hashlib.sha256(archive).hexdigest() == each.sha256
+
+
 def test_a_site_that_does_not_answer_changes_nothing_of_what_is_known(hosts: Hosts) -> None:
     hosts.tick()
     hosts.remote.silent.add("east-db")

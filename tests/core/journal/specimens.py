@@ -47,9 +47,12 @@ from ncia.core.journal.entries_care import (
     LockMet,
     PruneFailed,
     PruneStarted,
+    RepositoryMended,
+    SetAside,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
+    StoreLooked,
 )
 from ncia.core.journal.entries_people import (
     AccountRestored,
@@ -463,6 +466,20 @@ SPECIMENS: tuple[Body, ...] = (
         dataset="treasury",
         site="west",
         why=f"it is locked by ncia@gw-store1, process 77, alone, since {AT}",
+    ),
+    RepositoryMended(
+        job="mend:1",
+        agency="treasury",
+        site="west",
+        source_site="east",
+        repository="61b2" * 16,
+        things=2,
+        named=("pack 0c1d2e3f: brought whole from the other place (5242880 bytes)", "snapshot 9f799f79: brought"),
+    ),
+    StoreLooked(
+        site="west",
+        count=1,
+        aside=(SetAside(path="tax/rows/.damaged-point-1", size_bytes=41_943_040, since=AT),),
     ),
 )
 

@@ -25,7 +25,8 @@ from ncia.core.journal.entries import (
     TableSum,
 )
 from ncia.core.journal.entries_repositories import RepositoryLooked, SnapshotForgotten, SnapshotHolds
-from ncia.core.reports.backup import BackupReport, DatasetDay, PointTold, agency_of, backup_report, day_of
+from ncia.core.reports.backup import BackupReport, DatasetDay, agency_of, backup_report, day_of
+from ncia.core.reports.backup_places import PointTold
 from tests.core.journal.specimens import SPECIMENS
 from tests.core.story import NORTH, SOUTH, START, Story, at, sample_estate, text
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from ncia.core.base.clock import to_text
 from ncia.core.journal.entries_care import (
     ForgetAllowed,
     ForgetHeld,
     PruneFailed,
     PruneStarted,
+    RepositoryMended,
     SnapshotMended,
     SnapshotProofFailed,
     SnapshotProven,
 )
-from ncia.core.journal.entries_repositories import RepositoryPruned, SnapshotFailed, SnapshotHolds
+from ncia.core.journal.entries_repositories import (
+    RepositoryChecked,
+    RepositoryLooked,
+    RepositoryPruned,
+    SnapshotFailed,
+    SnapshotHolds,
+)
+from tests.core.journal.sites import EPOCH
 from tests.core.state.test_repositories import BY_KIND, MADE, WHERE, expected, kept, state_of
 
 HELD, ALLOWED, MENDED = BY_KIND[ForgetHeld], BY_KIND[ForgetAllowed], BY_KIND[SnapshotMended]
@@ -32,6 +43,30 @@ def test_what_was_mended_stands_where_its_age_puts_it_and_once() -> None:
     state = state_of(MADE, kept("a"), early, early)
     assert expected(state) == [early.snapshot, "a"]
     assert expected(state_of(MADE, kept(early.snapshot), early)) == [early.snapshot]
+
+
+def test_what_was_read_before_a_mending_counts_no_more_and_its_faults_stand() -> None:
+    mended = BY_KIND[RepositoryMended].model_copy(update={"repository": MADE.repository})
+    read = BY_KIND[RepositoryChecked].model_copy(
+        update={"part": 1, "of": 1, "faults": 1, "named": ("it is bad",), "started_at": to_text(EPOCH)}
+    )
+    later = read.model_copy(update={"faults": 0, "started_at": to_text(EPOCH + timedelta(days=1))})
+    for told in (mended, MENDED):
+        fact = state_of(MADE, read, told).repositories[WHERE]
+        assert (fact.parts_read(1), fact.trouble()) == ((), (EPOCH + timedelta(seconds=1), "it is bad"))
+        fact = state_of(MADE, read, told, later).repositories[WHERE]
+        assert (len(fact.parts_read(1)), fact.trouble()) == (1, None)
+    other = mended.model_copy(update={"repository": "another"})
+    assert len(state_of(MADE, read, other).repositories[WHERE].parts_read(1)) == 1
+
+
+def test_what_is_missing_is_not_proven_by_what_was_there() -> None:
+    proven = BY_KIND[SnapshotProven]
+    gone = BY_KIND[RepositoryLooked].model_copy(update={"missing": (f"snapshot {proven.snapshot[:8]} is not there",)})
+    other = gone.model_copy(update={"missing": ("snapshot 00000000 is not there",)})
+    before = (MADE, kept(proven.snapshot), proven)
+    found = [state_of(*before, each).repositories[WHERE].proven for each in (gone, other)]
+    assert found == [frozenset(), {proven.snapshot}]
 
 
 def test_what_was_mended_is_a_copy_of_what_it_was_a_copy_of_where_it_came_from() -> None:
