@@ -19,6 +19,7 @@ BACKOFF_SECONDS = (0.1, 0.3, 1.0, 3.0)
 ATTEMPTS_MAX = len(BACKOFF_SECONDS) + 1
 TIMEOUTS_MAX = 3  # tries that each looked for their whole time
 SENTENCE_STEPS_MAX = 3
+DISTANT_PAST = datetime.min.replace(tzinfo=UTC)
 CLAIMS = ("claim_epoch", "claim_held")
 
 
@@ -43,17 +44,17 @@ def next_actions(run: Run, now: datetime, limit: int) -> Actions:
     """What to begin now, with at most ``limit`` steps at the same time."""
     if run.state is not RunState.RUNNING:
         return Actions()
-    slots = limit
     ready: list[Begin] = []
     again_at: datetime | None = None
+    done = {id for id, record in run.steps.items() if record.state is StepState.DONE}
     undone = running = 0
     for step in run.plan.steps:
-        record = run.step(step.id)
-        undone += record.state is not StepState.DONE
-        running += record.state is StepState.RUNNING
-        if record.state in (StepState.DONE, StepState.RUNNING, StepState.REFUSED):
+        if step.id in done:
             continue
-        if any(run.step(need).state is not StepState.DONE for need in step.needs):
+        record = run.step(step.id)
+        undone += 1
+        running += record.state is StepState.RUNNING
+        if record.state in (StepState.RUNNING, StepState.REFUSED) or not done.issuperset(step.needs):
             continue
         due = due_at(record, step.timeout_seconds)
         if due is None:
@@ -62,7 +63,7 @@ def next_actions(run: Run, now: datetime, limit: int) -> Actions:
             again_at = due if again_at is None else min(again_at, due)
         else:
             ready.append(Begin(step, record.attempt + 1))
-    begin = tuple(ready[: max(0, slots - running)])
+    begin = tuple(ready[: max(0, limit - running)])
     if undone == 0:
         return Actions(succeeded=True)
     if not (begin or running or again_at):
@@ -73,7 +74,7 @@ def next_actions(run: Run, now: datetime, limit: int) -> Actions:
 def due_at(record: StepRecord, timeout_seconds: float) -> datetime | None:
     """When a step may begin: the distant past for one never tried, ``None`` where it has failed too often."""
     if record.state is not StepState.FAILED or record.ended_at is None:
-        return datetime.min.replace(tzinfo=UTC)
+        return DISTANT_PAST
     waited_out = record.measured.get("seconds", 0.0) >= timeout_seconds
     if record.failures >= (TIMEOUTS_MAX if waited_out else ATTEMPTS_MAX):
         return None

@@ -1,6 +1,7 @@
 """One lab for the whole test run: the first test that asks for it brings it up, and it is taken down at the end.
 
-Tests that use it carry the marker ``lab`` and run after all others, one after the other; the one marked
+Tests that use it carry the marker ``lab`` and run after all others, one after the other. Those marked
+``lab(first=True)`` hurt nothing, and run while the backups and proofs that the lab begins with go on; the one marked
 ``lab(last=True)`` burns a site, so nothing comes after it. Each leaves the lab as it found it (fixture ``scene``).
 
 NCIA_TEST_LAB=/short/path keeps the lab: it is brought up where it is not yet, and left standing. For work on the tests.
@@ -67,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def turn(item: pytest.Item) -> tuple[int, int]:
     marker = item.get_closest_marker("lab")
     if marker is not None:
-        return 1 + bool(marker.kwargs.get("last")), 0
+        return 2 + bool(marker.kwargs.get("last")) - bool(marker.kwargs.get("first")), 0
     name = item.path.relative_to(TESTS).with_suffix("").as_posix().replace("/", ".")
     return 0, LONGEST.index(name) if name in LONGEST else len(LONGEST)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from ncia.core.base.ids import SiteId
 from ncia.lab.apps.documents import content_of
@@ -39,6 +40,7 @@ def last_acked(scene: Scene, since: float, systems: Iterable[str]) -> list[Act]:
     return [act for act in scene.acts(since) if act.outcome == "acked" and act.system in systems]
 
 
+@pytest.mark.lab(first=True)
 def test_a_grade_1_act_has_its_document_at_both_sites_when_it_is_acknowledged(scene: Scene) -> None:
     systems = [s.id for s in scene.lab.estate().systems.values() if s.grade == 1 and s.documents]
     acts = last_acked(scene, time.monotonic(), systems)
@@ -47,6 +49,7 @@ def test_a_grade_1_act_has_its_document_at_both_sites_when_it_is_acknowledged(sc
         assert (act.system, places) == (act.system, dict.fromkeys(CENTRES, expected(act)))
 
 
+@pytest.mark.lab(first=True)
 def test_every_other_document_follows_and_its_lag_is_measured(scene: Scene) -> None:
     systems = [s.id for s in scene.lab.estate().systems.values() if s.grade > 1 and s.documents]
     acts = last_acked(scene, time.monotonic(), systems)
@@ -58,6 +61,7 @@ def test_every_other_document_follows_and_its_lag_is_measured(scene: Scene) -> N
     assert all(0 < told[system]["predicted_loss_seconds"] < LAG_SECONDS for system in systems)
 
 
+@pytest.mark.lab(first=True)
 def test_a_citizen_gets_the_document_that_was_acknowledged(scene: Scene) -> None:
     (act, *_) = last_acked(scene, time.monotonic(), ["epeople"])
     address = scene.lab.estate().system("epeople").applications[SiteId(act.site)].address

@@ -19,6 +19,7 @@ def door(scene: Scene, site: str) -> str:
     return Api(scene.api(site).address).console()
 
 
+@pytest.mark.lab(first=True)
 def test_a_session_of_one_site_holds_at_the_other(scene: Scene) -> None:
     before = scene.mark()
     session = signed_in(scene.lab, DAEJEON, "choi", door(scene, DAEJEON)).session
@@ -37,6 +38,7 @@ def test_a_session_of_one_site_holds_at_the_other(scene: Scene) -> None:
     assert session.secret not in str(opened)
 
 
+@pytest.mark.lab(first=True)
 def test_a_stranger_is_told_nothing_but_that_the_site_lives(scene: Scene) -> None:
     stranger = Api(door(scene, DAEJEON))
     assert set(stranger.get("/v1/health")) == {"site", "release", "journal_size"}
@@ -44,6 +46,7 @@ def test_a_stranger_is_told_nothing_but_that_the_site_lives(scene: Scene) -> Non
         stranger.get("/v1/status")
 
 
+@pytest.mark.lab(first=True)
 def test_the_address_that_the_lab_prints_opens_the_console_once(scene: Scene) -> None:
     address, _, code = console_link(scene.lab, DAEJEON, "kim").partition("/sign-in#")
     with httpx.Client(base_url=address, follow_redirects=True) as browser:
@@ -55,6 +58,7 @@ def test_the_address_that_the_lab_prints_opens_the_console_once(scene: Scene) ->
         assert another.post("/v1/sign-in/exchange", json={"code": code}).status_code == 401
 
 
+@pytest.mark.lab(first=True)
 def test_the_journal_says_who_asked_for_what(scene: Scene) -> None:
     before = scene.mark()
     operator = signed_in(scene.lab, DAEJEON, "park", door(scene, DAEJEON))
@@ -71,6 +75,7 @@ def test_the_journal_says_who_asked_for_what(scene: Scene) -> None:
     }
 
 
+@pytest.mark.lab(first=True)
 def test_the_wire_answers_nobody_without_a_certificate_of_the_estate(scene: Scene) -> None:
     wire = scene.lab.estate().sites[DAEJEON].services.api
     for scheme in ("http", "https"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from tests.e2e.scene import CENTRES, DAEJEON, GWANGJU, SOON, Scene, refusal_of, wait_until
 
 DATASET = "hometax/program"
 ROOT = f"program:{DATASET}"
 
 
+@pytest.mark.lab(first=True)
 def test_a_changed_file_is_an_incident_that_names_it_and_no_plan_moves_its_system_until_it_is_put_back(
     scene: Scene,
 ) -> None:
@@ -35,6 +38,7 @@ def test_a_changed_file_is_an_incident_that_names_it_and_no_plan_moves_its_syste
         scene.wait_until_over(site, ROOT)
 
 
+@pytest.mark.lab(first=True)
 def test_the_active_sites_program_lies_in_the_other_sites_store_as_the_journal_says(scene: Scene) -> None:
     captured = wait_until("the program was copied", lambda: newest(scene, "program.captured"), SOON)
     archive = (scene.lab.settings(GWANGJU).store / captured["path"]).read_bytes()

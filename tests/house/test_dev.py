@@ -44,3 +44,9 @@ def test_ncia_is_pointed_at_the_first_site_of_the_lab_that_answers(dev: ModuleTy
         assert dev.whom_to_ask({**here, "NCIA_API": "https://console"}) == {}
         assert dev.whom_to_ask({**here, "NCIA_SETTINGS": "site.yaml"}) == {}
     assert dev.whom_to_ask(here) == {}
+
+
+def test_what_was_compiled_is_kept_whatever_the_caller_says(dev: ModuleType) -> None:
+    told = dev.surroundings({"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin", "NCIA_LAB": "/lab", "LANG": "C.UTF-8"})
+    assert told == {"PATH": f"{ROOT}/.venv/bin:/usr/bin", "NCIA_LAB": "/lab", "LANG": "C.UTF-8"}
+    assert dev.surroundings({})["NCIA_LAB"] == f"{ROOT}/.lab"

@@ -20,6 +20,7 @@ from ncia.lab.layout import relay_address
 from ncia.lab.sockets import violations
 
 pytestmark = pytest.mark.lab
+first = pytest.mark.lab(first=True)
 WITNESS = SiteId("witness")
 SILENCE_SECONDS = 1.5
 CATCH_UP_SECONDS_MAX = 30
@@ -63,20 +64,24 @@ def dial(address, seconds: float = SILENCE_SECONDS) -> str:
         return "accepted"
 
 
+@first
 def test_everything_that_was_started_runs(lab):
     assert [(p.site, p.name) for p in lab.processes() if not p.alive] == []
 
 
+@first
 def test_a_second_up_says_that_it_is_up(lab):
     said: list[str] = []
     type(lab)(lab.home, said.append).up()
     assert ["is up already" in sentence for sentence in said] == [True]
 
 
+@first
 def test_every_socket_belongs_to_one_site_and_none_joins_two(lab):
     assert violations(lab.home, lab.estate(), {os.getpid()}) == ()
 
 
+@first
 def test_a_planted_connection_from_one_site_into_the_other_is_caught(lab):
     estate = lab.estate()
     one, other = estate.centres
@@ -101,6 +106,7 @@ def test_a_planted_connection_from_one_site_into_the_other_is_caught(lab):
     assert f"of {one}" in told[0]
 
 
+@first
 def test_the_epoch_of_every_system_is_known_to_the_third_vote(lab):
     estate = lab.estate()
     for system in estate.systems.values():
@@ -109,6 +115,7 @@ def test_the_epoch_of_every_system_is_known_to_the_third_vote(lab):
         assert len(told["kvs"]) == 1
 
 
+@first
 def test_each_standby_streams_through_the_wan_and_grade_1_waits_for_it(lab):
     estate = lab.estate()
     for system in estate.systems.values():
@@ -124,6 +131,7 @@ def test_each_standby_streams_through_the_wan_and_grade_1_waits_for_it(lab):
         assert told == [(estate.peer_of(system.home), "streaming", state, relay)], system.id
 
 
+@first
 def test_a_row_written_at_home_is_read_at_the_other_site(lab):
     estate = lab.estate()
     system = next(s for s in estate.systems.values() if s.grade == 4)
@@ -140,6 +148,7 @@ def test_a_row_written_at_home_is_read_at_the_other_site(lab):
         writing.execute("drop table ncia.trial")
 
 
+@first
 def test_the_platforms_own_roles_may_do_their_part_and_no_more(lab):
     estate = lab.estate()
     system = next(s for s in estate.systems.values() if s.grade == 1)
@@ -160,12 +169,14 @@ def test_the_platforms_own_roles_may_do_their_part_and_no_more(lab):
             assert backup.execute("select exists (select from app.acts)").fetchone() == (True,)
 
 
+@first
 def test_a_wrong_password_is_refused(lab):
     copy = next(iter(lab.estate().systems.values())).postgres.copies["daejeon"]
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(host=copy.server.host, port=copy.server.port, user="app", password="wrong", dbname="postgres")
 
 
+@first
 def test_a_host_of_the_other_site_obeys_over_ssh_as_no_root(lab):
     estate = lab.estate()
     one, other = estate.centres

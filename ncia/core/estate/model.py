@@ -328,7 +328,8 @@ class Estate:
 
     def peer_of(self, site: SiteId) -> SiteId:
         """The other data centre."""
-        return next(c for c in self.centres if c != site)
+        one, other = self.centres
+        return other if site == one else one
 
     def systems_of(self, agencies: Collection[AgencyId]) -> frozenset[SystemId]:
         """The systems that these agencies own."""

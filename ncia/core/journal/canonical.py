@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ncia.core.base.errors import NciaError
 
+PLAIN = frozenset({str, bool, int, type(None)})
 DEPTH_MAX = 64  # nested deeper than any entry of ours; keeps a hostile answer from exhausting the stack
 
 
@@ -34,6 +35,7 @@ def parse(data: bytes | str) -> Any:
 
 
 def _demand_closed(value: Any, path: str, depth: int) -> None:
+    """Of every entry, when it is made and whenever it is read: for what is plain no path is spelt."""
     if depth > DEPTH_MAX:
         raise _refuse(path, f"nested deeper than {DEPTH_MAX}")
     if value is None or isinstance(value, (str, bool, int)):
@@ -45,10 +47,12 @@ def _demand_closed(value: Any, path: str, depth: int) -> None:
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise _refuse(path, f"the key {key!r} is not text")
-            _demand_closed(inner, f"{path}.{key}", depth + 1)
+            if type(inner) not in PLAIN or depth == DEPTH_MAX:
+                _demand_closed(inner, f"{path}.{key}", depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, inner in enumerate(value):
-            _demand_closed(inner, f"{path}[{index}]", depth + 1)
+            if type(inner) not in PLAIN or depth == DEPTH_MAX:
+                _demand_closed(inner, f"{path}[{index}]", depth + 1)
     else:
         raise _refuse(path, f"a {type(value).__name__} has no canonical form")
 

@@ -52,6 +52,16 @@ def test_nesting_is_bounded() -> None:
         canonical(deep)
 
 
+def test_what_is_plain_lies_no_deeper_than_a_list_may() -> None:
+    deepest: object = 0
+    for _ in range(64):
+        deepest = [deepest]
+    assert canonical(deepest) == b"[" * 64 + b"0" + b"]" * 64
+    for deeper in ([deepest], {"a": deepest}):
+        with pytest.raises(NciaError, match="nested deeper"):
+            canonical(deeper)
+
+
 @pytest.mark.parametrize("told", ['{"a":1,"a":2}', "NaN", "-Infinity", "{", "[" * 100_000])
 def test_json_is_read_strictly(told: str) -> None:
     with pytest.raises(NciaError):

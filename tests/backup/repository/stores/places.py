@@ -33,6 +33,8 @@ from tests.demand import demand, lack
 from tests.fakes.repository import FakeStore
 from tests.ports import free_port
 
+AT_ONCE_MAX = 128  # the most names that a place here tells in one answer: OpenSSH's server 100, the lab's 128
+
 
 @dataclass(frozen=True)
 class Place:
@@ -72,12 +74,12 @@ def over_sftp(login: Login, disk: Path, above: str) -> Place:
 
 def in_bucket(endpoint: Address, disk: Path | None) -> Place:
     """Asked again where it says 500, as it does of a save that meets the removal of its folder's last file."""
-    shared = client(endpoint)  # to make one takes longer than most tests
+    shared = client_of_small_pages(endpoint)  # to make one takes longer than most tests
     return Place(lambda root: Retrying(S3Store(shared, "bucket", root, f"s3 {endpoint}")), disk)
 
 
 def in_locked_bucket(endpoint: Address) -> Place:
-    shared = client(endpoint)
+    shared = client_of_small_pages(endpoint)
     retention = Retention(Mode.COMPLIANCE, 1)
     return Place(
         lambda root: RetryingRetained(RetainedS3Store(shared, "locked", root, f"s3 {endpoint}", retention)), None
@@ -86,6 +88,18 @@ def in_locked_bucket(endpoint: Address) -> Place:
 
 def client(endpoint: Address) -> Any:
     return s3_client(Key("AKTEST", "a-secret-of-a-test"), f"http://{endpoint}", 10.0, 60.0)
+
+
+def client_of_small_pages(endpoint: Address) -> Any:
+    """Servers tell a thousand files at once and then where to go on: here after fewer, for to make so many is slow."""
+    found = client(endpoint)
+    for listing in ("ListObjectsV2", "ListObjectVersions"):
+        found.meta.events.register(f"provide-client-params.s3.{listing}", _small_page)
+    return found
+
+
+def _small_page(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    return {"MaxKeys": AT_ONCE_MAX, **params}
 
 
 class OpenSsh:

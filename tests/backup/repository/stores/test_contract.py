@@ -12,7 +12,7 @@ import pytest
 
 from backup.repository.ports import Kind, Missing, Store, StoreFault
 from ncia.core.base.errors import NciaError
-from tests.backup.repository.stores.places import PLACES, Place, id_of, pack, place
+from tests.backup.repository.stores.places import AT_ONCE_MAX, PLACES, Place, id_of, pack, place
 
 NAMED = [kind for kind in Kind if kind is not Kind.CONFIG]
 CONFIG = b"a sealed configuration"
@@ -149,12 +149,13 @@ def test_a_new_repository_lists_nothing(stand: Stand) -> None:
     assert [each for kind in NAMED for each in stand.store.names(kind)] == []
 
 
-def test_more_files_than_a_store_tells_at_once_are_listed_whole(stand: Stand) -> None:
-    names = sorted(id_of(str(number).encode()) for number in range(1100))
+@pytest.mark.parametrize("kind", [Kind.DATA, Kind.SNAPSHOTS])
+def test_more_files_than_a_store_tells_at_once_are_listed_whole(stand: Stand, kind: Kind) -> None:
+    names = sorted(id_of(str(number).encode()) for number in range(AT_ONCE_MAX + 12))
     with ThreadPoolExecutor(8) as pool:
-        for saving in [pool.submit(stand.store.save, Kind.DATA, name, b"x") for name in names]:
+        for saving in [pool.submit(stand.store.save, kind, name, b"x") for name in names]:
             saving.result()
-    assert sorted(each.name for each in stand.store.names(Kind.DATA)) == names
+    assert sorted(each.name for each in stand.store.names(kind)) == names
 
 
 def test_what_is_none_of_the_repositorys_is_not_listed(stand: Stand) -> None:
