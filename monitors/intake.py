@@ -8,7 +8,7 @@ journal. Silence is written down of the own agent alone, for another's may be th
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -58,8 +58,14 @@ class _Heard:
     at: datetime | None = None
     silent: bool = False
     verdicts: dict[str, VerdictChange] = field(default_factory=dict)
+    sights: dict[str, Sight] = field(default_factory=dict)  # the same as diagnoses read them, made once a change
     doubts: set[str] = field(default_factory=set)
     clock: Pendulum = field(default_factory=Pendulum)
+
+    def take(self, changes: Iterable[VerdictChange]) -> None:
+        for change in changes:
+            self.verdicts[change.subject] = change
+            self.sights[change.subject] = Sight(change.verdict, from_text(change.since), change.evidence)
 
 
 class Intake:
@@ -82,7 +88,7 @@ class Intake:
         self._journals = frozenset(site for site in self._heard if site == journal.site or site not in estate.centres)
         for site, heard in self._heard.items():
             if site in self._journals:
-                heard.verdicts.update((known or {}).get(site, {}))
+                heard.take((known or {}).get(site, {}).values())
 
     def report(self, vantage: str, report: Mapping[str, Any]) -> None:
         """Take in one report; raises :class:`NciaError` where it is not one, or from a site without an agent."""
@@ -108,7 +114,7 @@ class Intake:
             )
             if changed and SiteId(vantage) in self._journals:
                 self._journal.append(VerdictsChanged(vantage=vantage, changes=changed), by=f"agent@{vantage}")
-            heard.verdicts.update((change.subject, change) for change in changed)
+            heard.take(changed)
             heard.at, heard.silent = now, False
             if said is not None:
                 heard.clock.hear(said, now)
@@ -141,7 +147,7 @@ class Intake:
                 )
                 if unknown and site == self._journal.site:
                     self._journal.append(VerdictsChanged(vantage=site, changes=unknown), by="intake")
-                heard.verdicts.update((change.subject, change) for change in unknown)
+                heard.take(unknown)
 
     def live(self) -> Live:
         """What is known now and in no journal."""
@@ -158,7 +164,7 @@ class Intake:
             return {
                 site: Vantage(
                     heard.at,
-                    {s: Sight(c.verdict, from_text(c.since), c.evidence) for s, c in heard.verdicts.items()},
+                    dict(heard.sights),
                     frozenset(heard.doubts),
                 )
                 for site, heard in self._heard.items()

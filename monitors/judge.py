@@ -61,9 +61,9 @@ def judge(track: Track, look: Look, looks_to_fall: int, looks_to_rise: int) -> t
     if look.outcome is Outcome.RETIRED:
         if track.verdict != "unknown":
             return _settle(track, look, found, look.at)
-        return replace(track, streak=0, streak_side=0, streak_since=None), None
+        return _settled(track), None
     if found == track.verdict and look.code == track.code:
-        return replace(track, streak=0, streak_side=0, streak_since=None), None
+        return _settled(track), None
     side = (WORTH[found] > WORTH[track.verdict]) - (WORTH[found] < WORTH[track.verdict])
     if track.verdict == "unknown":
         side = 1 if found == "up" else -1
@@ -73,6 +73,11 @@ def judge(track: Track, look: Look, looks_to_fall: int, looks_to_rise: int) -> t
     if streak < _needed(track.verdict, found, side, looks_to_fall, looks_to_rise):
         return replace(track, streak=streak, streak_side=side, streak_since=since), None
     return _settle(track, look, found, since)
+
+
+def _settled(track: Track) -> Track:
+    """The track with nothing in question: nearly always the same one."""
+    return replace(track, streak=0, streak_side=0, streak_since=None) if track.streak else track
 
 
 def _needed(verdict: Verdict, found: Verdict, side: int, looks_to_fall: int, looks_to_rise: int) -> int:

@@ -112,19 +112,20 @@ class Guard:
 def demand(request: Request, rule: Rule | None, caller: Caller) -> None:
     """Let the caller pass, or raise what the table says. What the table does not know is there for nobody but the
     unix socket, where the router itself answers."""
-    what = problems.what_of(request)
     if rule is None:
         if caller.standing == LOCAL:
             return
         known = methods_of(request.url.path)
         raise problems.no_such_method(request, ", ".join(known)) if known else problems.no_such_path(request)
     if caller.standing not in rule.may:
+        what = problems.what_of(request)
         if caller.standing == ANONYMOUS:
             raise Refusal("api.no-credential", what, "nobody is signed in", "ncia login, or a token (NCIA_TOKEN)")
         allowed = ", ".join(sorted(rule.may - {LOCAL, ANONYMOUS}))
         raise Refusal("api.role", what, f"{caller.name} is {caller.standing}; this is for {allowed}", "ask one of them")
     if caller.agencies and rule.scope == "whole":
         why = f"{caller.name} may see {', '.join(caller.agencies)}, and this is about the whole estate"
+        what = problems.what_of(request)
         raise Refusal("api.agency", what, why, "ask somebody whose account is for the whole estate")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from ncia.core.estate.model import Role
@@ -104,12 +104,14 @@ POLICY: Mapping[str, Rule] = {
     "POST /v1/tokens": _may(Role.ADMIN, written=True),
     "POST /v1/tokens/{token}/revoke": _may(Role.ADMIN, written=True),
 }
+PATHS_KNOWN_MAX = 256
 STATIC = "/static/"  # the console's own files say nothing about the estate
 STATIC_RULE = Rule(frozenset((LOCAL, ANONYMOUS, *PEOPLE)))
 
 
+@lru_cache(PATHS_KNOWN_MAX)
 def rule_of(method: str, path: str) -> Rule | None:
-    """The rule of a request; None where the table has none."""
+    """The rule of a request; None where the table has none. Machines ask for the same few paths all day."""
     method = "GET" if method == "HEAD" else method
     if method == "GET" and path.startswith(STATIC):
         return STATIC_RULE

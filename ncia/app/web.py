@@ -112,6 +112,7 @@ def _server(application: Any, tls: ssl.SSLContext | None) -> _Server:
             log_config=None,
             access_log=False,
             lifespan="off",
+            proxy_headers=False,  # nobody stands before these doors who could say for whom they ask
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=30,
         )

@@ -24,6 +24,7 @@ from ncia.core.estate import Estate
 from ncia.core.requests.approval import sign
 from ncia.core.requests.policy import MAY_APPROVE
 from ncia.lab.citizens.referee import Judgement, databases_at, documents_at, referee
+from ncia.lab.green import not_green
 from ncia.lab.lab import Lab
 from ncia.lab.outcome import Moments, Outcome, SystemOutcome, named_loss, timing, wrongs
 
@@ -264,21 +265,15 @@ def approvers(estate: Estate) -> list[str]:
 
 def all_green(status: Mapping[str, Any]) -> bool:
     """Every system up at its active site, with a replica whose lag is known."""
-    systems = status["systems"]
-    return all(s["verdict"] == "up" and s["replica_verdict"] == "up" for s in systems) and not status["incidents"]
+    return not not_green(status)
 
 
 def demand_green(status: Mapping[str, Any]) -> bool:
     """True where all is green; raises with what is not, so that whoever waits in vain can say it."""
-    if all_green(status):
-        return True
-    not_up = [
-        f"{s['id']} is {s['verdict']}, its replica {s['replica_verdict']}"
-        for s in status["systems"]
-        if (s["verdict"], s["replica_verdict"]) != ("up", "up")
-    ]
-    told = [str(incident["sentence"]) for incident in status["incidents"]]
-    raise NciaError("lab.not-green", "see all green", "; ".join(not_up + told), "ncia status")
+    wrong = not_green(status)
+    if wrong:
+        raise NciaError("lab.not-green", "see all green", "; ".join(wrong), "ncia status")
+    return True
 
 
 def proven_datasets(status: Mapping[str, Any]) -> set[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncssh
 
+SLASH = ord("/")
+
 
 class FileRoot(asyncssh.SFTPServer):
     """The folder ``root`` as ``/``. Links are not made, and not followed out of it."""
@@ -19,6 +21,8 @@ class FileRoot(asyncssh.SFTPServer):
 
     def map_path(self, path: bytes) -> bytes:
         mapped = super().map_path(path)
+        if self._is_plain(mapped):
+            return mapped
         # Of the last part only its folder counts: a rename or a removal is of the link itself.
         real = os.path.realpath(os.path.dirname(mapped) if os.path.islink(mapped) else mapped)
         if real != self._real_root and not real.startswith(self._real_root + b"/"):
@@ -26,6 +30,14 @@ class FileRoot(asyncssh.SFTPServer):
                 return mapped
             raise asyncssh.SFTPPermissionDenied("that leads out of the file root")
         return mapped
+
+    def _is_plain(self, mapped: bytes) -> bool:
+        """Whether it lies below the root through folders alone: what nearly every path does costs a look at each."""
+        begin = self._real_root + b"/"
+        if not mapped.startswith(begin):
+            return False
+        ends = [at for at in range(len(begin), len(mapped)) if mapped[at] == SLASH]
+        return not any(os.path.islink(mapped[:end]) for end in ends)
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
         if os.path.islink(self.map_path(path)):

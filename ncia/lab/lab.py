@@ -19,7 +19,7 @@ from ncia.core.base.ids import SiteId
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import System
-from ncia.lab import birth, etcd, ground, processes, readiness, returning, segments, table
+from ncia.lab import birth, etcd, green, ground, processes, readiness, returning, segments, table
 from ncia.lab.layout import RELAY, Layout, check_length, linked, relay_address, silencing
 from ncia.lab.postgres import Cluster
 from ncia.lab.processes import Ledger, Record, Spec, Started
@@ -115,7 +115,8 @@ class Lab:
     # --- up and down ---------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        """Bring everything up; where it is up already, say so."""
+        """Bring everything up, until the controllers themselves see every system well, or it is plain what they do not
+        see so; where it is up already, say so."""
         self._began = time.monotonic()
         if self.is_up:
             dead = [f"{p.name} at {p.site}" for p in self.processes() if not p.alive and p.site not in self.lost]
@@ -141,8 +142,11 @@ class Lab:
             rest = [s for s in table.site_specs(self.layout, estate, site) if s.at_up and self._ours_to_start(s)]
             self._start_all(rest)
         self._wait_until_serving(estate, tuple(estate.sites))
+        self._tell("every process serves")
+        wrong = green.wait({site: green.asking(self.settings(site)) for site in estate.centres}, self._tell)
         self._change(lambda record: replace(record, ready=True))
-        self._tell("up")
+        seen = f"up: {' and '.join(estate.centres)} see all {len(estate.systems)} systems well"
+        self._tell(f"{RED}up, but not well: {wrong}{PLAIN}" if wrong else seen)
 
     def down(self, keep: bool = False) -> None:
         """Stop everything and leave nothing; ``keep`` leaves the folders, for reading logs."""

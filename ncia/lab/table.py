@@ -43,8 +43,8 @@ def ssh_spec(layout: Layout, site: SiteId, host: str) -> Spec:
 def s3_spec(layout: Layout, site: SiteId) -> Spec:
     folder = layout.site(site)
     command = nice(postgres.NICE, (*PYTHON, "ncia.lab.s3", "--settings", str(layout.settings(site))))
-    # Two threads at most, and its memory given back early: it shares the machine with two whole sites.
-    small = (("GOMAXPROCS", "2"), ("GOGC", "50"))
+    # One thread at a time, and its memory given back early: it shares the machine with two whole sites.
+    small = (("GOMAXPROCS", "1"), ("GOGC", "50"))
     return Spec(site, "s3", tuple(command), folder / OBJECTS, folder / "log" / "s3.out", variables=small)
 
 

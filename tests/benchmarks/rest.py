@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ncia.lab import proc
-from ncia.lab.lab import Lab
+from ncia.lab.lab import Lab, ProcessState
+from ncia.lab.layout import RELAY
 from tests.benchmarks.burn import ROOT, environment
 from tests.benchmarks.result import Bar, Result
 
@@ -55,13 +56,18 @@ def measure() -> Result:
 
 def by_kind(lab: Lab, before: Mapping[int, float], after: Mapping[int, float]) -> dict[str, float]:
     """The share of a core of each kind of process, the greatest first; the children of one count with it."""
-    kinds = {state.pid: state.name.partition("/")[0] for state in lab.processes()}
+    kinds = {state.pid: kind_of(state) for state in lab.processes()}
     shares: dict[str, float] = {}
     for one in proc.below(lab.home):
         kind = kinds.get(one.pid) or kinds.get(one.parent) or one.name
         spent = after.get(one.pid, 0.0) - before.get(one.pid, 0.0)
         shares[kind] = shares.get(kind, 0.0) + spent / WINDOW_SECONDS
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def kind_of(state: ProcessState) -> str:
+    """`postgres` of `postgres/share`; the ends of the WAN are named after their sites."""
+    return RELAY if state.site == RELAY else state.name.partition("/")[0]
 
 
 def lab(home: str, verb: str) -> None:
@@ -82,6 +88,7 @@ def processes(folder: Path) -> list[int]:
 
 
 def processor_seconds(folder: Path) -> dict[int, float]:
+    """Of each process, with that of its children that ended: who comes and goes in between is counted, once."""
     tick = os.sysconf("SC_CLK_TCK")
     seconds = {}
     for pid in processes(folder):
@@ -89,7 +96,7 @@ def processor_seconds(folder: Path) -> dict[int, float]:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        seconds[pid] = (int(fields[11]) + int(fields[12])) / tick
+        seconds[pid] = sum(int(spent) for spent in fields[11:15]) / tick  # utime, stime, cutime, cstime
     return seconds
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import threading
 import time
 from dataclasses import fields
@@ -14,12 +15,15 @@ import asyncssh
 import paramiko
 import pytest
 
+from backup.clients.transport import Transport
 from ncia.core.base.ids import HostId, SiteId
 from ncia.core.config import SiteSettings
 from ncia.core.estate.model import Address, Host
 from ncia.lab import secrets
 from ncia.lab.attack import Guesser, Order
 from ncia.lab.attack import log_in as guess_at
+from ncia.lab.door import without_ignores
+from ncia.lab.file_root import FileRoot
 from ncia.lab.secrets import Ed25519PrivateKey
 from ncia.lab.ssh import open_host
 from tests.ports import free_port
@@ -214,3 +218,67 @@ def test_the_platforms_own_login_is_logged_with_its_key(host, client):
     told = logged_in_time(host, "Accepted publickey for ncia from 127.0.0.1 port ")
     accepted = [line for line in told if line.startswith("Accepted publickey for ncia from 127.0.0.1 port ")]
     assert " ssh2: ED25519 SHA256:" in accepted[-1]
+
+
+class Wire:
+    """What a connection of the library sends, as it would."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def send_packet(self, kind: int, *words: bytes, handler: object = None) -> None:
+        if kind != asyncssh.constants.MSG_IGNORE:
+            self.send_packet(asyncssh.constants.MSG_IGNORE, b"")
+        self.sent.append(kind)
+
+
+def test_no_empty_message_goes_before_each_that_says_something():
+    wire = Wire()
+    without_ignores(wire)
+    wire.send_packet(asyncssh.constants.MSG_CHANNEL_DATA, b"a word", handler=None)
+    assert wire.sent == [asyncssh.constants.MSG_CHANNEL_DATA]
+
+
+def test_a_packet_needs_no_mac_beside_its_cipher(host):
+    made, site = host
+    transport = Transport(socket.create_connection((made.ssh.host, made.ssh.port)))
+    try:
+        transport.start_client(timeout=20)
+        transport.auth_publickey(USER, paramiko.Ed25519Key.from_private_key_file(str(site / "client_key")))
+        assert {transport.remote_cipher, transport.local_cipher} == {"aes128-gcm@openssh.com"}
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "outside"),
+    [(b"/a/b", False), (b"/new/b", False), (b"/out/b", True), (b"/a/out/b", True), (b"/out", False)],
+)
+def test_a_path_through_a_link_leads_nowhere_but_a_link_may_be_renamed_itself(tmp_path, path, outside):
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    for link in (root / "out", root / "a" / "out"):
+        link.symlink_to(tmp_path)
+    files = FileRoot(Channel(), root)
+    if outside:
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            files.map_path(path)
+    else:
+        assert files.map_path(path) == bytes(root) + path
+
+
+class Channel:
+    """As much of a channel as a server of files looks at."""
+
+    def get_connection(self) -> object:
+        return self
+
+    def get_extra_info(self, name: str) -> str:
+        return USER
+
+    @property
+    def logger(self) -> Channel:
+        return self
+
+    def get_child(self, *_: object) -> Channel:
+        return self

@@ -22,7 +22,8 @@ from ncia.core.work.rows import JobRows
 BEAT_SECONDS = 1.0
 DEAD_SECONDS = 10.0
 ALONE_SECONDS = 30.0  # a lone executor is told of each order, and looks by itself only to be sure
-REST_AFTER_SECONDS = 60.0
+REST_AFTER_SECONDS = 10.0  # starting the engine again takes a hundredth of what its threads' polls cost in that time
+REST_EVERY_SECONDS = 60.0  # while nothing is at work, what was recorded of old jobs is forgotten so often
 WAIT_POLL_SECONDS = 0.25
 
 _log = structlog.get_logger()
@@ -108,6 +109,7 @@ class Executor:
         works: Mapping[str, Work],
         limits: Limits,
         pace: tuple[float, float] = (BEAT_SECONDS, DEAD_SECONDS),
+        rest_after_seconds: float = REST_AFTER_SECONDS,
     ) -> None:
         self.name = name
         self._rows, self._queue, self._engine = rows, queue, engine
@@ -118,7 +120,8 @@ class Executor:
         self._at_work: dict[JobId, Future[None]] = {}
         self._lock = threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._worked_at = time.monotonic()
+        self._rest_after_seconds = rest_after_seconds
+        self._rest_at = time.monotonic() + rest_after_seconds
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -147,7 +150,13 @@ class Executor:
         while not self._stopping.is_set():
             self._wake.clear()
             self._quietly("look", self._look)
-            self._wake.wait(ALONE_SECONDS if self._rows.alone else self._beat_seconds)
+            self._wake.wait(self._pause_seconds())
+
+    def _pause_seconds(self) -> float:
+        """Until the next look, or until the engine may rest where that comes first."""
+        longest = ALONE_SECONDS if self._rows.alone else self._beat_seconds
+        with self._lock:
+            return longest if self._at_work else min(longest, max(self._beat_seconds, self._rest_at - time.monotonic()))
 
     def _look(self) -> None:
         alive = self._alive()
@@ -156,8 +165,8 @@ class Executor:
             self._submit(job)
         for job in self._rows.begin(self.name, self._limits, self._free()):
             self._submit(job)
-        if not self._at_work and time.monotonic() - self._worked_at > REST_AFTER_SECONDS:
-            self._worked_at = time.monotonic()
+        if not self._at_work and time.monotonic() >= self._rest_at:
+            self._rest_at = time.monotonic() + REST_EVERY_SECONDS
             self._engine.forget(self._rows.forget())
             self._engine.rest()
 
@@ -177,7 +186,6 @@ class Executor:
 
     def _submit(self, job: Job) -> None:
         with self._lock:
-            self._worked_at = time.monotonic()
             self._at_work[job.id] = self._pool.submit(self._drive, job)
 
     def _drive(self, job: Job) -> None:
@@ -191,7 +199,7 @@ class Executor:
             _log.warning("jobs.left", job=job.id, why=str(error))
         finally:
             with self._lock:
-                self._worked_at = time.monotonic()
+                self._rest_at = time.monotonic() + self._rest_after_seconds
                 self._at_work.pop(job.id, None)
             self._queue.changed()
             self._wake.set()

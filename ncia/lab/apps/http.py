@@ -1,8 +1,8 @@
 """HTTP/1.1, as much of it as the hosted systems and the citizens' side need: small bodies, keep-alive, hard bounds.
 
-``listen`` serves a handler; ``send`` makes one request on a connection of its own, ``Connection`` many on one. They
-tell apart what an honest caller must: :class:`NotSent` (the other side cannot have acted) and :class:`NoAnswer` (nobody
-knows).
+``listen`` serves a handler; ``send`` makes one request on a connection of its own, ``Connection`` many on one, and
+``Reads`` those that may be repeated on any that is kept. They tell apart what an honest caller must: :class:`NotSent`
+(the other side cannot have acted) and :class:`NoAnswer` (nobody knows).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ HEAD_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 256 * 1024
 CONNECTIONS_MAX = 256
 IDLE_SECONDS_MAX = 30.0
+IDLE_MAX = 4  # connections that are kept to one address for the next read
 BACKLOG = 128
 
 
@@ -80,6 +81,7 @@ class Answer:
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Broken(Exception):
@@ -180,7 +182,7 @@ class Connection:
         self._address = address
         self._connect_seconds = connect_seconds
         self._seconds = seconds
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._streams: Streams | None = None
 
     async def ask(self, request: Request) -> Answer:
         """The whole answer; raises :class:`NotSent` and :class:`NoAnswer`."""
@@ -201,12 +203,68 @@ class Connection:
             if self._streams is None:
                 writer.transport.abort()
 
-    async def _open(self, what: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _open(self, what: str) -> Streams:
         try:
             async with asyncio.timeout(self._connect_seconds):
                 return await asyncio.open_connection(self._address.host, self._address.port, limit=HEAD_BYTES_MAX)
         except (OSError, TimeoutError) as error:
             raise NotSent("http.not-sent", what, str(error) or "no connection in time") from error
+
+
+class Reads:
+    """Requests that may be sent twice, over connections that are kept by address: one that waits idle has cost its
+    handshake, and an entry of the citizens is read every second. Where a kept one has died meanwhile the request is
+    sent once more, on a new one and within the same time; one that is silent is not asked again."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Address, list[Streams]] = {}
+
+    async def send(self, address: Address, request: Request, *, connect_seconds: float, seconds: float) -> Answer:
+        """As :func:`send`."""
+        what, end = f"{request.method} {request.path} at {address}", asyncio.get_running_loop().time() + seconds
+        kept = self._take(address)
+        if kept is not None:
+            try:
+                return await self._over(kept, address, request, end)
+            except TimeoutError as error:
+                raise NoAnswer("http.no-answer", what, "no answer in time") from error
+            except (OSError, EOFError, ValueError, _Broken):
+                pass  # it had died while nobody looked
+        try:
+            async with asyncio.timeout(connect_seconds), asyncio.timeout_at(end):
+                fresh = await asyncio.open_connection(address.host, address.port, limit=HEAD_BYTES_MAX)
+        except (OSError, TimeoutError) as error:
+            raise NotSent("http.not-sent", what, str(error) or "no connection in time") from error
+        try:
+            return await self._over(fresh, address, request, end)
+        except (OSError, EOFError, TimeoutError, ValueError, _Broken) as error:
+            raise NoAnswer("http.no-answer", what, str(error) or "no answer in time") from error
+
+    def _take(self, address: Address) -> Streams | None:
+        """The connection that was used last and is open still; what is not is closed."""
+        idle = self._idle.get(address, [])
+        while idle:
+            reader, writer = idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.transport.abort()
+        return None
+
+    async def _over(self, streams: Streams, address: Address, request: Request, end: float) -> Answer:
+        reader, writer = streams
+        keep = False
+        try:
+            async with asyncio.timeout_at(end):
+                writer.write(_request_bytes(address, request, "keep-alive"))
+                answer = await _read_answer(reader)
+            keep = answer.headers.get("connection", "").lower() != "close"
+            return answer
+        finally:
+            idle = self._idle.setdefault(address, [])
+            if keep and len(idle) < IDLE_MAX:
+                idle.append(streams)
+            else:  # also where whoever asked gave up: the answer would be taken for another question's
+                writer.transport.abort()
 
 
 def _request_bytes(address: Address, request: Request, connection: str = "close") -> bytes:

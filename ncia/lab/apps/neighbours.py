@@ -18,7 +18,7 @@ from ncia.core.base.ids import SiteId
 from ncia.core.estate import Estate
 from ncia.core.estate.model import System
 from ncia.lab.apps.definition import Ask, Delegate, RuleRefused
-from ncia.lab.apps.http import Answer, NoAnswer, NotSent, Request, send
+from ncia.lab.apps.http import Answer, NoAnswer, NotSent, Reads, Request, send
 from ncia.lab.apps.placement import Placement
 
 READ_CALLS_SECONDS_MAX = 1.0  # a probe waits 1.5 s: it must hear the name of what failed
@@ -56,6 +56,7 @@ class Neighbours:
         self._site = site
         self._placement = placement
         self._monotonic = monotonic
+        self._reads = Reads()
         self._watching: asyncio.Task[None] | None = None
         self._watched_at = float("-inf")
         self._failure: FailedDependency | None = None
@@ -117,8 +118,9 @@ class Neighbours:
             "content-type": "application/json",
         }
         sent = Request(request.method, request.path, headers=headers, body=request.body)
+        ask = self._reads.send if request.method == "GET" else send  # an act is never sent twice
         try:
-            answer = await send(address, sent, connect_seconds=min(CONNECT_SECONDS_MAX, seconds), seconds=seconds)
+            answer = await ask(address, sent, connect_seconds=min(CONNECT_SECONDS_MAX, seconds), seconds=seconds)
         except (NotSent, NoAnswer) as error:
             raise FailedDependency(dependency, error.why) from error
         if answer.status >= 500:

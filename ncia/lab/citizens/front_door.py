@@ -23,7 +23,7 @@ from ncia.core.base.ids import SiteId, SystemId
 from ncia.core.config import SiteSettings, load_estate, load_settings
 from ncia.core.estate import Estate
 from ncia.core.estate.model import Address, System
-from ncia.lab.apps.http import Answer, Handler, NoAnswer, NotSent, Request, listen, send
+from ncia.lab.apps.http import Answer, Handler, NoAnswer, NotSent, Reads, Request, listen, send
 from ncia.lab.citizens.courier import Nowhere, Receipts, couriers
 from ncia.lab.citizens.switch import Position, Switch
 from ncia.lab.logs import AccessLog, LogFile, access_log
@@ -46,6 +46,7 @@ class FrontDoor:
         self._switch = switch
         self._token = token
         self._receipts = receipts or Nowhere()
+        self._reads = Reads()
         self._under_way: dict[SystemId, set[asyncio.Task[Answer]]] = defaultdict(set)
 
     # --- citizens ------------------------------------------------------------------------------------------------
@@ -101,7 +102,8 @@ class FrontDoor:
         if request.peer:
             headers["x-forwarded-for"] = request.peer
         onward = Request(request.method, request.path, headers=headers, body=request.body, target=request.target)
-        return await send(address, onward, connect_seconds=CONNECT_SECONDS_MAX, seconds=ANSWER_SECONDS_MAX)
+        ask = self._reads.send if request.method == "GET" else send  # an act is never sent twice
+        return await ask(address, onward, connect_seconds=CONNECT_SECONDS_MAX, seconds=ANSWER_SECONDS_MAX)
 
     # --- the switch ----------------------------------------------------------------------------------------------
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ncia.core.work.durable import DurableEngine
 from ncia.core.work.executor import Executor, JobQueue
-from ncia.core.work.jobs import Job, Limits, Steps
+from ncia.core.work.jobs import Job, Limits, Steps, Work
 from ncia.core.work.rows import JobRows
 from tests.fakes.jobs import order
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 30.0  # as long as a lone executor waits between two looks by itself
 
 
 @pytest.fixture
@@ -76,4 +76,34 @@ def test_an_engine_that_rested_carries_out_again(rows: JobRows) -> None:
     engine.rest()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dbos")]
     assert queue.wait(queue.enqueue(order("backup-2")).id, SECONDS_MAX).sentence == "well"
+    executor.stop(SECONDS_MAX)
+
+
+class Remembering:
+    """An engine that carries out at once, and says when it was told to rest."""
+
+    def __init__(self) -> None:
+        self.resting = threading.Event()
+
+    def run(self, job: Job, work: Work) -> str:
+        return "well"
+
+    def rest(self) -> None:
+        self.resting.set()
+
+    def forget(self, jobs: Iterable[Job]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_the_engine_of_a_lone_executor_rests_soon_after_the_last_job(rows: JobRows) -> None:
+    queue, engine = JobQueue(rows), Remembering()
+    executor = Executor(
+        "here", rows, queue, engine, {"protect": lambda job, steps: "well"}, Limits(), rest_after_seconds=0.0
+    )
+    executor.start()
+    engine.resting.wait(SECONDS_MAX)
+    engine.resting.clear()
+    queue.wait(queue.enqueue(order("backup-1")).id, SECONDS_MAX)
+    assert engine.resting.wait(SECONDS_MAX / 2)  # sooner than it would look by itself
     executor.stop(SECONDS_MAX)
