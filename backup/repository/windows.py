@@ -1,63 +1,80 @@
 """Trees of one pack lie side by side, and are mostly asked for one after the other: a few are read in one go.
 
-A store that is ten milliseconds away takes ten seconds for a thousand trees, one by one. The first look into a pack
-reads little more than was asked for; each that follows it, twice as much as the one before, and on towards the side
-on which it lies of that one.
+A store that is ten milliseconds away takes ten seconds for a thousand trees, one by one. But in a repository that has
+aged those of a snapshot lie here and there. So the first look into a pack reads little more than was asked for, and
+each that follows it some times as much as was of use of the one before.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from backup.repository.format.index import Where
 from backup.repository.ports import Kind, Store
 
-FIRST_BYTES = 64 << 10
+FIRST_BYTES = 16 << 10
 MOST_BYTES = 2 << 20
-KEPT_BYTES = 8 << 20  # of what was read, the last
-PACKS_MAX = 1024  # whose next look is remembered
+KEPT_BYTES = 8 << 20  # of all packs together
+GROWTH = 3  # times as much as was of use
+BEHIND = 8  # an eighth of what is read lies on the side from which one came: a folder's tree lies behind its entries'
+
+
+@dataclass
+class Window:
+    """What was read of a pack last, and how much of it was of use."""
+
+    begin: int
+    content: bytes
+    used: int = 0
+
+    def holds(self, begin: int, end: int) -> bool:
+        return self.begin <= begin and end <= self.begin + len(self.content)
 
 
 class Windows:
-    """Safe for several threads."""
+    """One of each pack. Safe for several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()  # pack and offset -> what was read there
-        self._used = 0
-        self._looks: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # pack -> how much the last one read, where
+        self._kept: OrderedDict[bytes, Window] = OrderedDict()
+        self._bytes = 0
 
     def load(self, store: Store, where: Where) -> tuple[bytes | memoryview, bool]:
         """A sealed blob, and whether it was read before; raises as :meth:`Store.load`."""
         pack, blob = where
+        begin, end = blob.offset, blob.offset + blob.length
         with self._lock:
-            for (of, begin), content in self._kept.items():
-                if of == pack and begin <= blob.offset and blob.offset + blob.length <= begin + len(content):
-                    self._kept.move_to_end((of, begin))
-                    return memoryview(content)[blob.offset - begin : blob.offset - begin + blob.length], True
-            size, before = self._looks.pop(pack, (FIRST_BYTES // 2, 0))
-            size = min(2 * size, MOST_BYTES)
-            self._looks[pack] = (size, blob.offset)
-            if len(self._looks) > PACKS_MAX:
-                self._looks.popitem(last=False)
-        size = max(size, blob.length)
-        begin = blob.offset if blob.offset >= before else max(0, blob.offset + blob.length - size)
-        content = store.load(Kind.DATA, pack.hex(), begin, size)
-        if blob.length < len(content) <= MOST_BYTES:
-            self._keep(pack, begin, content)
-        return memoryview(content)[blob.offset - begin : blob.offset - begin + blob.length], False
+            window = self._kept.get(pack)
+            if window is not None:
+                self._kept.move_to_end(pack)
+                if window.holds(begin, end):
+                    window.used += blob.length
+                    return memoryview(window.content)[begin - window.begin : end - window.begin], True
+        size, forwards = FIRST_BYTES, True
+        if window is not None:
+            size, forwards = max(size, min(GROWTH * window.used, MOST_BYTES)), begin >= window.begin
+        first = begin - size // BEHIND if forwards else end - size + size // BEHIND
+        first = min(begin, max(0, first))
+        content = store.load(Kind.DATA, pack.hex(), first, max(end - first, size))
+        if len(content) <= MOST_BYTES + blob.length:
+            self._keep(pack, Window(first, content, blob.length))
+        return memoryview(content)[begin - first : end - first], False
 
     def forget(self, pack: bytes) -> None:
         """What was read of it is not as it should be, or no longer."""
         with self._lock:
-            for key in [key for key in self._kept if key[0] == pack]:
-                self._used -= len(self._kept.pop(key))
+            self._drop(pack)
 
-    def _keep(self, pack: bytes, begin: int, content: bytes) -> None:
+    def _keep(self, pack: bytes, window: Window) -> None:
         with self._lock:
-            self._used += len(content) - len(self._kept.pop((pack, begin), b""))
-            self._kept[pack, begin] = content
-            while self._used > KEPT_BYTES:
-                _, dropped = self._kept.popitem(last=False)
-                self._used -= len(dropped)
+            self._drop(pack)
+            self._kept[pack] = window
+            self._bytes += len(window.content)
+            while self._bytes > KEPT_BYTES:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, pack: bytes) -> None:
+        if (window := self._kept.pop(pack, None)) is not None:
+            self._bytes -= len(window.content)
