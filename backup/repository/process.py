@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from backup.repository.format.seal import Key
@@ -14,6 +15,7 @@ from ncia.core.base.errors import NciaError
 
 ROOT = str(Path(__file__).resolve().parents[2])  # where this package lies
 END_SECONDS_MAX = 10
+GONE_SECONDS_MAX = 1
 
 
 def begun(
@@ -28,12 +30,12 @@ def begun(
         stdout=subprocess.PIPE,
         stderr=errors,
         pass_fds=files,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, *(each for each in sys.path if each)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*filter(None, sys.path), ROOT]))},
         process_group=0,
     )
 
 
-class Helping:
+class HelperProcess:
     """A process that holds a repository's key and a slab of memory that both share; asked by one thread at a time.
 
     It gets the key first on its standard input, then questions; it answers on its standard output, and ends when its
@@ -71,8 +73,15 @@ class Helping:
         return content
 
     def gone(self) -> NciaError:
+        with suppress(subprocess.TimeoutExpired):  # its pipes end a moment before it does
+            self._process.wait(GONE_SECONDS_MAX)
         why = f"it ended with {self._process.poll()}"
-        return NciaError("repository.helper-gone", "ask a helper process", why, "run it again; is there enough memory?")
+        hint = "run it again; the kernel's log tells whether there was too little memory"
+        return NciaError("repository.helper-gone", "ask a helper process", why, hint)
+
+    def kill(self) -> None:
+        """Whoever waits for its answer gets none."""
+        self._process.kill()
 
     def close(self) -> None:
         """It ends when nobody can ask it any more."""

@@ -13,7 +13,7 @@ from backup.repository.format.bounds import FILE_BYTES_MAX, KEY_BYTES_MAX, PACK_
 from backup.repository.format.compression import Compression, Squeezer, pack_file, unpack_file
 from backup.repository.format.index import Index, Mark, Pack, Where, index_marks, index_packs
 from backup.repository.format.keys import Holder, Scrypt, add_key, find_key
-from backup.repository.format.packs import Blob, opened, pack_bytes
+from backup.repository.format.packs import Blob, pack_bytes, plain_of
 from backup.repository.format.seal import Key, Sealer
 from backup.repository.format.settings import Config, config_of
 from backup.repository.format.snapshots import Snapshot, snapshot_of
@@ -207,7 +207,7 @@ class Repository:
 
     def verify_blob(self, blob: Blob, sealed: bytes | memoryview) -> bytes | memoryview:
         """The same, for a look: what it returns stays as it is until this thread's next blob."""
-        return opened(blob, sealed, self.sealer, self.squeezer)
+        return plain_of(blob, sealed, self.sealer, self.squeezer)
 
     def close(self) -> None:
         self.store.close()

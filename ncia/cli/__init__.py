@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
@@ -66,7 +67,8 @@ def run() -> None:
         build(needed(sys.argv[1:]))()
     except SystemExit as end:
         if sys.argv[1:2] == [REPOSITORY] and isinstance(end.code, int):
-            _leave(end.code)
+            with suppress(OSError):  # nobody reads what it said any more: as any other command ends
+                _leave(end.code)
         raise
     except Refusal as refusal:
         tell(refusal, f"Refused: {refusal.what}: {refusal.why}")
@@ -81,8 +83,9 @@ def run() -> None:
 def _leave(code: int) -> NoReturn:
     """The end of a command that has closed all that it held. To free an index and trees value by value, as the
     interpreter does at its end, takes a tenth of a second for 100,000 files."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it may have been closed by whoever began us
+            stream.flush()
     os._exit(code)
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from io import StringIO
 from types import TracebackType
 from typing import TextIO
 
@@ -33,9 +34,10 @@ class Progress:
         self._noun = noun
         self._json = as_json
         self._interrupted = interrupted
-        self._out = out or sys.stderr
+        heard = out or sys.stderr  # nothing where whoever began us closed it
+        self._out: TextIO = heard or StringIO()
         self._clock = clock
-        self._shown = as_json or self._out.isatty()
+        self._shown = heard is not None and (as_json or heard.isatty())
         self._begun = self._phase_begun = self._told = clock()
         self._phase = ""
 

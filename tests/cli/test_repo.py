@@ -255,3 +255,12 @@ def test_a_backup_that_is_killed_leaves_a_repository_in_which_the_next_one_ends(
     desk.told("backup", desk.source)
     checked = desk.told("check", "--read-data")
     assert (checked["holds"], checked["share_read"]) == (True, 1.0)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "> /dev/null"])
+def test_a_command_that_nobody_hears_ends_as_well_as_any(desk: Desk, closed: str) -> None:
+    where = ["-r", str(desk.root), "-p", str(desk.folder / "password")]
+    command = [sys.executable, "-m", "ncia", "repo", "backup", *where, str(desk.source)]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(open_repository(FolderStore(desk.root), "open sesame").snapshots()) == 1

@@ -40,7 +40,7 @@ class Blob(NamedTuple):
         return self.plain_length or self.length - OVERHEAD_BYTES
 
 
-def opened(blob: Blob, sealed: bytes | memoryview, sealer: Sealer, squeezer: Squeezer) -> bytes | memoryview:
+def plain_of(blob: Blob, sealed: bytes | memoryview, sealer: Sealer, squeezer: Squeezer) -> bytes | memoryview:
     """The plain bytes of a sealed blob, for a look: they stay as they are until the sealer's next one. Raises
     :class:`Damaged` where they are not what its id says."""
     what = f"read {'tree' if blob.tree else 'blob'} {blob.id.hex()[:SHORT]}"
@@ -103,13 +103,21 @@ def open_header(sealed: bytes | memoryview, sealer: Sealer, what: str) -> tuple[
     return tuple(blobs)
 
 
-def runs_of(blobs: dict[int, Blob]) -> Iterator[list[Blob]]:
-    """Blobs of one pack by offset: those that lie side by side, or nearly, in runs of bounded length."""
+def runs_of(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
+    """Blobs of one pack: those that lie side by side, or nearly, in runs of bounded length."""
     run: list[Blob] = []
-    for offset in sorted(blobs):
-        if run and (offset - (run[-1].offset + run[-1].length) > GAP_BYTES or offset - run[0].offset > READ_BYTES):
+    end = 0
+    for blob in sorted(blobs, key=lambda each: each.offset):
+        if run and (blob.offset - end > GAP_BYTES or blob.offset - run[0].offset > READ_BYTES):
             yield run
             run = []
-        run.append(blobs[offset])
+        run.append(blob)
+        end = max(end, blob.offset + blob.length)
     if run:
         yield run
+
+
+def span_of(run: Sequence[Blob]) -> tuple[int, int]:
+    """Where what holds a run begins, and its length: an index may tell of blobs that lie in each other."""
+    begin = run[0].offset
+    return begin, max(blob.offset + blob.length for blob in run) - begin

@@ -18,27 +18,29 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from backup.repository.faults import Damaged
 from backup.repository.format.compression import Squeezer
-from backup.repository.format.packs import Blob, opened
+from backup.repository.format.packs import Blob, plain_of
 from backup.repository.format.seal import KEY_BYTES, Key, Sealer
 from backup.repository.format.trees import Node
-from backup.repository.process import Helping
+from backup.repository.process import HelperProcess
 from backup.repository.restore.existing import Overwrite
 from backup.repository.restore.placing import Place, Placing
 from backup.repository.restore.writing import write_new
 from backup.repository.save.scan import Losses
 
 LENGTH = struct.Struct("<I")
+READY = b"\n"
 SLAB_BYTES = 24 << 20  # a batch, its last part, and what lies between
 FOLDERS_MAX = 200  # open ones that go over a socket at once
 
 
-class Sealed(NamedTuple):
+class SealedPiece(NamedTuple):
     """A blob that goes into a file: where it lies in the slab, and where its plain bytes go."""
 
     begin: int
@@ -46,18 +48,18 @@ class Sealed(NamedTuple):
     at: int
 
 
-class Filling(NamedTuple):
+class NewFile(NamedTuple):
     """A file. ``folder``: which of the question's; ``lacking``: some of its content is lost already."""
 
     folder: int
     node: Node
     lacking: bool
-    pieces: list[Sealed]
+    pieces: list[SealedPiece]
 
 
 class Question(NamedTuple):
     paths: list[bytes]
-    files: list[Filling]
+    files: list[NewFile]
     overwrite: Overwrite | None = None
 
 
@@ -76,7 +78,7 @@ QUESTION = msgspec.msgpack.Decoder(Question)
 ANSWER = msgspec.msgpack.Decoder(Answer)
 
 
-class Filler(Helping):
+class Filler(HelperProcess):
     """One such process."""
 
     def __init__(self, key: Key) -> None:
@@ -84,6 +86,10 @@ class Filler(Helping):
         with theirs:
             number = theirs.fileno()
             super().__init__("backup.repository.restore.filler", key, SLAB_BYTES, str(number), files=(number,))
+
+    def demand_ready(self) -> None:
+        """Raises where it has not come up."""
+        self.heard(len(READY))
 
     def fill(self, question: bytes, folders: Sequence[int]) -> Answer:
         """``question``: a :class:`Question` as :data:`PACKER` packs it, whose folders are these open ones."""
@@ -105,9 +111,13 @@ def main(slab: mmap.mmap, folders: socket.socket) -> None:
     os.umask(0)  # each file is made with a mode of its own
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     filling = _Filling(Key.of_bytes(questions.read(KEY_BYTES)), memoryview(slab))
+    answers.write(READY)
+    answers.flush()
     while header := questions.read(LENGTH.size):
         question = QUESTION.decode(questions.read(*LENGTH.unpack(header)))
-        _, descriptors, _, _ = socket.recv_fds(folders, 1, FOLDERS_MAX)
+        asked, descriptors, _, _ = socket.recv_fds(folders, 1, FOLDERS_MAX)
+        if not asked:
+            return
         try:
             answer = PACKER.encode(filling.answer(question, descriptors))
         finally:
@@ -134,17 +144,18 @@ class _Filling:
         return Answer(written, losses.counts, losses.named)
 
     def _opened(
-        self, placing: Placing, place: Place, node: Node, pieces: Sequence[Sealed]
+        self, placing: Placing, place: Place, node: Node, pieces: Sequence[SealedPiece]
     ) -> Iterator[tuple[int, bytes | memoryview | None]]:
         for begin, blob, at in pieces:
             plain: bytes | memoryview | None = None
             try:
-                plain = opened(blob, self._slab[begin : begin + blob.length], self._sealer, self._squeezer)
+                plain = plain_of(blob, self._slab[begin : begin + blob.length], self._sealer, self._squeezer)
             except Damaged as error:
                 placing.note("content", place.within(node.name), f"{blob.plain_bytes} bytes: {error.why}")
             yield at, plain
 
 
 if __name__ == "__main__":
-    main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES), socket.socket(fileno=int(sys.argv[2])))
+    with suppress(BrokenPipeError):  # nobody waits for the answer any more
+        main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES), socket.socket(fileno=int(sys.argv[2])))
     os._exit(0)  # it holds nothing that is to be closed, and somebody waits for its end

@@ -5,15 +5,27 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from backup.repository.format.packs import Blob, runs_of
+from backup.repository.format.packs import Blob, span_of
+from backup.repository.format.seal import Key
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite
-from backup.repository.restore.filler import FOLDERS_MAX, PACKER, SLAB_BYTES, Answer, Filler, Filling, Question, Sealed
-from backup.repository.restore.filling import Piece, Target
+from backup.repository.restore.filler import (
+    FOLDERS_MAX,
+    PACKER,
+    SLAB_BYTES,
+    Answer,
+    Filler,
+    NewFile,
+    Question,
+    SealedPiece,
+)
+from backup.repository.restore.filling import Piece, Target, runs_needed
+from ncia.core.base.errors import NciaError, Unreachable
 
 HELPED_FROM_FILES = 1500  # to begin fillers takes as long as to make so many here
 HELPED_FROM_BYTES = 256 << 20
@@ -30,16 +42,21 @@ class Fillers:
     """:meth:`fill` is for several threads."""
 
     def __init__(
-        self, repository: Repository, files: int = HELPED_FROM_FILES, size: int = HELPED_FROM_BYTES, most: int = 0
+        self,
+        repository: Repository,
+        files: int = HELPED_FROM_FILES,
+        size: int = HELPED_FROM_BYTES,
+        begin: Callable[[Key], Filler] = Filler,
     ) -> None:
-        """They are begun once there are so many files, or so many bytes; ``most`` of them, or as many as there are
-        processors."""
+        """They are begun, as many as there are processors, once there are so many files, or so many bytes."""
         self._repository = repository
+        self._begin = begin
         self._from = (files, size)
-        self._free = threading.BoundedSemaphore(most or os.cpu_count() or 1)
+        self._free = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._idle: queue.SimpleQueue[Filler] = queue.SimpleQueue()
         self._begun: list[Filler] = []
         self._files = self._bytes = 0
+        self._none = False  # to be had
 
     def expect(self, files: int, size: int) -> None:
         """So much more is to be written."""
@@ -49,51 +66,63 @@ class Fillers:
     def fill(self, parts: Sequence[tuple[Target, list[Piece]]], overwrite: Overwrite | None) -> Answer | None:
         """Let a filler make these new files, each of which is one part; None where it is for the worker to do: there
         is little of it, or something in the store that is better told of by name."""
-        if not parts or (self._files < self._from[0] and self._bytes < self._from[1]):
+        if not parts or self._none or (self._files < self._from[0] and self._bytes < self._from[1]):
             return None
         laid = self._loaded(piece for _, pieces in parts for piece in pieces)
         if laid is None:
             return None
         with self._free:
-            try:
-                filler = self._idle.get_nowait()
-            except queue.Empty:
-                try:
-                    filler = Filler(self._repository.key)
-                except OSError:  # no process or memory is to be had for one
-                    return None
-                self._begun.append(filler)
+            filler = self._taken()
+            if filler is None:
+                return None
             try:
                 return _filled(filler, parts, laid, overwrite)
             finally:
                 self._idle.put(filler)
+
+    def kill(self) -> None:
+        """Their work is of no use any more."""
+        self._none = True
+        for filler in list(self._begun):
+            filler.kill()
 
     def close(self) -> None:
         """The workers have ended before."""
         for filler in self._begun:
             filler.close()
 
+    def _taken(self) -> Filler | None:
+        """An idle one, or a new one; None where no process or memory is to be had for it."""
+        with suppress(queue.Empty):
+            return self._idle.get_nowait()
+        try:
+            filler = self._begin(self._repository.key)
+            self._begun.append(filler)
+            if self._none:  # the others were killed meanwhile
+                filler.kill()
+            filler.demand_ready()
+        except (OSError, NciaError):
+            self._none = True
+            return None
+        return filler
+
     def _loaded(self, pieces: Iterable[Piece]) -> list[Laid] | None:
         """What the pieces need; None where some of it cannot be had, or is more than a filler takes."""
-        packs: dict[bytes, dict[int, Blob]] = {}
-        for piece in pieces:
-            packs.setdefault(piece.where.pack, {})[piece.where.blob.offset] = piece.where.blob
+        runs = runs_needed(pieces)
+        spans = [span_of(run) for _, run in runs]
+        if sum(length for _, length in spans) > SLAB_BYTES:
+            return None
         laid: list[Laid] = []
-        room = SLAB_BYTES
-        for pack, blobs in packs.items():
-            for run in runs_of(blobs):
-                begin = run[0].offset
-                length = run[-1].offset + run[-1].length - begin
-                room -= length
-                if room < 0:
-                    return None
-                try:
-                    content = self._repository.store.load(Kind.DATA, pack.hex(), begin, length)
-                except (Missing, StoreFault):
-                    return None
-                if len(content) != length:
-                    return None
-                laid.append(Laid(run, content))
+        for (pack, run), (begin, length) in zip(runs, spans, strict=True):
+            try:
+                content = self._repository.store.load(Kind.DATA, pack.hex(), begin, length)
+            except (Missing, StoreFault) as error:
+                if isinstance(error, Unreachable):
+                    raise
+                return None
+            if len(content) != length:
+                return None
+            laid.append(Laid(run, content))
         return laid
 
 
@@ -116,11 +145,11 @@ def _filled(
             at[blob.id] = used + blob.offset - run[0].offset
         used += len(content)
     files = [
-        Filling(
+        NewFile(
             folders[target.place.descriptor],
             target.node,
             target.lacking,
-            [Sealed(at[piece.where.blob.id], piece.where.blob, piece.at) for piece in pieces],
+            [SealedPiece(at[piece.where.blob.id], piece.where.blob, piece.at) for piece in pieces],
         )
         for target, pieces in parts
     ]

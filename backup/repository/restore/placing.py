@@ -35,6 +35,7 @@ FILE_OPEN = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 ENTRY_OPEN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # until they have their own
 ACL = "system.posix_acl_"
+UNFIT = (ValueError, OverflowError)  # a text or a number that this system's calls cannot hold
 AS_OWNER = 0o6000  # a program of that mode runs as its owner or group
 
 
@@ -86,9 +87,9 @@ class Placing:
             os.close(self._root)
             self._root = -1
 
-    def note(self, kind: str, path: bytes, why: str | OSError) -> None:
+    def note(self, kind: str, path: bytes, why: str | Exception) -> None:
         with self._noting:
-            self.losses.note(kind, path, (why.strerror or str(why)) if isinstance(why, OSError) else why)
+            self.losses.note(kind, path, (isinstance(why, OSError) and why.strerror) or str(why))
 
     def lose(self, losses: Losses) -> None:
         """The same, of many."""
@@ -215,7 +216,7 @@ class Placing:
                 self.note(node.type, path, "no file system has a way to make one")
                 return
             descriptor = os.open(node.name, ENTRY_OPEN, dir_fd=place.descriptor)
-        except OSError as error:
+        except (OSError, *UNFIT) as error:
             self.note(node.type, path, error)
             return
         try:
@@ -239,7 +240,7 @@ class Placing:
                     os.chmod(entry, node.permissions)
                 os.utime(entry, ns=(node.atime_ns, node.mtime_ns))
                 return
-            except (OSError, OverflowError):
+            except (OSError, *UNFIT):
                 pass  # which of them it was is found out below
         acls = [pair for pair in node.attributes if pair[0].startswith(ACL)]
         others = [pair for pair in node.attributes if not pair[0].startswith(ACL)]
@@ -270,8 +271,8 @@ class Placing:
         try:
             act()
             return True
-        except (OSError, OverflowError) as error:  # a number that this system's calls cannot hold
-            self.note(kind, path, error if isinstance(error, OSError) else str(error))
+        except (OSError, *UNFIT) as error:
+            self.note(kind, path, error)
             return False
 
 

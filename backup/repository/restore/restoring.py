@@ -19,16 +19,16 @@ from pathlib import Path
 
 from backup.repository.care.reaching import ByPath, nodes_of
 from backup.repository.faults import Damaged
-from backup.repository.format.packs import Blob, runs_of
+from backup.repository.format.packs import Blob, span_of
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.format.trees import DIR, FILE, SOCKET, Node
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite, Treatment, holds, open_file_in, remove_in, same_metadata
-from backup.repository.restore.filling import Batch, Piece, Target, parts_of, pieces_of
-from backup.repository.restore.helping import Fillers
+from backup.repository.restore.fillers import Fillers
+from backup.repository.restore.filling import Batch, Piece, Target, parts_of, pieces_of, runs_needed
 from backup.repository.restore.placing import Place, Placing
-from backup.repository.restore.writing import untimed, write_all, write_new
+from backup.repository.restore.writing import close, untimed, write_all, write_new
 from backup.repository.save.scan import Losses
 from backup.repository.save.walk import Way
 from ncia.core.base.errors import Unreachable
@@ -84,7 +84,9 @@ class Restoring:
     def __enter__(self) -> Restoring:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._fillers.kill()  # a worker may wait for one that waits for a disk
         self._workers.shutdown(cancel_futures=True)
         self._fillers.close()
         self._placing.close()
@@ -269,12 +271,13 @@ class Restoring:
                 descriptor = _open_met(target) if target.met else self._placing.reopen(place, target.node.name)
             except OSError as error:
                 self._placing.note("file", target.path, error)
+                target.lacking = True
                 last = target.part_done()
             else:
                 try:
                     last = self._write_part(descriptor, target, part, plains)
                 finally:
-                    os.close(descriptor)
+                    close(self._placing, place, target.node, descriptor)
             if last:
                 self._placing.came(place)
 
@@ -297,7 +300,7 @@ class Restoring:
 
     def _write_part(self, descriptor: int, target: Target, part: list[Piece], plains: dict[bytes, bytes]) -> bool:
         """True when it was the last one: then the file has its length and its metadata."""
-        written = 0
+        written, last = 0, False
         try:
             for piece in part:
                 plain = plains.get(piece.where.blob.id)
@@ -311,9 +314,10 @@ class Restoring:
             last = target.part_done()
             if last:
                 os.ftruncate(descriptor, target.node.size if target.node.content else 0)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            target.lacking = True
             self._placing.note("content", target.path, error)
-            last = target.part_done()
+            last = last or target.part_done()
         with self._counting:
             self.restored.bytes += written
         if last:
@@ -325,14 +329,10 @@ class Restoring:
 
     def _load(self, pieces: list[Piece]) -> dict[bytes, bytes]:
         """The plain bytes of all blobs of the pieces; those that are lost or damaged are noted, by file."""
-        packs: dict[bytes, dict[int, Blob]] = {}
-        for piece in pieces:
-            packs.setdefault(piece.where.pack, {})[piece.where.blob.offset] = piece.where.blob
         plains: dict[bytes, bytes] = {}
         lost: dict[bytes, str] = {}
-        for pack, blobs in packs.items():
-            for run in runs_of(blobs):
-                self._load_run(pack, run, plains, lost)
+        for pack, run in runs_needed(pieces):
+            self._load_run(pack, run, plains, lost)
         for piece in pieces if lost else ():
             if (why := lost.get(piece.where.blob.id)) is not None:
                 piece.target.lacking = True
@@ -340,11 +340,9 @@ class Restoring:
         return plains
 
     def _load_run(self, pack: bytes, run: Sequence[Blob], plains: dict[bytes, bytes], lost: dict[bytes, str]) -> None:
-        begin = run[0].offset
+        begin, length = span_of(run)
         try:
-            data = memoryview(
-                self._repository.store.load(Kind.DATA, pack.hex(), begin, run[-1].offset + run[-1].length - begin)
-            )
+            data = memoryview(self._repository.store.load(Kind.DATA, pack.hex(), begin, length))
         except (Missing, StoreFault) as error:
             if isinstance(error, Unreachable):
                 raise

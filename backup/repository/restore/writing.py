@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from backup.repository.format.trees import Node
 from backup.repository.restore.placing import Place, Placing
@@ -29,14 +30,23 @@ def write_new(
                 written += len(plain)
             if written != node.size:
                 os.ftruncate(descriptor, node.size if node.content else 0)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            lacking = True
             placing.note("content", place.within(node.name), error)
-        if lacking:
-            node = untimed(node)
-        placing.finish(descriptor, place.within(node.name), node)
+        placing.finish(descriptor, place.within(node.name), untimed(node) if lacking else node)
     finally:
-        os.close(descriptor)
+        close(placing, place, node, descriptor)
     return written
+
+
+def close(placing: Placing, place: Place, node: Node, descriptor: int) -> None:
+    """Some file systems tell only now that there was no room."""
+    try:
+        os.close(descriptor)
+    except OSError as error:
+        placing.note("content", place.within(node.name), error)
+        with suppress(OSError):
+            os.utime(node.name, ns=(0, 0), dir_fd=place.descriptor, follow_symlinks=False)
 
 
 def untimed(node: Node) -> Node:

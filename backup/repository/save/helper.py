@@ -18,13 +18,14 @@ import stat
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from backup.repository.faults import Damaged
 from backup.repository.format.compression import Compression, Squeezer
 from backup.repository.format.seal import KEY_BYTES, OVERHEAD_BYTES, Key, Sealer
 from backup.repository.format.trees import HEAD_END, head_text
-from backup.repository.process import Helping
+from backup.repository.process import HelperProcess
 from backup.repository.save.scan import ONE_BLOB_MAX, Losses, Owners, node_of
 
 QUESTION = struct.Struct("<II")
@@ -47,7 +48,7 @@ class Sealed(NamedTuple):
     length: int = 0
 
 
-class Helper(Helping):
+class Helper(HelperProcess):
     """One such process. Its slab holds the blobs of the last answer, one after the other, until the next question."""
 
     def __init__(self, key: Key, compression: Compression, verify: bool) -> None:
@@ -143,5 +144,6 @@ class _Sealing:
 
 
 if __name__ == "__main__":
-    main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES), Compression(sys.argv[2]))
+    with suppress(BrokenPipeError):  # nobody waits for the answer any more
+        main(mmap.mmap(int(sys.argv[1]), SLAB_BYTES), Compression(sys.argv[2]))
     os._exit(0)  # it holds nothing that is to be closed, and somebody waits for its end

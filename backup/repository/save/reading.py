@@ -127,7 +127,9 @@ class Reading:
     def __enter__(self) -> Reading:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._small.kill()  # a worker may wait for one that waits for a disk
         self._workers.shutdown(cancel_futures=True)
         self._small.close()
         self.packing.abandon()

@@ -77,6 +77,7 @@ class SmallFiles:
         self._batch = Batch()
         self._sent: deque[Future[Outcome]] = deque()
         self._count = self._expected = 0
+        self._over = False
 
     def expect(self, files: int) -> None:
         """So many will come at least."""
@@ -103,6 +104,12 @@ class SmallFiles:
         if len(self._sent) > BATCHES_MAX:
             self._sent.popleft().result()
 
+    def kill(self) -> None:
+        """Their work is of no use any more."""
+        self._over = True
+        for helper in list(self._helpers):
+            helper.kill()
+
     def close(self) -> None:
         """End the helpers; the workers have ended before."""
         for helper in self._helpers:
@@ -126,6 +133,8 @@ class SmallFiles:
             except OSError:  # no process or memory is to be had for one
                 return self._alone(paths)
             self._helpers.append(helper)
+            if self._over:  # the others were killed meanwhile
+                helper.kill()
         sealed, texts = helper.seal(paths)
         self._packing.place(sealed, helper.slab)
         self._idle.put(helper)

@@ -112,7 +112,7 @@ def test_restic_finds_no_fault_in_a_copy_and_restores_it(tmp_path: Path) -> None
 
 
 def test_blobs_are_read_in_runs_that_are_neither_torn_nor_endless() -> None:
-    blobs = {at: Blob(b"", False, at, 10, 0) for at in (0, 10, 20, 1_000_000, 1_000_010)}
+    blobs = [Blob(b"", False, at, 10, 0) for at in (0, 10, 20, 1_000_000, 1_000_010)]
     assert [[blob.offset for blob in run] for run in runs_of(blobs)] == [[0, 10, 20], [1_000_000, 1_000_010]]
-    many = {at << 20: Blob(b"", False, at << 20, 1 << 20, 0) for at in range(20)}
+    many = [Blob(b"", False, at << 20, 1 << 20, 0) for at in range(20)]
     assert [len(run) for run in runs_of(many)] == [9, 9, 2]

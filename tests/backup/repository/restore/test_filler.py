@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
+from backup.repository.format.seal import Key
 from backup.repository.format.trees import Node
 from backup.repository.restore.existing import Overwrite
-from backup.repository.restore.filler import PACKER, Filler, Filling, Question
+from backup.repository.restore.filler import PACKER, Filler, NewFile, Question
+from backup.repository.restore.fillers import Fillers
 from backup.repository.restore.filling import BATCH_FILES
-from backup.repository.restore.helping import Fillers
-from backup.repository.restore.restoring import Restoring
+from backup.repository.restore.restoring import Restored, Restoring
 from backup.repository.save.saving import Request, save
 from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import NciaError
 from tests.backup.repository.files import ACL, differences, noise, odd_tree
-from tests.backup.repository.restore.test_restoring import ALL, ME, bring, file_of, made_by_hand
+from tests.backup.repository.restore.by_hand import ALL, ME, Counted, bring, file_of, made_by_hand
 from tests.backup.repository.sample import HOLDER, new, reopened
 
 FAR_NS = 253_402_300_799 * 10**9  # the last second of the year 9999
@@ -72,9 +74,54 @@ def test_a_new_file_has_of_the_folder_around_it_what_a_worker_would_leave_it(
 def test_a_time_that_no_64_bits_hold_is_for_the_worker_and_costs_that_time_alone(tmp_path: Path) -> None:
     repository = new()
     snapshot = made_by_hand(repository, file_of(b"file", b"content", mtime_ns=FAR_NS), contents=(b"content",))
-    told = bring(repository, snapshot, tmp_path / "target", helped=True)
+    opened = reopened(repository)
+    fillers = Counted(opened, files=0)
+    with Restoring(opened, fillers=fillers) as restoring:
+        told = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert (fillers.files, told.files) == (0, 1)
     assert (tmp_path / "target" / "file").read_bytes() == b"content"
-    assert set(told.losses.counts) <= {"times"}
+    assert set(told.losses.counts) <= {"times"}  # some systems hold it
+
+
+def test_where_no_filler_comes_up_workers_make_the_files(tmp_path: Path) -> None:
+    repository = new()
+    snapshot = made_by_hand(repository, file_of(b"file", b"content"), contents=(b"content",))
+
+    def dead(key: Key) -> Filler:
+        made = Filler(key)
+        made.kill()
+        return made
+
+    opened = reopened(repository)
+    fillers = Counted(opened, files=0, begin=dead)
+    with Restoring(opened, fillers=fillers) as restoring:
+        told = restoring.run(snapshot, tmp_path / "target", ALL)
+    assert (fillers.files, told.files, told.partial) == (0, 1, False)
+    assert (tmp_path / "target" / "file").read_bytes() == b"content"
+
+
+def test_a_filler_that_hangs_holds_nobody_who_breaks_off(tmp_path: Path) -> None:
+    repository = new()
+    files = [file_of(b"%05d" % number, b"content") for number in range(BATCH_FILES + 1)]
+    snapshot = made_by_hand(repository, *files, contents=(b"content",))
+    begun = threading.Event()
+
+    def hanging(key: Key) -> Filler:
+        made = Filler(key)
+        os.kill(made._process.pid, signal.SIGSTOP)
+        begun.set()
+        return made
+
+    def broken_off(_: Restored) -> None:
+        assert begun.wait(20)
+        raise KeyboardInterrupt
+
+    opened = reopened(repository)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Restoring(opened, tell=broken_off, fillers=Fillers(opened, files=0, begin=hanging)) as restoring,
+    ):
+        restoring.run(snapshot, tmp_path / "target", ALL)
 
 
 def test_what_is_there_already_is_not_written_through_by_a_filler(tmp_path: Path) -> None:
@@ -86,7 +133,8 @@ def test_what_is_there_already_is_not_written_through_by_a_filler(tmp_path: Path
     (tmp_path / "target" / "link").symlink_to(dear)
     filler, folder = Filler(new().key), os.open(tmp_path / "target", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        files = [Filling(0, node(name), False, []) for name in (b"file", b"link", b"new")]
+        filler.demand_ready()
+        files = [NewFile(0, node(name), False, []) for name in (b"file", b"link", b"new")]
         answer = filler.fill(PACKER.encode(Question([b"/there"], files)), [folder])
     finally:
         os.close(folder)

@@ -20,7 +20,7 @@ from ncia.core.base.clock import SystemClock
 from ncia.core.base.errors import Refusal
 from tests.backup.repository.faults import Fault, FaultyStore, Killed
 from tests.backup.repository.files import differences, noise, odd_tree
-from tests.backup.repository.restore.test_restoring import file_of, made_by_hand
+from tests.backup.repository.restore.by_hand import file_of, made_by_hand
 from tests.backup.repository.sample import HOLDER, new, reopened
 
 ALL = Way(whole=True)
