@@ -84,8 +84,10 @@ def _why_not_empty(documents: Documents, known: int, other: Documents | None) ->
         return f"the snapshot before has {known}: perhaps its root is not there"
     if known == NEVER and documents.get(MARK) is None:
         return "no canary is in it: perhaps its root is not there"
-    if known == NEVER and (other is None or next(_listed(other, Staged()), None) is not None):
-        return f"{other.where if other else 'no second store'} says otherwise: perhaps it is not the store that it was"
+    if known == NEVER and other is None:
+        return "there is no other store to ask: perhaps its root is not there"
+    if known == NEVER and other is not None and next(_listed(other, Staged()), None) is not None:
+        return f"{other.where} lists some: perhaps its root is not there, or not the one that it was"
     return ""
 
 

@@ -35,7 +35,7 @@ def test_the_first_backup_of_a_store_that_lists_nothing_is_told_and_no_snapshot_
     world.documents[EAST].put(MARK, b"the platform's own")  # whoever writes canaries makes a root that is missing
     world.documents[WEST].put("2026/a", b"a citizen's return", 1000.0)
     (job,) = world.tick(RETRY_SECONDS_MIN)
-    assert (job.state, "it lists none, and west says otherwise" in job.sentence) == ("failed", True), job.sentence
+    assert (job.state, "it lists none, and west lists some" in job.sentence) == ("failed", True), job.sentence
     world.documents[WEST].held.clear()  # a new system: both stores say that there is nothing
     (job,) = world.tick(2 * RETRY_SECONDS_MIN)
     assert (job.state, [each.kept.files for each in world.fact(EAST).expected]) == ("succeeded", [0]), job.sentence

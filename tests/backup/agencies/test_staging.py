@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backup.agencies.plan import NEVER
 from backup.agencies.staging import stage
 from ncia.core.base.errors import Refusal, Unreachable
 from tests.fakes.documents import FakeDocuments
@@ -66,6 +67,37 @@ def test_a_store_that_lists_nothing_where_much_was_is_no_empty_one(store: FakeDo
         stage(store, tmp_path, known=2)
     assert len(listing(tmp_path)) == 2
     assert stage(store, tmp_path).removed == 2
+
+
+def test_a_store_of_which_nothing_was_kept_is_empty_only_with_its_canary_and_by_the_other_ones_word(
+    store: FakeDocuments, tmp_path: Path
+) -> None:
+    for name in ("2026/11/a", "b"):
+        del store.held[name]
+    other = FakeDocuments("other")
+    assert stage(store, tmp_path, NEVER, other).documents == 0
+    other.put("2026/11/a", b"one", 1000.0)
+    with pytest.raises(Refusal, match="it lists none, and other lists some"):
+        stage(store, tmp_path, NEVER, other)
+    with pytest.raises(Refusal, match="there is no other store to ask"):
+        stage(store, tmp_path, NEVER)
+    other.silent = True
+    with pytest.raises(Unreachable):
+        stage(store, tmp_path, NEVER, other)
+    store.held.clear()
+    with pytest.raises(Refusal, match="no canary is in it"):
+        stage(store, tmp_path, NEVER, other)
+    assert stage(store, tmp_path, 0).documents == 0  # a person said so
+
+
+def test_a_store_that_lists_a_few_of_many_loses_the_others_and_one_that_lists_a_tenth_does_not(
+    store: FakeDocuments, tmp_path: Path
+) -> None:
+    found = stage(store, tmp_path, known=20)
+    assert (found.documents, found.losses) == (2, 0)
+    found = stage(store, tmp_path, known=21)
+    assert (found.documents, found.losses) == (2, 1)
+    assert found.lost[0].startswith("fake: it lists 2, and the snapshot before has 21: perhaps its root is not there")
 
 
 def test_a_store_that_is_silent_ends_it(store: FakeDocuments, tmp_path: Path) -> None:
