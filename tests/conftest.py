@@ -37,6 +37,9 @@ LONGEST = (  # begun first: with these at the end, the other processes would hav
     "recovery.test_crashes",
     "backup.repository.test_sweep",
     "backup.repository.test_referee",
+    "backup.repository.stores.test_contract",
+    "app.test_agencies_retained",
+    "cli.test_repo_retention",
     "recovery.receiving.test_receiving",
     "recovery.fencing.test_watch",
     "lab_apps.test_service",
@@ -48,6 +51,11 @@ LONGEST = (  # begun first: with these at the end, the other processes would hav
     "recovery.fencing.test_etcd",
     "backup.test_rehash",
     "recovery.actions.test_postgresql",
+    "backup.agencies.test_points_postgresql",
+    "backup.test_workers",
+    "recovery.test_take_over",
+    "recovery.test_task",
+    "recovery.test_permits",
 )
 TESTS = Path(__file__).parent
 LAB_TEST_SECONDS_MAX = 600  # bringing it up counts for whoever asks first

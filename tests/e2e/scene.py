@@ -53,6 +53,7 @@ class Scene:
         self.wait_until_whole()
         if not self.runs(CITIZENS, "load"):
             self.lab.start(CITIZENS, "load")
+        wait_until("citizens act", (self.lab.layout.site(CITIZENS) / LEDGER).exists, SOON)
         if not self.unproven():
             return
         for site in CENTRES:

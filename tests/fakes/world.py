@@ -223,9 +223,10 @@ class FakeWorld:
         return epoch
 
     def demand_laws(self) -> None:
+        one, other = self.estate.centres
         for system in self.estate.systems:
-            a, b = (self.writable(system, site) for site in self.estate.centres)
-            if a and b:
+            a = self.writable(system, one)
+            if a and (b := self.writable(system, other)):
                 raise LawBroken(f"{system} can be written at both sites, under epochs {a} and {b}")
 
     # --- calls of the one under test ---------------------------------------------------------------------------------

@@ -64,12 +64,13 @@ def started(cluster: Cluster, running: Running, tmp_path: Path) -> Iterator[Site
     command = [sys.executable, "-m", "ncia.lab.apps", "--settings", str(tmp_path / "site.yaml")]
     for name in SYSTEMS:
         command += ["--system", name]
-    parent = subprocess.Popen(command)
-    site = Site(tmp_path, estate, parent, running)
-    eventually(lambda: all(site.status(name) == 200 for name in SYSTEMS), seconds=30)
-    yield site
-    parent.kill()
-    parent.wait()
+    with subprocess.Popen(command) as parent:
+        try:
+            site = Site(tmp_path, estate, parent, running)
+            eventually(lambda: all(site.status(name) == 200 for name in SYSTEMS), seconds=30)
+            yield site
+        finally:  # also where they did not begin in time: else they stay for ever
+            parent.kill()
     for gate in opened:
         gate.close()
 
