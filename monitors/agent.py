@@ -174,7 +174,8 @@ class Agent:
 
 class _Wheel:
     """Which probes are due at each slot: phases are spread evenly unless a probe names its own, each probe comes round
-    at its own interval, and sooner while it is in question. Slot 0 is at ``now_seconds``."""
+    at its own interval, and sooner while it is in question. Slot 0 is at ``now_seconds``. Before its first turn each
+    has one within the fast interval, for at its start an agent knows nothing: all is in question."""
 
     def __init__(self, probes: Sequence[Probe], fast_interval_seconds: float, now_seconds: float = 0.0) -> None:
         self._slot = 0
@@ -183,12 +184,16 @@ class _Wheel:
         self._due: dict[int, list[int]] = {}
         self._again: list[int] = [-1] * len(self._every)  # the slot at which to ask whether a probe is in question
         self._asks: dict[int, list[int]] = {}
+        self._first: dict[int, list[int]] = {}
         for number, (probe, every) in enumerate(zip(probes, self._every, strict=True)):
             slot = number * every // max(1, len(probes))
             if probe.phase_seconds is not None:
                 until = (probe.phase_seconds - now_seconds) % (every * SLOT_SECONDS)
                 slot = math.ceil(round(until / SLOT_SECONDS, 6))
             self._due.setdefault(slot, []).append(number)
+            early = number * self._fast // max(1, len(probes))
+            if probe.phase_seconds is None and slot >= self._fast:
+                self._first.setdefault(early, []).append(number)
 
     def due(self, in_question: Callable[[int], bool]) -> list[int]:
         numbers = self._due.pop(self._slot, [])
@@ -196,6 +201,7 @@ class _Wheel:
             self._due.setdefault(self._slot + self._every[number], []).append(number)
         asked = [number for number in self._asks.pop(self._slot, ()) if self._again[number] == self._slot]
         found = numbers + [number for number in asked if number not in numbers and in_question(number)]
+        found += self._first.pop(self._slot, ())
         for number in found:
             if self._fast < self._every[number]:
                 self._again[number] = self._slot + self._fast

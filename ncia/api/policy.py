@@ -127,10 +127,12 @@ def methods_of(path: str) -> tuple[str, ...]:
 
 @cache
 def _forms() -> dict[str, tuple[str, re.Pattern[str]]]:
-    found = {}
-    for key in POLICY:
-        method, path = key.split(" ", 1)
-        # `{name}` is one part of a path, as the router has it
-        form = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]*\})", path))
-        found[key] = (method, re.compile(form))
-    return found
+    return {key: form_of(key) for key in POLICY}
+
+
+def form_of(key: str) -> tuple[str, re.Pattern[str]]:
+    """The method of a key of the table, and what its paths look like; a group for each `{name}`, which is one part of
+    a path, as the router has it."""
+    method, path = key.split(" ", 1)
+    form = "".join("([^/]+)" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]*\})", path))
+    return method, re.compile(form)

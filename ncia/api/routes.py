@@ -29,13 +29,13 @@ from ncia.api.asking import (
 from ncia.api.document import Application
 from ncia.api.guard import Guard, caller_of
 from ncia.api.jobs import jobs
+from ncia.api.machines import HEALTH, RECEIPTS, REPORT, Lane, add, of_machines
 from ncia.api.ports import JournalPlatform, Json, Platform
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
 from ncia.core.views import scope
 
 ENTRIES_PER_ANSWER_MAX = 5000
-RECEIPTS_BYTES_MAX = 1024 * 1024
 
 
 class AckAsk(Ask):
@@ -130,6 +130,7 @@ def build(platform: Platform) -> FastAPI:
     if platform.jobs is not None:
         application.include_router(jobs(platform.jobs))
     application.mount("/static", StaticFiles(directory=platform.static), name="static")
+    application.add_middleware(Lane, ways=of_machines(platform))
     application.add_middleware(Guard, platform=platform)
     problems.register(application)
     return application
@@ -139,38 +140,31 @@ def build_receipts(platform: Platform) -> FastAPI:
     """What a centre offers the public side, at an address of its own: the intake of receipts and nothing else."""
     application = FastAPI(title="ncia receipts", version=platform.release, openapi_url=None)
     application.include_router(receiving(platform))
+    application.add_middleware(Lane, ways=of_machines(platform))
     application.add_middleware(Guard, platform=platform)
     problems.register(application)
     return application
 
 
 def receiving(platform: Platform) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["receipts"])
-
-    @router.post("/receipts")
-    async def receipts(request: Request) -> Any:
-        told = await object_of(request, RECEIPTS_BYTES_MAX)
-        return await run_in_threadpool(platform.loss.take, told)
-
+    router = APIRouter(tags=["receipts"])
+    add(router, platform, RECEIPTS)
     return router
 
 
 def watching(platform: Platform) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["watching"])
+    router = APIRouter(tags=["watching"])
+    add(router, platform, HEALTH)
 
-    @router.get("/health")
-    def health() -> Any:
-        return {"site": platform.site, "release": platform.release, "journal_size": platform.journal.size()}
-
-    @router.get("/status")
+    @router.get("/v1/status")
     def status(request: Request) -> Any:
         return cut(request, platform, platform.status(), scope.STATUS)
 
-    @router.get("/incidents")
+    @router.get("/v1/incidents")
     def incidents(request: Request, start: Start = 0, limit: Limit = PAGE_MAX) -> Any:
         return paged("incidents", _incidents(request, platform), start, limit)
 
-    @router.post("/incidents/{incident}/ack")
+    @router.post("/v1/incidents/{incident}/ack")
     def acknowledge(request: Request, incident: str, ask: AckAsk) -> Any:
         by = _by(request, ask.by)
         if caller_of(request).agencies and all(each["id"] != incident for each in _incidents(request, platform)):
@@ -178,12 +172,7 @@ def watching(platform: Platform) -> APIRouter:
             raise Refusal("api.agency", problems.what_of(request), why, "ncia alerts")
         return platform.acknowledge(incident, by, ask.comment, ask.minutes)
 
-    @router.post("/agents/{vantage}/report")
-    async def report(request: Request, vantage: str) -> Any:
-        demand_vantage(request, vantage)
-        await run_in_threadpool(platform.report, vantage, await object_of(request))
-        return JSONResponse({"taken": True})
-
+    add(router, platform, REPORT)
     return router
 
 

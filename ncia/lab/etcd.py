@@ -23,7 +23,7 @@ from ncia.lab.layout import Layout
 from ncia.lab.namespaces import with_hosts
 from ncia.lab.processes import Spec
 
-HEARTBEAT_MS, ELECTION_MS = 100, 1000
+HEARTBEAT_MS, ELECTION_MS = 200, 1000  # a beat crosses the WAN to two members and back; the election decides the rest
 ANSWER_SECONDS_MAX = 2.0
 POLL_SECONDS = 0.1
 SNAPSHOT_ENTRIES = 10_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ncia.api.guard import BODY_BYTES_MAX
-from ncia.api.routes import RECEIPTS_BYTES_MAX, build_receipts
+from ncia.api.machines import HEALTH, RECEIPTS, RECEIPTS_BYTES_MAX, REPORT
+from ncia.api.routes import build_receipts
 from ncia.core.requests.caller import AGENT, LOCAL, PEER
 from tests.api.world import AGENCY, OF_AGENCY, RECEIPTS_TOKEN, World, estate
 
@@ -231,3 +232,10 @@ def test_a_browser_without_a_session_is_shown_how_to_sign_in(world: World) -> No
     assert client.get("/sign-in").status_code == 200
     assert client.get("/static/sign-in.js").status_code == 200
     assert client.get("/v1/status", headers={"accept": "application/json"}).status_code == 401
+
+
+@pytest.mark.parametrize("key", [HEALTH, REPORT, RECEIPTS])
+def test_what_machines_ask_every_second_is_a_route_as_well_and_told_in_the_document(world: World, key: str) -> None:
+    method, path = key.split(" ")
+    paths = world.client(LOCAL).get("/v1/openapi.json").json()["paths"]
+    assert method.lower() in paths[path]
