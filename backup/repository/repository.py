@@ -20,7 +20,7 @@ from backup.repository.format.snapshots import Snapshot, snapshot_of
 from backup.repository.ports import Kind, Missing, Store, StoreFault
 from backup.repository.windows import Windows
 from ncia.core.base.errors import NciaError
-from ncia.core.base.ids import SHORT as SHORT
+from ncia.core.base.ids import SHORT
 
 
 class Repository:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from backup.repository.format.index import Where
 from backup.repository.format.packs import Blob, runs_of
 from backup.repository.format.trees import Node
-from backup.repository.repository import SHORT, Repository
+from backup.repository.repository import Repository
 from backup.repository.restore.placing import Place
+from ncia.core.base.ids import SHORT
 
 BATCH_BYTES = 8 << 20
 BATCH_FILES = 200

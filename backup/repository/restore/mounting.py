@@ -26,8 +26,8 @@ from backup.repository.format.times import moment_text, ns_of
 from backup.repository.format.trees import DIR, FILE, NODE_TYPE, SYMLINK, Node
 from backup.repository.repository import Repository
 from ncia.core.base.errors import NciaError
+from ncia.core.base.ids import SHORT
 
-SHORT = 8
 LATEST = b"latest"
 FOLDER_MODE = stat.S_IFDIR | 0o555
 LINK_MODE = stat.S_IFLNK | 0o777

@@ -33,8 +33,10 @@ def test_all_that_a_file_has_comes_back_by_fillers(tmp_path: Path) -> None:
         (folder / str(number)).chmod((0o666, 0o600, 0o777, 0o4755, 0o2711, 0)[number % 6])
     saved = save(reopened(repository), Request((str(source),), HOLDER), SystemClock())
     opened = reopened(repository)
-    with Restoring(opened, fillers=Fillers(opened, files=0)) as restoring:
+    fillers = Counted(opened, files=0)
+    with Restoring(opened, fillers=fillers) as restoring:
         told = restoring.run(saved.snapshot, tmp_path / "target", ALL)
+    assert fillers.files > BATCH_FILES
     assert differences(source, tmp_path / "target" / source.relative_to("/")) == []
     by_workers = bring(repository, saved.snapshot, tmp_path / "by workers")
     assert (told.losses, told.bytes, told.files) == (by_workers.losses, by_workers.bytes, by_workers.files)
