@@ -265,7 +265,8 @@ def watch(pid: int, peak: list[int], over: threading.Event) -> None:
     """The memory of a process and its children together, at its height; what they share is counted once."""
     while not over.wait(SAMPLE_SECONDS):
         with suppress(OSError, ValueError, StopIteration):  # it has just ended
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            tasks = Path(f"/proc/{pid}/task").iterdir()  # a process is the child of the thread that began it
+            children = [child for task in tasks for child in (task / "children").read_text().split()]
             peak[0] = max(peak[0], sum(resident(each) for each in (pid, *children)))
 
 

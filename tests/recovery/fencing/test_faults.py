@@ -21,6 +21,7 @@ from tests.recovery.fencing.served import TTL, Served
 from tests.recovery.fencing.world import EAST, LAND, TAX, WEST, now_ns, until
 
 SLACK_NS = 250_000_000  # between the gate's check and the moment at which a busy test client has read the answer
+GATE_LOOKS_NS = 200_000_000  # after a deadline was written, for a gate to see it
 
 
 @pytest.fixture(scope="module")
@@ -317,17 +318,29 @@ def test_a_person_fences_a_site_and_lifts_it_again(served: Served) -> None:
 
 
 def test_a_killed_warden_that_is_restarted_in_time_costs_nothing(served: Served) -> None:
-    citizen = Citizen(served)
-    until(lambda: citizen.acked, "a first act")
-    before = served.east.lease()
-    for _ in range(3):
-        served.east.processes["warden"].kill()
-        version = served.east.lease().version  # type: ignore[union-attr]
-        served.east.start("warden")
-        until(lambda v=version: served.east.lease().version > v, "the next warden writes")  # type: ignore[misc]
-    citizen.end()
+    """In time: the next one has written before the last deadline of the one before. A machine that is short of
+    processors does not always start one so soon."""
+    identity = served.east.lease().warden  # type: ignore[union-attr]
+    for _ in range(5):
+        until(served.east.passing, "the gate passes")
+        citizen = Citizen(served)
+        until(lambda c=citizen: c.acked, "a first act")  # type: ignore[misc]
+        in_time = all(restarted_in_time(served) for _ in range(3))
+        citizen.end()
+        if in_time:
+            break
+    assert in_time
     assert citizen.errors == []
-    assert served.east.lease().warden == before.warden  # type: ignore[union-attr]
+    assert served.east.lease().warden == identity  # type: ignore[union-attr]
+
+
+def restarted_in_time(served: Served) -> bool:
+    served.east.processes["warden"].kill()
+    last = served.east.lease()
+    assert last is not None
+    served.east.start("warden")
+    until(lambda: served.east.lease().version > last.version, "the next warden writes")  # type: ignore[union-attr]
+    return now_ns() < last.deadline_boottime_ns - GATE_LOOKS_NS
 
 
 @pytest.mark.parametrize("name", ["warden", "gate", "fence-watch"])
