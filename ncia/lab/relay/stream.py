@@ -7,6 +7,7 @@ connections; the loop is used for readiness and timers alone.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -120,8 +121,22 @@ class Stream:
                 self._owner.ended()
                 return
             self._owner.received(data)
-            if not self._reading or not self._more(len(data)):
+            if not self._reading:
                 return
+            if not self._more(len(data)):
+                break
+        self._look_for_error()
+
+    def _look_for_error(self) -> None:
+        """The loop tells of a reset once, also where bytes came just before it; nobody would ask this socket again."""
+        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error:
+            return
+        with suppress(OSError):  # what came before it is still there
+            while self._reading and (data := self.socket.recv(self._read_bytes)):
+                self._owner.received(data)
+        if not self._closed:
+            self._fail(OSError(error, os.strerror(error)))
 
     def _more(self, taken_bytes: int) -> bool:
         """Whether to read on at once. What the kernel still holds is told again; what TLS has deciphered is told by
