@@ -239,7 +239,8 @@ def test_a_damaged_snapshot_is_missing(world: World) -> None:
     world.kept()
     (name,) = world.snapshots(EAST)
     key = (Kind.SNAPSHOTS, name)
-    world.stores[EAST].held[key] = world.stores[EAST].held[key][:-1] + b"?"
+    content = world.stores[EAST].held[key]
+    world.stores[EAST].held[key] = content[:-1] + bytes([content[-1] ^ 1])
     looked = world.look().looked
     assert looked is not None
     assert ("is not there" in looked.missing[0], "hash that is its name" in looked.missing[1]) == (True, True)

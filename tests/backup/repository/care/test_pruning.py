@@ -162,7 +162,8 @@ def test_packs_that_no_index_names_are_marked_and_given_their_time() -> None:
 def ruin(kind: Kind) -> Callable[[World], None]:
     def change(world: World) -> None:
         at = next(each for each in world.store.held if each[0] is kind)
-        world.store.held[at] = world.store.held[at][:-1] + b"!"
+        content = world.store.held[at]
+        world.store.held[at] = content[:-1] + bytes([content[-1] ^ 1])
 
     return change
 
