@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from backup.repository.care.copying import Copied, Tell
 from backup.repository.care.reaching import reached
 from backup.repository.faults import Damaged, Hostile
-from backup.repository.format.packs import Blob, runs_of, span_of
+from backup.repository.format.index import runs_needed
+from backup.repository.format.packs import Blob, span_of
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
@@ -91,12 +92,11 @@ class CopyingBlobs:
 
     def _wanted(self, snapshot: Snapshot, seen: set[bytes]) -> list[Run]:
         """What the other one does not have of a snapshot, by pack, in the order in which it lies there."""
-        packs: dict[bytes, dict[bytes, Blob]] = {}
-        for id_, tree in reached(self._one, (snapshot.tree,), seen):
-            if not self._other.index.has(id_, tree):
-                where = self._one.demand(id_, tree)
-                packs.setdefault(where.pack, {})[id_] = where.blob
-        return [(pack, run) for pack, blobs in packs.items() for run in runs_of(blobs.values())]
+        return runs_needed(
+            self._one.demand(id_, tree)
+            for id_, tree in reached(self._one, (snapshot.tree,), seen)
+            if not self._other.index.has(id_, tree)
+        )
 
     def _run(self, run: Run) -> NciaError | None:
         """Read, verify and keep; what is wrong with the first of them that cannot be read."""

@@ -15,7 +15,7 @@ import msgspec
 
 from backup.repository.faults import Damaged
 from backup.repository.format.bounds import BLOB_BYTES_MAX
-from backup.repository.format.packs import Blob
+from backup.repository.format.packs import Blob, runs_of
 from backup.repository.format.seal import OVERHEAD_BYTES
 from backup.repository.format.times import moment_of, moment_text
 
@@ -65,6 +65,14 @@ class Where(NamedTuple):
 
     pack: bytes
     blob: Blob
+
+
+def runs_needed(places: Iterable[Where]) -> list[tuple[bytes, list[Blob]]]:
+    """What is to be read of these places: a pack, and blobs that lie side by side in it, each once."""
+    packs: dict[bytes, dict[Blob, None]] = {}
+    for pack, blob in places:
+        packs.setdefault(pack, {})[blob] = None
+    return [(pack, run) for pack, blobs in packs.items() for run in runs_of(blobs)]
 
 
 class Index:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from backup.repository.format.index import runs_needed
 from backup.repository.format.packs import Blob, span_of
 from backup.repository.format.seal import Key
 from backup.repository.ports import Kind, Missing, StoreFault
@@ -24,7 +25,7 @@ from backup.repository.restore.filler import (
     Question,
     SealedPiece,
 )
-from backup.repository.restore.filling import Piece, Target, runs_needed
+from backup.repository.restore.filling import Piece, Target
 from ncia.core.base.errors import NciaError, Unreachable
 
 HELPED_FROM_FILES = 1500  # to begin fillers takes as long as to make so many here
@@ -108,7 +109,7 @@ class Fillers:
 
     def _loaded(self, pieces: Iterable[Piece]) -> list[Laid] | None:
         """What the pieces need; None where some of it cannot be had, or is more than a filler takes."""
-        runs = runs_needed(pieces)
+        runs = runs_needed(piece.where for piece in pieces)
         spans = [span_of(run) for _, run in runs]
         if sum(length for _, length in spans) > SLAB_BYTES:
             return None

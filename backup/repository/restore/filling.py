@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backup.repository.format.index import Where
-from backup.repository.format.packs import Blob, runs_of
 from backup.repository.format.trees import Node
 from backup.repository.repository import Repository
 from backup.repository.restore.placing import Place
@@ -96,14 +95,6 @@ def _known(places: Iterable[Where | None]) -> Iterator[Where]:
         if where is None:
             return
         yield where
-
-
-def runs_needed(pieces: Iterable[Piece]) -> list[tuple[bytes, list[Blob]]]:
-    """What is to be read for these pieces: a pack, and blobs that lie side by side in it, each once."""
-    packs: dict[bytes, dict[bytes, Blob]] = {}
-    for piece in pieces:
-        packs.setdefault(piece.where.pack, {})[piece.where.blob.id] = piece.where.blob
-    return [(pack, run) for pack, blobs in packs.items() for run in runs_of(blobs.values())]
 
 
 def parts_of(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:

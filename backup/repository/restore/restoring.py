@@ -19,6 +19,7 @@ from pathlib import Path
 
 from backup.repository.care.reaching import ByPath, nodes_of
 from backup.repository.faults import Damaged
+from backup.repository.format.index import runs_needed
 from backup.repository.format.packs import Blob, span_of
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.format.trees import DIR, FILE, SOCKET, Node
@@ -26,7 +27,7 @@ from backup.repository.ports import Kind, Missing, StoreFault
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite, Treatment, holds, open_file_in, remove_in, same_metadata
 from backup.repository.restore.fillers import Fillers
-from backup.repository.restore.filling import Batch, Piece, Target, parts_of, pieces_of, runs_needed
+from backup.repository.restore.filling import Batch, Piece, Target, parts_of, pieces_of
 from backup.repository.restore.placing import Place, Placing
 from backup.repository.restore.writing import close, untimed, write_all, write_new
 from backup.repository.save.scan import Losses
@@ -331,7 +332,7 @@ class Restoring:
         """The plain bytes of all blobs of the pieces; those that are lost or damaged are noted, by file."""
         plains: dict[bytes, bytes] = {}
         lost: dict[bytes, str] = {}
-        for pack, run in runs_needed(pieces):
+        for pack, run in runs_needed(piece.where for piece in pieces):
             self._load_run(pack, run, plains, lost)
         for piece in pieces if lost else ():
             if (why := lost.get(piece.where.blob.id)) is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from backup.repository.care.copying import Copied
-from backup.repository.care.copying_blobs import CopyingBlobs, runs_of
-from backup.repository.format.packs import Blob
+from backup.repository.care.copying_blobs import CopyingBlobs
+from backup.repository.format.packs import Blob, runs_of
 from backup.repository.format.snapshots import Snapshot
 from backup.repository.ports import Kind
 from backup.repository.repository import Repository

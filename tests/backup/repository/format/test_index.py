@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backup.repository.faults import Damaged
 from backup.repository.format.bounds import BLOB_BYTES_MAX
-from backup.repository.format.index import Index, index_packs, index_text
+from backup.repository.format.index import Index, Where, index_packs, index_text, runs_needed
 from backup.repository.format.packs import Blob
 
 IDS = st.binary(min_size=32, max_size=32)
@@ -99,3 +99,9 @@ def test_ten_million_blobs_would_fit_in_their_memory() -> None:
 def test_an_index_of_another_shape_is_damaged(text: bytes) -> None:
     with pytest.raises(Damaged):
         list(index_packs(text, "read index"))
+
+
+def test_a_tree_and_a_file_of_the_same_bytes_are_both_read_and_each_once() -> None:
+    pack = b"p" * 32
+    data, tree = Blob(b"i" * 32, False, 0, 50, 0), Blob(b"i" * 32, True, 50, 50, 0)
+    assert runs_needed([Where(pack, tree), Where(pack, data), Where(pack, data)]) == [(pack, [data, tree])]
