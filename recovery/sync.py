@@ -20,7 +20,6 @@ SILENT_SECONDS_MAX = 3.0
 BEHIND_BYTES_MAX = 1 << 20  # a copy that is nearer than that has caught up: the next commit waits for it a moment
 STREAMING = "streaming"
 NOBODY = ""  # synchronous_standby_names of a primary whose commits wait for nobody
-NOBODY = ""  # synchronous_standby_names of a primary whose commits wait for nobody
 COUNTING = ("sync", "quorum")
 
 

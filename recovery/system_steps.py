@@ -104,10 +104,7 @@ def waits_for_nobody(world: World, target: Target, patience: Patience) -> Done |
 def clear_synchronous(world: World, target: Target, patience: Patience) -> Done:
     what = f"clear the synchronous requirement of {target.system}"
     demand_claim(world, target, what)
-    sync = world.claims.syncs().get(target.system)
-    if sync is not None and sync.mode is not SyncMode.ASYNC:
-        lsn, since = world.databases.replayed_lsn(target.system), to_text(patience.now())
-        world.claims.put_sync(replace(sync, mode=SyncMode.ASYNC, since=since, lsn=lsn, by=target.run))
+    _say_async(world, target, patience, what)
     if world.databases.synchronous_standby_names(target.system) != "":
         world.databases.clear_synchronous(target.system)
 
@@ -115,6 +112,30 @@ def clear_synchronous(world: World, target: Target, patience: Patience) -> Done:
         return waits_for_nobody(world, target, patience)
 
     return until(look, lambda: "the reload has not come through", what, target, patience, PROMOTE_POLL_SECONDS)
+
+
+def _say_async(world: World, target: Target, patience: Patience, what: str) -> None:
+    """In etcd. This site's own task, which says how it found the new primary, may come between our look and our word:
+    we look again then."""
+    last = ""
+
+    def say() -> Done | None:
+        nonlocal last
+        sync = world.claims.syncs().get(target.system)
+        if sync is None or sync.mode is SyncMode.ASYNC:
+            return Done("etcd says that commits wait for nobody")
+        lsn, since = world.databases.replayed_lsn(target.system), to_text(patience.now())
+        try:
+            world.claims.put_sync(replace(sync, mode=SyncMode.ASYNC, since=since, lsn=lsn, by=target.run))
+        except Refusal as refusal:
+            if refusal.code != "sync.changed":
+                raise
+            last = refusal.why
+            demand_claim(world, target, what)
+            return None
+        return Done("etcd says that commits wait for nobody")
+
+    until(say, lambda: last, what, target, patience, PROMOTE_POLL_SECONDS)
 
 
 def only_doing_shows(world: World, target: Target, patience: Patience) -> Done | None:

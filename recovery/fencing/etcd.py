@@ -136,7 +136,11 @@ class EtcdClient(Protocol):
     def txn(
         self, compares: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation] = ()
     ) -> Outcome:
-        """Atomically: if all compares hold do ``then``, else ``otherwise``. Of reads only, a linearisable read."""
+        """Atomically: if all compares hold do ``then``, else ``otherwise``. To read only, :meth:`read`."""
+        ...
+
+    def read(self, *gets: Get) -> Outcome:
+        """All of them as of one revision, linearisable."""
         ...
 
 
@@ -188,11 +192,20 @@ class Etcd:
                 raise
 
     def get(self, key: str) -> KeyValue | None:
-        found = self.txn((), (Get(key),)).reads[0]
+        found = self.read(Get(key)).reads[0]
         return found[0] if found else None
 
     def prefix(self, prefix: str) -> tuple[KeyValue, ...]:
-        return self.txn((), (Get(prefix, prefix=True),)).reads[0]
+        return self.read(Get(prefix, prefix=True)).reads[0]
+
+    def read(self, *gets: Get) -> Outcome:
+        """By one range that spans them all, so that what lies between comes along: members before 3.5.5 die of a
+        transaction that only reads when its caller gives up on it (etcd's issue 14110)."""
+        start, end = min(get.key for get in gets), max(_end_of(get) for get in gets)
+        answer = self._call("/v3/kv/range", {"key": _encode(start), "range_end": _encode(end)})
+        found = [_key_value(pair) for pair in answer.get("kvs", ())]
+        reads = tuple(tuple(pair for pair in found if get.key <= pair.key < _end_of(get)) for get in gets)
+        return Outcome(True, reads, int(answer["header"]["revision"]), _term(answer))
 
     def put(self, key: str, value: str, lease: int = 0) -> int:
         return self.txn((), (Put(key, value, lease),)).revision
@@ -208,8 +221,7 @@ class Etcd:
             "success": [_request(operation) for operation in then],
             "failure": [_request(operation) for operation in otherwise],
         }
-        only_reads = all(isinstance(operation, Get) for operation in (*then, *otherwise))
-        answer = self._call("/v3/kv/txn", body, repeatable=only_reads)
+        answer = self._call("/v3/kv/txn", body, repeatable=False)
         reads = tuple(
             tuple(_key_value(pair) for pair in response["response_range"].get("kvs", ()))
             for response in answer.get("responses", ())
@@ -335,12 +347,14 @@ def _request(operation: Operation) -> dict[str, Any]:
         return {"request_put": put}
     if isinstance(operation, Delete):
         return {"request_delete_range": {"key": _encode(operation.key)}}
-    request: dict[str, Any] = {"key": _encode(operation.key)}
-    if operation.prefix:
-        request["range_end"] = _encode(range_end(operation.key))
-    return {"request_range": request}
+    return {"request_range": {"key": _encode(operation.key), "range_end": _encode(_end_of(operation))}}
+
+
+def _end_of(get: Get) -> str:
+    """The first key after those of ``get`` (etcd's range is half open)."""
+    return range_end(get.key) if get.prefix else get.key + "\0"
 
 
 def range_end(prefix: str) -> str:
-    """The first key after every key that starts with ``prefix`` (etcd's range is half open)."""
+    """The first key after every key that starts with ``prefix``."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)

@@ -45,7 +45,7 @@ class Holds:
 
     def word_of(self, system: SystemId) -> HeldWord | None:
         """The old side's word for the hold that is laid now; ``None`` where it has not given it."""
-        outcome = self._etcd.txn((), (Get(hold_key(system)), Get(word_key(system))))
+        outcome = self._etcd.read(Get(hold_key(system)), Get(word_key(system)))
         holds, words = outcome.reads
         if not holds or not words:
             return None
@@ -90,7 +90,7 @@ class Holds:
         """Make ``to_site`` the active site under the next epoch: only while this run's hold stands and the old side has
         given its word for it, and if nobody else moved the system; :class:`Refusal` otherwise."""
         key, what = epoch_key(system), f"claim {system} for {to_site}"
-        outcome = self._etcd.txn((), (Get(key), Get(hold_key(system)), Get(word_key(system))))
+        outcome = self._etcd.read(Get(key), Get(hold_key(system)), Get(word_key(system)))
         epochs, holds, words = outcome.reads
         if not epochs:
             raise _moved(what, None)

@@ -178,7 +178,7 @@ class Warden:
         renewed = 0
         if self._held.lease and not fenced:
             renewed = self._etcd.keepalive(self._held.lease)
-        outcome = self._etcd.txn((), (Get(site_key(self._policy.site)), *FACTS))
+        outcome = self._etcd.read(Get(site_key(self._policy.site)), *FACTS)
         own, epochs, runs = self._read(outcome)
         run = runs.get(self._policy.site)
         if run is not None:

@@ -86,6 +86,10 @@ class FakeEtcd:
                 self._pairs.pop(operation.key, None)
         return Outcome(succeeded, tuple(reads), self._revision, self.term)
 
+    def read(self, *gets: Get) -> Outcome:
+        self._settle()
+        return Outcome(True, tuple(self._read(get) for get in gets), self._revision, self.term)
+
     def _holds(self, compare: Compare) -> bool:
         found = self._pairs.get(compare.key)
         if isinstance(compare, Absent):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ncia.core.base.errors import NciaError, NoQuorum, Refusal, Unreachable
-from ncia.core.base.ids import RunId, SystemId
-from recovery.fencing.keys import SyncMode
+from ncia.core.base.ids import RunId, SiteId, SystemId
+from recovery.fencing.keys import Sync, SyncMode
 from recovery.ports import Position
 from recovery.runbook import load_runbook
 from recovery.step import Target
@@ -242,3 +242,20 @@ def test_clearing_says_in_etcd_first_that_commits_wait_for_nobody() -> None:
     assert (sync.mode, sync.by) == (SyncMode.ASYNC, "run-1")
     told = [call.split("(")[0] for call in bench.fake.calls]
     assert told.index("claims.put_sync") < told.index("databases.clear_synchronous")
+
+
+@pytest.mark.parametrize("theirs", [SyncMode.ASYNC, SyncMode.SYNC])
+def test_clearing_goes_on_where_the_sites_own_task_wrote_between_its_look_and_its_word(theirs: SyncMode) -> None:
+    bench = Bench()
+    bench.all_before("clear_synchronous")
+    claims, ours = bench.fake.claims, bench.fake.claims.put_sync
+
+    def late(sync: Sync, held_by: SiteId | None = None) -> Sync:
+        claims.put_sync = ours  # type: ignore[method-assign]
+        ours(replace(sync, mode=theirs, since="2026-09-26T20:00:00.000000Z", by="sync at there"))
+        return ours(sync, held_by)
+
+    claims.put_sync = late  # type: ignore[method-assign]
+    bench.do("clear_synchronous")
+    assert claims.syncs()[SHARE].mode is SyncMode.ASYNC
+    assert bench.fake.servers[SHARE, SURVIVOR].waits_for == ""

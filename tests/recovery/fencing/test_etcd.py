@@ -56,6 +56,15 @@ def test_a_prefix_has_its_keys_in_order_and_no_neighbour(etcd: EtcdClient, root:
     assert [pair.key for pair in etcd.prefix(root + "p/")] == [root + "p/a", root + "p/b"]
 
 
+def test_what_is_read_at_once_is_told_apart_and_is_of_one_revision(etcd: EtcdClient, root: str) -> None:
+    for name in ("a/1", "a/2", "a", "b/1", "c", "c/1"):
+        revision = etcd.put(root + name, name)
+    found = etcd.read(Get(root + "c"), Get(root + "a/", prefix=True), Get(root + "gone"), Get(root + "b/1"))
+    told = [[pair.value for pair in pairs] for pairs in found.reads]
+    assert told == [["c"], ["a/1", "a/2"], [], ["b/1"]]
+    assert found.revision >= revision
+
+
 def test_a_deleted_key_is_gone(etcd: EtcdClient, root: str) -> None:
     etcd.put(root + "a", "{}")
     etcd.delete(root + "a")
@@ -126,7 +135,7 @@ def test_a_lease_that_nobody_renews_expires(etcd: EtcdClient, root: str) -> None
 
 def test_term_and_leader_are_told(cluster: Cluster) -> None:
     etcd = Etcd(cluster.urls)
-    assert etcd.grant(5).term == etcd.txn((), (Get("/x"),)).term > 0
+    assert etcd.grant(5).term == etcd.read(Get("/x")).term > 0
     assert etcd.leader() in cluster.urls
     assert etcd.health() == dict.fromkeys(cluster.urls, True)
 
