@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import queue
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from backup.repository.format.seal import Key
 from ncia.core.base.errors import NciaError
@@ -51,6 +53,9 @@ class HelperProcess:
         finally:
             os.close(descriptor)
         self.tell(key.encrypt + key.mac_k + key.mac_r)
+
+    def demand_ready(self) -> None:
+        """Raises where it has not come up; asked once, before all else."""
 
     @property
     def slab(self) -> memoryview:
@@ -96,3 +101,53 @@ class HelperProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+Member = TypeVar("Member", bound=HelperProcess)
+
+
+class Crew(Generic[Member]):
+    """Helper processes of one kind, begun as they are needed."""
+
+    def __init__(self, begin: Callable[[], Member]) -> None:
+        self._begin = begin
+        self._idle: queue.SimpleQueue[Member] = queue.SimpleQueue()
+        self._begun: list[Member] = []
+        self._over = False  # no more of them are begun
+
+    @contextmanager
+    def member(self) -> Iterator[Member | None]:
+        """One that is this thread's meanwhile; None where no process or memory is to be had for it."""
+        member = self._taken()
+        try:
+            yield member
+        finally:
+            if member is not None:
+                self._idle.put(member)
+
+    def kill(self) -> None:
+        """Their work is of no use any more."""
+        self._over = True
+        for member in list(self._begun):
+            member.kill()
+
+    def close(self) -> None:
+        """End them; whoever asks them has ended before."""
+        for member in self._begun:
+            member.close()
+
+    def _taken(self) -> Member | None:
+        with suppress(queue.Empty):
+            return self._idle.get_nowait()
+        if self._over:
+            return None
+        try:
+            member = self._begin()
+            self._begun.append(member)
+            if self._over:  # the others were killed meanwhile
+                member.kill()
+            member.demand_ready()
+        except (OSError, NciaError):
+            self._over = True
+            return None
+        return member

@@ -88,7 +88,6 @@ class Filler(HelperProcess):
             super().__init__("backup.repository.restore.filler", key, SLAB_BYTES, str(number), files=(number,))
 
     def demand_ready(self) -> None:
-        """Raises where it has not come up."""
         self.heard(len(READY))
 
     def fill(self, question: bytes, folders: Sequence[int]) -> Answer:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from backup.repository.format.index import runs_needed
 from backup.repository.format.packs import Blob, span_of
 from backup.repository.format.seal import Key
 from backup.repository.ports import Kind, Missing, StoreFault
+from backup.repository.process import Crew
 from backup.repository.repository import Repository
 from backup.repository.restore.existing import Overwrite
 from backup.repository.restore.filler import (
@@ -26,7 +25,7 @@ from backup.repository.restore.filler import (
     SealedPiece,
 )
 from backup.repository.restore.filling import Piece, Target
-from ncia.core.base.errors import NciaError, Unreachable
+from ncia.core.base.errors import Unreachable
 
 HELPED_FROM_FILES = 1500  # to begin fillers takes as long as to make so many here
 HELPED_FROM_BYTES = 256 << 20
@@ -51,13 +50,10 @@ class Fillers:
     ) -> None:
         """They are begun, as many as there are processors, once there are so many files, or so many bytes."""
         self._repository = repository
-        self._begin = begin
         self._from = (files, size)
         self._free = threading.BoundedSemaphore(os.cpu_count() or 1)
-        self._idle: queue.SimpleQueue[Filler] = queue.SimpleQueue()
-        self._begun: list[Filler] = []
+        self.crew = Crew(lambda: begin(repository.key))
         self._files = self._bytes = 0
-        self._none = False  # to be had
 
     def expect(self, files: int, size: int) -> None:
         """So much more is to be written."""
@@ -67,45 +63,13 @@ class Fillers:
     def fill(self, parts: Sequence[tuple[Target, list[Piece]]], overwrite: Overwrite | None) -> Answer | None:
         """Let a filler make these new files, each of which is one part; None where it is for the worker to do: there
         is little of it, or something in the store that is better told of by name."""
-        if not parts or self._none or (self._files < self._from[0] and self._bytes < self._from[1]):
+        if not parts or (self._files < self._from[0] and self._bytes < self._from[1]):
             return None
         laid = self._loaded(piece for _, pieces in parts for piece in pieces)
         if laid is None:
             return None
-        with self._free:
-            filler = self._taken()
-            if filler is None:
-                return None
-            try:
-                return _filled(filler, parts, laid, overwrite)
-            finally:
-                self._idle.put(filler)
-
-    def kill(self) -> None:
-        """Their work is of no use any more."""
-        self._none = True
-        for filler in list(self._begun):
-            filler.kill()
-
-    def close(self) -> None:
-        """The workers have ended before."""
-        for filler in self._begun:
-            filler.close()
-
-    def _taken(self) -> Filler | None:
-        """An idle one, or a new one; None where no process or memory is to be had for it."""
-        with suppress(queue.Empty):
-            return self._idle.get_nowait()
-        try:
-            filler = self._begin(self._repository.key)
-            self._begun.append(filler)
-            if self._none:  # the others were killed meanwhile
-                filler.kill()
-            filler.demand_ready()
-        except (OSError, NciaError):
-            self._none = True
-            return None
-        return filler
+        with self._free, self.crew.member() as filler:
+            return None if filler is None else _filled(filler, parts, laid, overwrite)
 
     def _loaded(self, pieces: Iterable[Piece]) -> list[Laid] | None:
         """What the pieces need; None where some of it cannot be had, or is more than a filler takes."""

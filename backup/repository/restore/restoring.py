@@ -87,9 +87,9 @@ class Restoring:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._fillers.kill()  # a worker may wait for one that waits for a disk
+            self._fillers.crew.kill()  # a worker may wait for one that waits for a disk
         self._workers.shutdown(cancel_futures=True)
-        self._fillers.close()
+        self._fillers.crew.close()
         self._placing.close()
 
     def run(self, snapshot: Snapshot, target: Path, way: Way) -> Restored:

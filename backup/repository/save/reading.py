@@ -129,9 +129,9 @@ class Reading:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._small.kill()  # a worker may wait for one that waits for a disk
+            self._small.crew.kill()  # a worker may wait for one that waits for a disk
         self._workers.shutdown(cancel_futures=True)
-        self._small.close()
+        self._small.crew.close()
         self.packing.abandon()
 
     def run(self, way: Way, parent: bytes | None) -> bytes:

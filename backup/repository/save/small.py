@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import queue
 import stat
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from backup.repository.faults import Damaged
 from backup.repository.format.trees import HEAD_END, content_text, head_text
+from backup.repository.process import Crew
 from backup.repository.repository import Repository
 from backup.repository.save.helper import CORRUPT, FAILED, OTHER, READ, Helper, Sealed
 from backup.repository.save.pipeline import Packing
@@ -67,17 +68,20 @@ class SmallFiles:
     """:meth:`add` and :meth:`flush` are for one thread. ``workers`` do the rest, each with a helper of its own once
     there are many files."""
 
-    def __init__(self, packing: Packing, repository: Repository, verify: bool, workers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        packing: Packing,
+        repository: Repository,
+        verify: bool,
+        workers: ThreadPoolExecutor,
+        begin: Callable[[], Helper] | None = None,
+    ) -> None:
         self._packing = packing
-        self._repository = repository
-        self._verify = verify
         self._workers = workers
-        self._idle: queue.SimpleQueue[Helper] = queue.SimpleQueue()
-        self._helpers: list[Helper] = []
+        self.crew = Crew(begin or (lambda: Helper(repository.key, repository.compression, verify)))
         self._batch = Batch()
         self._sent: deque[Future[Outcome]] = deque()
         self._count = self._expected = 0
-        self._over = False
 
     def expect(self, files: int) -> None:
         """So many will come at least."""
@@ -104,20 +108,6 @@ class SmallFiles:
         if len(self._sent) > BATCHES_MAX:
             self._sent.popleft().result()
 
-    def kill(self) -> None:
-        """Their work is of no use any more."""
-        self._over = True
-        for helper in list(self._helpers):
-            helper.kill()
-
-    def close(self) -> None:
-        """End the helpers; the workers have ended before."""
-        for helper in self._helpers:
-            helper.close()
-
-    def _new_helper(self) -> Helper:
-        return Helper(self._repository.key, self._repository.compression, self._verify)
-
     def _alone(self, paths: list[bytes]) -> Outcome:
         outcome, owners = Outcome(), Owners()
         for path in paths:
@@ -125,19 +115,11 @@ class SmallFiles:
         return outcome
 
     def _with_help(self, paths: list[bytes]) -> Outcome:
-        try:
-            helper = self._idle.get_nowait()
-        except queue.Empty:
-            try:
-                helper = self._new_helper()
-            except OSError:  # no process or memory is to be had for one
+        with self.crew.member() as helper:
+            if helper is None:
                 return self._alone(paths)
-            self._helpers.append(helper)
-            if self._over:  # the others were killed meanwhile
-                helper.kill()
-        sealed, texts = helper.seal(paths)
-        self._packing.place(sealed, helper.slab)
-        self._idle.put(helper)
+            sealed, texts = helper.seal(paths)
+            self._packing.place(sealed, helper.slab)
         if all(texts):
             return Outcome(texts, [each.plain_bytes for each in sealed])
         outcome, owners = Outcome(), Owners()

@@ -51,7 +51,7 @@ def test_fillers_are_begun_where_there_is_much(tmp_path: Path) -> None:
         fillers = Fillers(opened, files=least)
         with Restoring(opened, fillers=fillers) as restoring:
             told = restoring.run(snapshot, tmp_path / str(least), ALL)
-            assert len(fillers._begun) == begun
+            assert len(fillers.crew._begun) == begun
         assert (told.files, told.bytes, told.partial) == (50, 350, False)
         assert {path.read_bytes() for path in (tmp_path / str(least)).iterdir()} == {b"content"}
 

@@ -105,7 +105,7 @@ def outcomes(repository: Repository, paths: list[Path], spoil: object = None) ->
         found = [(batch.told.texts[at], batch.told.sizes[at]) for batch, at in places]
         for told in {id(batch): batch.told for batch, _ in places}.values():
             losses.add(told.losses)
-    small.close()
+    small.crew.close()
     packing.finish()
     return [(node_of_text(text) if text else None, size) for text, size in found], losses
 
@@ -167,13 +167,12 @@ def test_where_no_helper_can_be_begun_small_files_are_read_here(tmp_path: Path) 
     for number in range(FILES):
         (tmp_path / str(number)).write_bytes(b"%d" % number)
 
-    class Poor(SmallFiles):
-        def _new_helper(self) -> Helper:
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    def none_to_be_had() -> Helper:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     packing = Packing(repository, verify=True, guard=lambda: None)
     with ThreadPoolExecutor(2) as workers:
-        small = Poor(packing, repository, True, workers)
+        small = SmallFiles(packing, repository, True, workers, none_to_be_had)
         places = [small.add(os.fsencode(tmp_path / str(number)), 4) for number in range(FILES)]
         small.flush()
         assert all(batch.told.texts[at] for batch, at in places)
