@@ -18,6 +18,7 @@ from tests.ports import free_port
 PASSWORD = "not-a-secret"
 SMALL = {
     "shared_buffers": "8MB",
+    "dynamic_shared_memory_type": "mmap",  # nothing stays in /dev/shm when it is killed
     "max_connections": "20",
     "max_wal_senders": "5",
     "max_replication_slots": "5",

@@ -17,6 +17,7 @@ from tests.ports import free_port
 
 SETTINGS = """
 shared_buffers = 8MB
+dynamic_shared_memory_type = mmap  # nothing stays in /dev/shm when it is killed
 max_connections = 60
 fsync = off
 unix_socket_directories = ''

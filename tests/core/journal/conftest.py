@@ -18,7 +18,7 @@ import pytest
 from tests.demand import demand, lack
 
 # The tests kill writers, never the machine: the cluster itself need not wait for the disk.
-SETTINGS = ["-c", "shared_buffers=8MB", "-c", "fsync=off"]
+SETTINGS = ["-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=8MB", "-c", "fsync=off"]
 
 Databases = Callable[[str], str]
 _count = itertools.count()

