@@ -7,6 +7,7 @@ times; one that was refused waits for a person; systems that do not need it go o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +16,7 @@ from recovery.run import Run, RunState, StepRecord, StepState
 from recovery.step import Scope
 from recovery.steps import KINDS
 
-BACKOFF_SECONDS = (0.1, 0.3, 1.0, 3.0)
-ATTEMPTS_MAX = len(BACKOFF_SECONDS) + 1
+BACKOFF_SECONDS = (0.1, 0.3, 1.0, 3.0)  # the last one again and again
 TIMEOUTS_MAX = 3  # tries that each looked for their whole time
 SENTENCE_STEPS_MAX = 3
 DISTANT_PAST = datetime.min.replace(tzinfo=UTC)
@@ -76,9 +76,16 @@ def due_at(record: StepRecord, timeout_seconds: float) -> datetime | None:
     if record.state is not StepState.FAILED or record.ended_at is None:
         return DISTANT_PAST
     waited_out = record.measured.get("seconds", 0.0) >= timeout_seconds
-    if record.failures >= (TIMEOUTS_MAX if waited_out else ATTEMPTS_MAX):
+    if record.failures >= (TIMEOUTS_MAX if waited_out else attempts_max(timeout_seconds)):
         return None
-    return record.ended_at + timedelta(seconds=BACKOFF_SECONDS[record.failures - 1])
+    pause = BACKOFF_SECONDS[min(record.failures, len(BACKOFF_SECONDS)) - 1]
+    return record.ended_at + timedelta(seconds=pause)
+
+
+def attempts_max(timeout_seconds: float) -> int:
+    """Of a step that fails at once: what it needs may be away, to be started again, as long as one that looks waits."""
+    more = (timeout_seconds - sum(BACKOFF_SECONDS)) / BACKOFF_SECONDS[-1]
+    return len(BACKOFF_SECONDS) + 1 + max(0, math.ceil(more))
 
 
 def why_stuck(run: Run) -> str:

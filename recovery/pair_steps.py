@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.ids import SiteId
@@ -11,6 +14,7 @@ from recovery.sync import NOBODY, standby_names
 from recovery.system_steps import demand_claim, demand_permit, is_claimed
 
 LOOK_SECONDS = 0.02
+STREAMS_SECONDS_MAX = 5.0  # a copy whose connection was cut streams again by then
 
 
 def both_live(world: World, target: Target, patience: Patience) -> Done | None:
@@ -20,16 +24,43 @@ def both_live(world: World, target: Target, patience: Patience) -> Done | None:
 def demand_both_live(world: World, target: Target, patience: Patience) -> Done:
     """Each site holds its own lease and no run is open against either: nothing here is a recovery from a loss."""
     what = f"move systems from {target.lost_site} to {target.site} as planned"
-    for site in (target.lost_site, target.site):
-        if not world.claims.lease_state(site).held:
-            hint = f"see that the warden of {site} runs; if {site} is lost: ncia recover plan {site}"
-            raise Refusal("recovery.not-alive", what, f"{site} holds no lease", hint)
-    runs = world.claims.runs()
-    for site in (target.lost_site, target.site):
-        if site in runs:
-            why = f"run {runs[site].run} of {runs[site].site} is open against {site}"
-            raise Refusal("recovery.run-open", what, why, f"ncia recover status {runs[site].run}")
-    return Done(f"{target.lost_site} and {target.site} hold their leases and no run is open against either")
+    sites = (target.lost_site, target.site)
+    absent: list[SiteId] = []
+
+    def look() -> Done | None:
+        runs = world.claims.runs()
+        for site in sites:
+            if site in runs:
+                why = f"run {runs[site].run} of {runs[site].site} is open against {site}"
+                raise Refusal("recovery.run-open", what, why, f"ncia recover status {runs[site].run}")
+        absent[:] = [site for site in sites if not world.claims.lease_state(site).held]
+        if absent:
+            return None
+        return Done(f"{target.lost_site} and {target.site} hold their leases and no run is open against either")
+
+    def refusal() -> Refusal:
+        hint = f"see that the warden of {absent[0]} runs; if {absent[0]} is lost: ncia recover plan {absent[0]}"
+        return Refusal("recovery.not-alive", what, f"{absent[0]} holds no lease", hint)
+
+    return _soon(look, what, 2 * target.lease_ttl_seconds, target, patience, lambda: refusal() if absent else None)
+
+
+def _soon(
+    look: Callable[[], Done | None],
+    what: str,
+    seconds: float,
+    target: Target,
+    patience: Patience,
+    refusal: Callable[[], Refusal | None],
+) -> Done:
+    """Whatever blinks on a busy machine is looked at again for so long, and refused only then, if it was seen."""
+    bounded = replace(target, timeout_seconds=seconds)
+    try:
+        return until(look, lambda: "it is not so", what, bounded, patience, LOOK_SECONDS)
+    except NciaError as error:
+        if error.code == "recovery.too-late" and (refused := refusal()) is not None:
+            raise refused from error
+        raise
 
 
 def is_held(world: World, target: Target, patience: Patience) -> Done | None:
@@ -77,9 +108,19 @@ def stop_old(world: World, target: Target, patience: Patience) -> Done:
     if world.both.holds.word_of(target.system) is None:
         why = f"{target.lost_site} has not given its word that its gate is shut (any more)"
         raise Refusal("recovery.not-held", what, why, f"ncia recover resume {target.run}")
-    if not world.both.there.streams_to(target.system, target.site):
+    streams: bool | None = None
+
+    def look() -> Done | None:
+        nonlocal streams
+        streams = world.both.there.streams_to(target.system, target.site)
+        return Done("our copy streams from it") if streams else None
+
+    def refusal() -> Refusal | None:
         why = f"our copy does not stream from it, so it would stay behind: {target.system} stays where it is"
-        raise Refusal("recovery.not-streaming", what, why, "see why it does not follow, then resume")
+        hint = "see why it does not follow, then resume"
+        return Refusal("recovery.not-streaming", what, why, hint) if streams is False else None
+
+    _soon(look, what, STREAMS_SECONDS_MAX, target, patience, refusal)
     world.both.copies.stop(target.system, target.lost_site)
     return Done(f"the server at {target.lost_site} has ended in order")
 

@@ -40,23 +40,25 @@ class RunPermits:
         self._oaths: dict[RunId, RunSworn] = {}
         self._known: dict[RunId, tuple[int, str]] = {}  # of so many permits a second place knows: which
         self._asking = threading.Lock()
-        self._refusals: dict[RunId, tuple[int, Refusal]] = {}  # how often a run was refused, and the last one
+        self._begun: dict[RunId, int] = {}  # how often it was asked about a run
+        self._refusals: dict[RunId, tuple[int, Refusal]] = {}  # which asking was refused last, and how
         journal.subscribe(self._take)
         for entry in journal.merged():
             self._take(entry)
 
     def demand(self, run: RunId, what: str) -> str:
         """One sentence by which right; a Refusal where nobody else knows of it. Steps that come at the same time wait
-        for one answer."""
-        refused_before = self._refusals.get(run, (0, None))[0]
+        for one answer; each of them has its whole time for it."""
+        begun_before = self._begun.get(run, 0)
         with self._asking:
-            times, refusal = self._refusals.get(run, (0, None))
-            if refusal is not None and times > refused_before:
-                raise refusal  # it was asked, and refused, while we waited
+            which, refusal = self._refusals.get(run, (0, None))
+            if refusal is not None and which > begun_before:
+                raise refusal  # it was asked since we came, and refused
+            self._begun[run] = which = self._begun.get(run, 0) + 1
             try:
                 return self._demanded(run, what)
             except Refusal as refusal:
-                self._refusals[run] = (times + 1, refusal)
+                self._refusals[run] = (which, refusal)
                 raise
 
     def foresee(self, entry: Recorded) -> None:

@@ -6,6 +6,8 @@ still lived would find nobody to keep its commits, and acknowledges nothing more
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ncia.core.base.errors import NciaError, Refusal
 from ncia.core.base.lsn import lsn_number
 from recovery.fencing.keys import SyncMode
@@ -14,6 +16,7 @@ from recovery.receiving.term import Held
 from recovery.step import Done, Target, until
 
 DRAIN_POLL_SECONDS = 0.02
+HAND_OVER_SECONDS_MAX = 15.0  # for a receiver whose loss is accepted
 NOTHING = "no receiver holds anything of it"
 
 
@@ -27,12 +30,28 @@ def is_drained(world: World, target: Target, patience: Patience) -> Done | None:
 def drain_receiver(world: World, target: Target, patience: Patience) -> Done:
     _demand_as_planned(world, target)
     try:
-        held = world.receivers.hand_over(target.system)
+        held = _handed_over(world, target, patience)
     except NciaError as error:
         if not target.accepted:
             raise
         return Done(f"what the receiver holds is given up ({target.accepted}): {error}"[:300])
     return Done(NOTHING) if held is None else _replay(world, target, patience, held)
+
+
+def _handed_over(world: World, target: Target, patience: Patience) -> Held | None:
+    """Where its loss is accepted, nobody comes again to ask: what is only being started anew is waited for here."""
+    held: Held | None = None
+
+    def ask() -> Done | None:
+        nonlocal held
+        held = world.receivers.hand_over(target.system)
+        return Done("handed over")
+
+    if not target.accepted:
+        return world.receivers.hand_over(target.system)
+    bounded = replace(target, timeout_seconds=min(target.timeout_seconds, HAND_OVER_SECONDS_MAX))
+    until(ask, lambda: "", f"ask the receiver of {target.system} for what it holds", bounded, patience)
+    return held
 
 
 def follow_again(world: World, target: Target) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ncia.core.base.clock import to_text
 from ncia.core.base.errors import NoQuorum, Refusal
-from recovery.fencing.claims import confirmations_lapse_seconds
+from recovery.fencing.claims import LeaseState, confirmations_lapse_seconds
 from recovery.ports import Patience, World
 from recovery.step import Done, Target
 
@@ -12,7 +12,10 @@ LEASE_POLL_SECONDS = 0.25
 
 
 def lease_gone(world: World, target: Target, patience: Patience) -> Done | None:
-    state = world.claims.lease_state(target.lost_site)
+    return _gone(world.claims.lease_state(target.lost_site), target, patience)
+
+
+def _gone(state: LeaseState, target: Target, patience: Patience) -> Done | None:
     if state.held:
         return None
     seen = to_text(patience.now())
@@ -20,14 +23,19 @@ def lease_gone(world: World, target: Target, patience: Patience) -> Done | None:
 
 
 def wait_for_lease(world: World, target: Target, patience: Patience) -> Done:
-    """etcd starts every TTL anew when it elects a leader, so this may take twice the TTL and the election."""
+    """etcd starts every TTL anew when it elects a leader, so this may take twice the TTL and the election; and as long
+    again after each further election that is seen meanwhile."""
     what = f"see {target.lost_site} fenced"
     deadline = patience.boottime_ns() + int(target.timeout_seconds * 1e9)
     trouble: NoQuorum | None = None
+    term: int | None = None
     while patience.boottime_ns() < deadline:
         try:
-            done = lease_gone(world, target, patience)
-            trouble = None
+            state = world.claims.lease_state(target.lost_site)
+            done, trouble = _gone(state, target, patience), None
+            if state.term != term and term is not None:
+                deadline = patience.boottime_ns() + int(target.timeout_seconds * 1e9)
+            term = state.term
         except NoQuorum as error:  # an election after the loss takes a second or two
             done, trouble = None, error
         if done:

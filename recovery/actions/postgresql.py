@@ -26,6 +26,7 @@ STATEMENT_MS = 5000
 DETACHED = " hostaddr=127.0.0.1 port=1 connect_timeout=2"
 """What is put behind a copy's ``primary_conninfo`` to detach it: the later word wins in libpq, and taking it away again
 restores what stood there, whoever wrote that."""
+NEWEST_CANARY = "select written_at from ncia.canary order by written_at desc limit 1"
 KEEPERS = """
 select current_setting('synchronous_standby_names'), pg_current_wal_flush_lsn()::text, r.application_name, r.state,
        r.sync_state, coalesce(r.flush_lsn, '0/0')::text,
@@ -55,7 +56,11 @@ class PostgresDatabases:
         )
         in_recovery, waits_for, replayed = self._row(system, f"ask {system}'s copy", look)
         with self._connect(system, "ncia_watch") as watching:
-            found = watching.execute("select written_at from ncia.canary order by written_at desc limit 1").fetchone()
+            try:
+                found = watching.execute(NEWEST_CANARY).fetchone()
+            except psycopg.Error as error:
+                what, hint = f"read {system}'s canary at its copy", "see that its server runs"
+                raise Unreachable("recovery.no-server", what, _first_line(error), hint) from error
         return Replica(in_recovery, found[0] if found else None, replayed, waits_for)
 
     def in_recovery(self, system: SystemId) -> bool:

@@ -37,12 +37,14 @@ CONTROL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class LeaseState:
-    """A site's lease as the majority sees it; ``warden`` and ``since`` are empty where it is not held."""
+    """A site's lease as the majority sees it in raft term ``term``; ``warden`` and ``since`` are empty where it is not
+    held."""
 
     site: SiteId
     held: bool
     warden: str
     since: str
+    term: int
 
 
 class Claims:
@@ -53,11 +55,11 @@ class Claims:
 
     def lease_state(self, site: SiteId) -> LeaseState:
         """Not held means: expired or revoked, as seen by the majority (a linearisable read)."""
-        found = self._etcd.get(site_key(site))
-        if found is None:
-            return LeaseState(site, False, "", "")
-        told = found.json()
-        return LeaseState(site, True, str(told.get("warden", "")), str(told.get("since", "")))
+        outcome = self._etcd.read(Get(site_key(site)))
+        if not outcome.reads[0]:
+            return LeaseState(site, False, "", "", outcome.term)
+        told = outcome.reads[0][0].json()
+        return LeaseState(site, True, str(told.get("warden", "")), str(told.get("since", "")), outcome.term)
 
     def epochs(self) -> Mapping[SystemId, Epoch]:
         return {epoch.system: epoch for epoch in map(epoch_of, self._etcd.prefix(EPOCHS))}

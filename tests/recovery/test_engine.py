@@ -19,7 +19,7 @@ from ncia.core.journal.entries_recovery import (
     StepEnded,
     StepIntended,
 )
-from recovery.engine import ATTEMPTS_MAX, BACKOFF_SECONDS, next_actions, to_undo
+from recovery.engine import BACKOFF_SECONDS, attempts_max, due_at, next_actions, to_undo
 from recovery.planned import Plan
 from recovery.run import Run, StepState
 from tests.recovery.scene import scene
@@ -50,6 +50,7 @@ def ended(step: str, outcome: Any = "done", attempt: int = 1, **measured: Any) -
     return StepEnded(run=PLAN.run, step=step, attempt=attempt, outcome=outcome, evidence="seen", measured=measured)
 
 
+SECONDS = {step.id: step.timeout_seconds for step in PLAN.steps}
 BEFORE = [ended(step) for step in ("fence", "hold_confirmations", "open_run")]
 
 
@@ -84,9 +85,34 @@ def test_a_failed_step_is_tried_again_after_its_back_off() -> None:
 
 
 def test_a_step_that_failed_too_often_stops_the_run_with_one_sentence() -> None:
-    failures = [ended("fence", "failed", n) for n in range(1, ATTEMPTS_MAX + 1)]
+    most = attempts_max(SECONDS["fence"])
+    failures = [ended("fence", "failed", n) for n in range(1, most + 1)]
     told = next_actions(run(*failures), NOW + timedelta(days=1), 4).stuck
-    assert told == "stopped with 0 of 9 systems served: fence failed 5 times: seen"
+    assert told == f"stopped with 0 of 9 systems served: fence failed {most} times: seen"
+
+
+@pytest.mark.parametrize("away_seconds", [0.0, 4.0, 20.0])
+def test_what_a_step_needs_may_be_started_anew_as_long_as_a_step_may_look(away_seconds: float) -> None:
+    step = "share/switch_traffic"
+    assert away_seconds < SECONDS[step]
+    found, now, attempt = run(), NOW, 0
+    while (now - NOW).total_seconds() <= away_seconds:
+        attempt += 1
+        found.apply(ended(step, "failed", attempt), now)
+        again = due_at(found.step(step), SECONDS[step])
+        assert again is not None, f"given up after {now - NOW}"
+        now = again
+
+
+def test_a_step_that_goes_on_failing_at_once_is_given_up_when_its_time_is_over() -> None:
+    step = "share/switch_traffic"
+    found, now, attempt = run(), NOW, 0
+    again: datetime | None = NOW
+    while again is not None:
+        now, attempt = again, attempt + 1
+        found.apply(ended(step, "failed", attempt), now)
+        again = due_at(found.step(step), SECONDS[step])
+    assert 0 <= (now - NOW).total_seconds() - SECONDS[step] <= BACKOFF_SECONDS[-1]
 
 
 def test_a_step_that_used_its_whole_time_is_tried_three_times() -> None:
@@ -108,10 +134,11 @@ def test_an_intent_from_before_a_resume_is_done_again_under_the_next_attempt() -
 
 
 def test_resuming_forgets_failures_but_not_what_is_done() -> None:
-    failures = [ended("open_run", "failed", n) for n in range(1, ATTEMPTS_MAX + 1)]
+    most = attempts_max(SECONDS["open_run"])
+    failures = [ended("open_run", "failed", n) for n in range(1, most + 1)]
     resumed = RunResumed(run=PLAN.run, site=PLAN.site, by="kim")
     found = run(*BEFORE[:2], *failures, resumed)
-    assert [(b.step.id, b.attempt) for b in next_actions(found, NOW, 4).begin] == [("open_run", ATTEMPTS_MAX + 1)]
+    assert [(b.step.id, b.attempt) for b in next_actions(found, NOW, 4).begin] == [("open_run", most + 1)]
 
 
 def test_only_what_was_done_before_any_claim_is_taken_back_last_first() -> None:

@@ -28,9 +28,7 @@ from tests.recovery.scene import SURVIVOR, estate
 HOMETAX = SystemId("hometax")
 PASSWORD = "not-a-secret"
 QUIET = {"check": True, "stdout": subprocess.DEVNULL, "timeout": 60}
-SETTINGS = (
-    "shared_buffers=8MB\ndynamic_shared_memory_type=mmap\nmax_connections=20\nfsync=off\nunix_socket_directories=''\nlisten_addresses='127.0.0.1'\n"
-)
+SETTINGS = "shared_buffers=8MB\ndynamic_shared_memory_type=mmap\nmax_connections=20\nfsync=off\nunix_socket_directories=''\nlisten_addresses='127.0.0.1'\n"
 
 
 @dataclass
