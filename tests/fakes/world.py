@@ -514,6 +514,18 @@ class FakePatience(Waiting):
         self._world.live(seconds)
 
 
+class Meanwhile(FakePatience):
+    """Something happens each time a step pauses."""
+
+    def __init__(self, world: FakeWorld, happens: Callable[[], None]) -> None:
+        super().__init__(world)
+        self._happens = happens
+
+    def pause(self, seconds: float) -> None:
+        super().pause(seconds)
+        self._happens()
+
+
 MOMENTS_MAX = 100_000
 
 

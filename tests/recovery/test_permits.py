@@ -201,6 +201,43 @@ def test_a_run_that_begins_is_asked_about_at_once_and_no_claim_asks_again() -> N
     assert (set(told), place.questions) == ({"the run's permits are known at witness too"}, 1)
 
 
+class Told:
+    """A lock that tells who comes to it."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self.came = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self.came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_claim_that_comes_while_it_is_asked_already_has_its_whole_time() -> None:
+    class FirstInVain(Counting):
+        def demand(self, entries: Sequence[Any], what: str, override: str) -> str:
+            self.refuses = self.questions == 0
+            return super().demand(entries, what, override)
+
+    place = FirstInVain()
+    journal = FakeJournal(SURVIVOR)
+    permits = RunPermits(journal, place.demand)
+    permits._asking = door = Told(threading.Lock())
+    journal.subscribe(permits.foresee)
+    journal.append_all([RunStarted(run="run-1", plan_hash="cafe", site=SURVIVOR)], by="kim")
+    assert door.came.acquire(timeout=30)
+    assert place.asked.acquire(timeout=30)
+    with ThreadPoolExecutor(1) as claims:
+        claim = claims.submit(permits.demand, RunId("run-1"), "claim")
+        assert door.came.acquire(timeout=30)
+        place.go.set()
+        assert "witness" in claim.result()
+    assert place.questions == 2
+
+
 def test_a_refusal_is_asked_for_again_by_who_comes_later() -> None:
     place = Counting(refuses=True)
     place.go.set()

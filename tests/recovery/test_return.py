@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ncia.core.base.errors import NciaError, Refusal
-from ncia.core.base.ids import SystemId
+from ncia.core.base.ids import RunId, SystemId
 from ncia.core.journal.entries_recovery import (
     DivergenceListed,
     DocumentsStranded,
@@ -17,8 +17,10 @@ from ncia.core.journal.entries_recovery import (
     StepEnded,
     StepUndone,
 )
+from recovery.step import Target
+from recovery.steps import KINDS
 from recovery.sync import standby_names
-from tests.fakes.world import FakeWorld
+from tests.fakes.world import FakePatience, FakeWorld, Meanwhile
 from tests.recovery.scene import LOST, SURVIVOR, Scene, move_scene, return_scene, scene
 from tests.recovery.sweep import (
     carry_on,
@@ -277,6 +279,46 @@ def test_a_return_is_refused_while_the_returned_site_holds_no_lease() -> None:
     stage.world.live(20)
     found = refusal(stage.plan_return)
     assert (found.code, found.why) == ("recovery.not-alive", f"{LOST} holds no lease")
+
+
+def test_a_lease_that_is_taken_again_a_moment_later_does_not_end_a_planned_move() -> None:
+    stage = returned()
+    side = stage.world.sides[LOST]
+    side.sees_etcd = False
+    stage.world.live(20)
+    target = Target(RunId("run-1"), SURVIVOR, LOST, lease_ttl_seconds=10.0, timeout_seconds=30.0)
+    do = KINDS["both_alive"].do
+    with pytest.raises(Refusal) as caught:
+        do(stage.world.world(), target, FakePatience(stage.world))
+    assert (caught.value.code, caught.value.why) == ("recovery.not-alive", f"{LOST} holds no lease")
+
+    def sees() -> None:
+        side.sees_etcd = True
+
+    assert "hold their leases" in do(stage.world.world(), target, Meanwhile(stage.world, sees)).evidence
+
+
+def test_a_copy_that_streams_again_a_moment_later_does_not_end_a_planned_move() -> None:
+    stage = move_scene(change=few)
+    world, patience = stage.world, FakePatience(stage.world)
+    epoch = world.claims.epochs()[SHARE]
+    here, there = epoch.site, world.estate.peer_of(epoch.site)
+    target = Target(
+        RunId("run-1"), here, there, 10.0, 30.0, system=SHARE, epoch=epoch.epoch + 1, mod_revision=epoch.mod_revision
+    )
+    parts = world.world()
+    KINDS["hold"].do(parts, target, patience)
+    copy = world.servers[SHARE, there]
+    copy.alive = False
+    with pytest.raises(Refusal) as caught:
+        KINDS["stop_old"].do(parts, target, patience)
+    assert caught.value.code == "recovery.not-streaming"
+
+    def follows_again() -> None:
+        copy.alive = True
+
+    KINDS["stop_old"].do(parts, target, Meanwhile(world, follows_again))
+    assert not world.servers[SHARE, here].alive
 
 
 def test_a_return_whose_active_server_does_not_answer_is_refused_by_name() -> None:

@@ -15,7 +15,7 @@ from recovery.ports import Position
 from recovery.runbook import load_runbook
 from recovery.step import Target
 from recovery.steps import KINDS
-from tests.fakes.world import FakePatience, FakeWorld
+from tests.fakes.world import FakePatience, FakeWorld, Meanwhile
 from tests.recovery.scene import LOST, RUNBOOKS, SURVIVOR, estate
 
 SHARE = SystemId("share")
@@ -103,6 +103,21 @@ def test_the_fence_refuses_where_the_lost_site_goes_on_renewing() -> None:
     bench.fake.sides[LOST].alive = True
     with pytest.raises(Refusal, match="that site lives; nothing was promoted"):
         bench.do("fence")
+
+
+def test_the_fence_waits_anew_after_each_election_which_starts_the_lease_of_a_lost_site_anew() -> None:
+    bench = Bench()
+    began = bench.patience.boottime_ns()
+    at = [int(seconds * 1e9) for seconds in (8, 16, 24, 32)]  # the last one after the step's own time
+
+    def elect() -> None:
+        if at and bench.patience.boottime_ns() - began >= at[0]:
+            at.pop(0)
+            bench.fake.etcd.elect()
+
+    bench.patience = Meanwhile(bench.fake, elect)
+    bench.do("fence")
+    assert bench.patience.boottime_ns() - began > bench.target.timeout_seconds * 1e9
 
 
 def test_the_fence_outlasts_an_election_and_gives_up_without_a_quorum() -> None:
@@ -219,6 +234,20 @@ def test_receivers_that_do_not_answer_stop_the_step_unless_their_loss_was_accept
         bench.do("drain_receiver")
     bench.target = replace(bench.target, accepted="the host is gone")
     bench.do("drain_receiver")
+
+
+def test_a_receiver_whose_loss_is_accepted_and_that_is_started_anew_is_waited_for() -> None:
+    bench = Bench()
+    bench.all_before("drain_receiver")
+    receiver = bench.fake.receivers[SHARE]
+    receiver.last, receiver.alive = bench.fake.servers[SHARE, SURVIVOR].replayed + 0x500, False
+    bench.target = replace(bench.target, accepted="its documents are gone")
+
+    def starts() -> None:
+        receiver.alive = True
+
+    bench.patience = Meanwhile(bench.fake, starts)
+    assert bench.do("drain_receiver")["read_from_receiver"] is True
 
 
 def test_a_plan_that_promised_nothing_lost_is_refused_where_commits_ceased_to_wait_since() -> None:

@@ -28,7 +28,14 @@ from tests.recovery.scene import SURVIVOR, estate
 HOMETAX = SystemId("hometax")
 PASSWORD = "not-a-secret"
 QUIET = {"check": True, "stdout": subprocess.DEVNULL, "timeout": 60}
-SETTINGS = "shared_buffers=8MB\ndynamic_shared_memory_type=mmap\nmax_connections=20\nfsync=off\nunix_socket_directories=''\nlisten_addresses='127.0.0.1'\n"
+SETTINGS = """
+shared_buffers = 8MB
+dynamic_shared_memory_type = mmap  # nothing stays in /dev/shm when it is killed
+max_connections = 20
+fsync = off
+unix_socket_directories = ''
+listen_addresses = '127.0.0.1'
+"""
 
 
 @dataclass
@@ -154,6 +161,15 @@ def test_a_server_that_is_not_there_is_unreachable_and_tells_no_password(pair: P
     assert PASSWORD not in str(caught.value)
     pair.start("copy")
     assert databases.in_recovery(HOMETAX)  # the kept connection had died with it
+    databases.close()
+
+
+def test_a_canary_that_cannot_be_read_is_one_copy_s_trouble(pair: Pair) -> None:
+    with pair.connect(pair.primary) as connection:
+        connection.execute("alter table ncia.canary rename to another")
+    databases = PostgresDatabases(estate_of(pair), SURVIVOR, pair.folder / "pgpass")
+    with pytest.raises(Unreachable, match="canary"):
+        databases.replica(HOMETAX)
     databases.close()
 
 
