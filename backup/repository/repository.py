@@ -34,6 +34,7 @@ class Repository:
         self.index = Index()
         self.marked = Index()  # what packs hold that are marked for removal: read where needed, counted on by nobody
         self.damaged: list[str] = []  # files that were passed over, for they cannot be read
+        self.unread: set[str] = set()  # those of them that are snapshots, by name
         self.compression = Compression.AUTO  # of blobs that are kept from now on
         self._windows = Windows()
         self._own = threading.local()
@@ -169,6 +170,7 @@ class Repository:
                 continue
             except Damaged as error:
                 self.damaged.append(f"{error.what}: {error.why}")
+                self.unread.add(stored.name)
         return sorted(found, key=lambda each: (each.time, each.id))
 
     def snapshot(self, name: str) -> Snapshot:

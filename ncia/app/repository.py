@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
-from backup.repository.format.snapshots import Snapshot, chosen
+from backup.repository.format.snapshots import Snapshot, chosen, demand_read
 from backup.repository.format.times import moment_text, ns_text
 from backup.repository.format.trees import shown
 from backup.repository.location import password_in
@@ -37,6 +37,7 @@ Answer = dict[str, Any]
 Meanwhile = Callable[[Callable[[], bool]], None]  # what is done until it is told to be over
 Tell = Callable[[int, int, int], None]  # files so far, bytes so far, bytes in all (0: not known)
 CLOCK = SystemClock()
+OF_A_PLACE = ("repository.none", "repository.exists", "repository.wrong-password")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Access:
         password, store = self.password(), store_of(self.url)
         try:
             with hurried(store):
-                repository = open_repository(store, password, meanwhile)
+                with placed(self.url):
+                    repository = open_repository(store, password, meanwhile)
                 with self.reading(repository) if locked and self.lock else nullcontext():
                     yield repository
         finally:
@@ -84,6 +86,18 @@ class Access:
             yield
 
 
+@contextmanager
+def placed(url: str) -> Iterator[None]:
+    """A command may be about two repositories: an error says which of them it means. A URL holds no password."""
+    try:
+        yield
+    except NciaError as error:
+        if error.code not in OF_A_PLACE:
+            raise
+        hint = "is the URL right? ncia repo init makes one" if error.code == "repository.none" else error.hint
+        raise NciaError(error.code, f"{error.what} at {url}", error.why, hint) from error
+
+
 def holder(host: str = "") -> Holder:
     return Holder(user(), host or socket.gethostname())
 
@@ -100,7 +114,8 @@ def init(access: Access, twin: Access | None, retain_days: int = 0, retain_mode:
     password, store = access.password(), store_of(access.url, retention=retention)
     try:
         with twin.opened() if twin else nullcontext() as other:
-            made = create(store, password, holder(), CLOCK.now(), twin=other)
+            with placed(access.url):
+                made = create(store, password, holder(), CLOCK.now(), twin=other)
         return {"id": made.config.id, "url": access.url, "retained": retained_as(store)}
     finally:
         store.close()
@@ -147,6 +162,9 @@ def restore(
     from backup.repository.restore.listing import demand_way
     from backup.repository.restore.restoring import Restoring
 
+    if target.exists() and not target.is_dir():
+        hint = "name a folder: a file comes below it, by its whole path"
+        raise NciaError("repository.no-target", f"restore into {target}", "it is no folder", hint)
     with access.opened(locked=True) as repository:
         snapshot = _ready(repository, word)
         way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
@@ -249,7 +267,9 @@ def extended(repository: Repository) -> int:
 
 def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
     """The snapshot meant, with the index read."""
-    snapshot = chosen(repository.snapshots(), word)
+    known = repository.snapshots()
+    demand_read(repository.unread, word)
+    snapshot = chosen(known, word)
     if read:
         repository.load_index(repository.packs_there())  # a blob may be named twice, and one of its packs be gone
     return snapshot

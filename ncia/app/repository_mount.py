@@ -23,6 +23,10 @@ def mount(access: Access, place: Path, allow_other: bool, ready: Callable[[int],
     what = f"mount the repository at {place}"
     if not place.is_dir():
         raise NciaError("repository.no-mount", what, "there is no such folder", "make it first")
+    if any(place.iterdir()):
+        raise NciaError(
+            "repository.no-mount", what, "it is not empty, and what is in it would be hidden", "another one"
+        )
     fuse = library(what)
     with access.opened(locked=True) as repository:
         repository.load_index(repository.packs_there())

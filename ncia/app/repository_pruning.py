@@ -11,7 +11,7 @@ from typing import Any
 from backup.repository.care.forgetting import Judged, Policy, demand_modest, judge
 from backup.repository.care.removal import alone, forget, hollow
 from backup.repository.care.spans import span_of
-from backup.repository.format.snapshots import Snapshot, chosen
+from backup.repository.format.snapshots import Snapshot, chosen, demand_read
 from backup.repository.repository import Repository
 from ncia.app.repository import CLOCK, Access, Answer, holder, snapshot_told
 from ncia.core.base.errors import NciaError, Refusal
@@ -89,6 +89,8 @@ def _refusal(judged: Sequence[Judged], removed_max: int | None) -> str:
 
 def _judged(repository: Repository, policy: Policy, words: Sequence[str], proven: Sequence[str]) -> tuple[Judged, ...]:
     found = repository.snapshots()
+    for word in (*words, *proven):
+        demand_read(repository.unread, word)
     sure = frozenset(chosen(found, word).id for word in proven)
     if not words:
         return judge(found, policy, CLOCK.now(), sure, hollow(repository, found))

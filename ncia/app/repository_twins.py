@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from backup.repository.format.snapshots import chosen
+from backup.repository.format.snapshots import chosen, demand_read
 from backup.repository.locks import Lock, Patience
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository
@@ -34,6 +34,8 @@ def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer
     with access.opened(locked=True) as one, to.opened() as other:
         alike = twins(one, other)
         known = one.snapshots() if words or not alike else []
+        for word in words:
+            demand_read(one.unread, word)
         wanted = [chosen(known, word) for word in dict.fromkeys(words)] if words else None
         with Lock(other, holder(), CLOCK, patience=to.patience) as lock:
             if alike:

@@ -241,6 +241,13 @@ def _end(told: dict[str, Any], sentence: str) -> None:
         raise typer.Exit(EXIT_PARTIAL)
 
 
+def folder_of(text: str) -> Path:
+    """Of an option; an empty one would be the current folder."""
+    if not text:
+        raise typer.BadParameter("it is empty: is a variable of your shell unset? this folder is .")
+    return Path(text)
+
+
 def _tell_damaged(told: dict[str, Any]) -> None:
     """Files of the repository that were passed over. They are a check's to judge."""
     for sentence in told["damaged"]:

@@ -25,6 +25,7 @@ from ncia.cli.repo import (
     _end,
     _tell_some,
     app,
+    folder_of,
 )
 from ncia.core.base.ids import SHORT
 
@@ -43,7 +44,10 @@ def restore(
     snapshot: Named,
     repo: Url,
     password_file: Password,
-    target: Annotated[Path, typer.Option(help="A folder; everything comes below it, by its whole path.")],
+    target: Annotated[
+        Path,
+        typer.Option(parser=folder_of, metavar="FOLDER", help="Everything comes below it, by its whole path."),
+    ],
     paths: Paths = None,
     overwrite: Annotated[
         Over | None, typer.Option(help="What of it may be replaced; without, it must be empty.")

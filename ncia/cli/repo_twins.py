@@ -101,8 +101,21 @@ def repair(
         _tell_repaired(told)
     if told["partial"]:
         _tell_some(told["lost"])
-        print(f"Error: {told['lost_count']} things are lost for good", file=sys.stderr)
+        count = told["lost_count"]
+        print(f"Error: {count} {'thing is' if count == 1 else 'things are'} lost for good", file=sys.stderr)
+        print(f"Try: {_way_on(other is not None, snapshots, forget)}", file=sys.stderr)
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _way_on(twin: bool, snapshots: bool, forget: bool) -> str:
+    """What is left to be tried where not all could be mended."""
+    ways = [] if twin else ["--from its twin, if there is one"]
+    if not snapshots:
+        ways.append("--snapshots writes snapshots anew without what is lost")
+    elif not forget:
+        ways.append("--snapshots --forget ends those that lack something, once you have seen the new ones")
+    ways.append("a new backup keeps anew what is still at its source")
+    return "; ".join(ways)
 
 
 def _tell_repaired(told: dict[str, Any]) -> None:
@@ -110,13 +123,16 @@ def _tell_repaired(told: dict[str, Any]) -> None:
         print(f"Note: {sentence}")
     for sentence in told["mended"]:
         print(f"{'Would be: ' if told['dry_run'] else ''}{sentence}")
-    for old, new in told.get("rewritten", {}).get("made", {}).items():
+    made = told.get("rewritten", {}).get("made", {})
+    for old, new in made.items():
         print(f"snapshot {old[:SHORT]}: without what is lost, it is {new[:SHORT]}")
     for sentence in told.get("rewritten", {}).get("changed", ()):
         print(sentence)
     for name in told.get("rewritten", {}).get("forgotten", ()):
         print(f"snapshot {name[:SHORT]}: forgotten")
-    print(f"{size_text(told['bytes_read'])} of {told['packs']} packs read; {len(told['mended'])} things mended")
+    count = len(told["mended"]) + len(made)
+    mended = f"{count} {'thing' if count == 1 else 'things'} mended"
+    print(f"{size_text(told['bytes_read'])} of {told['packs']} packs read; {mended}")
 
 
 def _twins() -> Any:

@@ -216,8 +216,9 @@ def test_reading_needs_no_writing_where_it_is_said_so(desk: Desk) -> None:
 )
 def test_every_verb_that_locks_reads_how_long_it_is_to_wait(desk: Desk, words: tuple[str, ...]) -> None:
     words = tuple(
-        {"target": desk.folder / "t", "other": desk.folder / "o", "folder": desk.folder}.get(w, w) for w in words
+        {"target": desk.folder / "t", "other": desk.folder / "o", "folder": desk.folder / "m"}.get(w, w) for w in words
     )
+    (desk.folder / "m").mkdir()
     shutil.copytree(desk.root, desk.folder / "o")
     told = desk.run(words[0], "--retry-lock", "soon", *words[1:])
     assert told.exit_code == 1

@@ -112,7 +112,10 @@ def find_key(store: Store, password: str) -> tuple[str, Key]:
     why = f"the password opens none of {of}" if tried else "there is no key file in it"
     if damaged:
         why += f", and {len(damaged)} more cannot be read"
-    raise NciaError("repository.wrong-password", what, why, "is this the password file of this repository?")
+    hint = "is this the password file of this repository?"
+    if not tried:
+        hint = "ncia repo repair --from its twin brings them back, or ncia repo key recover, where it is in escrow"
+    raise NciaError("repository.wrong-password", what, why, hint)
 
 
 def seal_key(master: Key, password: str, holder: Holder, now: datetime, cost: Scrypt) -> bytes:

@@ -96,7 +96,22 @@ def chosen(snapshots: Iterable[Snapshot], word: str) -> Snapshot:
     if len(found) == 1:
         return found[0]
     why = f"{len(found)} begin with it" if found else f"none of {len(known)} begins with it"
+    if len(word) < PREFIX_MIN:
+        why = f"it is too short: at least {PREFIX_MIN} characters of an id are needed"
     raise NciaError("repository.no-snapshot", what, why, "ncia repo snapshots lists them")
+
+
+def demand_read(unread: Iterable[str], word: str) -> None:
+    """Refuses where what a person means may be one of the snapshots that are there and cannot be read."""
+    meant = sorted(id_ for id_ in unread if word == LATEST or (len(word) >= PREFIX_MIN and id_.startswith(word)))
+    if not meant:
+        return
+    named = ", ".join(id_[:SHORT] for id_ in meant)
+    why = f"{named} is damaged" if word != LATEST else f"{named} is damaged, and may be the latest one"
+    hint = "ncia repo repair --from its twin brings it back"
+    if word == LATEST:
+        hint += "; else name the one that you mean: ncia repo snapshots lists them"
+    raise NciaError("repository.snapshot-damaged", f"find snapshot {word!r}", why, hint)
 
 
 def parent_of(snapshots: Iterable[Snapshot], hostname: str, paths: tuple[str, ...]) -> Snapshot | None:

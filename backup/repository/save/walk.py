@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ncia.core.base.errors import NciaError
+
 
 @dataclass
 class Way:
@@ -31,4 +33,7 @@ def ways(paths: Iterable[bytes]) -> Way:
 
 def absolute(path: str | bytes) -> bytes:
     """As restic keeps it: from the root, ``.`` and ``..`` resolved by name alone, a link at its end left a link."""
+    if not path:
+        hint = "is a variable of your shell unset? this folder is ."
+        raise NciaError("repository.no-path", "find a path", "it is empty", hint)
     return os.path.abspath(os.fsencode(path))

@@ -34,7 +34,7 @@ def test_a_person_means_one_snapshot() -> None:
     assert chosen([NEW, OLD], "aaaa0") == OLD
 
 
-@pytest.mark.parametrize(("word", "why"), [("aa", "none of 2"), ("dead", "none of 2"), ("", "none of 2")])
+@pytest.mark.parametrize(("word", "why"), [("aa", "too short"), ("dead", "none of 2"), ("", "too short")])
 def test_a_word_that_means_none_is_refused(word: str, why: str) -> None:
     with pytest.raises(NciaError, match=why):
         chosen([NEW, OLD], word)
