@@ -6,15 +6,20 @@ import time
 
 import httpx
 
+from ncia.core.alerts.graph import parts
+from ncia.core.base.ids import SiteId
 from tests.e2e.scene import (
     CENTRES,
     DAEJEON,
+    FELT,
     GWANGJU,
     SOON,
     WITNESS,
     Act,
+    Mark,
     Scene,
     acked,
+    faults,
     refusal_of,
     wait_until,
 )
@@ -34,7 +39,7 @@ def test_a_cut_link_moves_nothing_stops_grade_1_writes_with_a_clear_word_and_los
     for site in CENTRES:
         incident = scene.wait_for_incident(site, LINK, "link-lost")
         assert "both sites live" in incident["sentence"]
-        assert [each["root"] for each in scene.incidents(site)] == [LINK]
+        assert [each["root"] for each in faults(scene.incidents(site), FELT)] == [LINK]
     scene.wait_for_acts("grade-1 writes are refused", cut, grade_1, for_want_of_the_copy)
     settled = time.monotonic()
     scene.wait_for_acts("they still are", settled, grade_1, for_want_of_the_copy)
@@ -51,7 +56,8 @@ def test_a_cut_link_moves_nothing_stops_grade_1_writes_with_a_clear_word_and_los
     assert "--accept-loss onnara=REASON" in refusal
     for site in CENTRES:
         assert scene.standing(site) == standing
-        assert scene.opened(before, site) == [LINK]
+        assert scene.opened(before, site, FELT) == [LINK]
+    wait_until("the link explains the copies' lags", lambda: "replica" in explained(scene, GWANGJU, before), SOON)
 
     scene.lab.heal()
     scene.wait_until_whole()
@@ -87,6 +93,12 @@ def test_a_site_cut_off_from_both_others_fences_itself_and_serves_again_when_it_
     scene.wait_for_acts("it serves again", healed, own, lambda act: acked(act) and act.site == GWANGJU)
     assert scene.standing(DAEJEON) == scene.standing(GWANGJU) == standing
     scene.assert_nothing_acknowledged_is_lost()
+
+
+def explained(scene: Scene, site: SiteId, since: Mark) -> set[str]:
+    """The kinds of what the cut link stands behind, as ``site`` tells it."""
+    told = scene.entries(site, since, "incident.opened", "incident.changed")
+    return {parts(each)[0] for entry in told if entry["body"]["root"] == LINK for each in entry["body"]["members"]}
 
 
 def for_want_of_the_copy(act: Act) -> bool:
