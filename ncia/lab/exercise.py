@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ PROVEN_SECONDS_MAX = 300.0
 INCIDENT_SECONDS_MAX = 60.0
 RUN_SECONDS_MAX = 180.0
 POLL_SECONDS = 0.2
+WATCHED_POLL_SECONDS = 0.05  # of a run that somebody disturbs: from one point of it to the next may be less than 0.2 s
 LOAD_BEFORE_SECONDS = 15.0
 LOAD_AFTER_SECONDS = 10.0
 CITIZENS = SiteId("citizens")
@@ -43,9 +45,11 @@ Watcher = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Recovered:
-    """What stands once the other site serves: the status before the loss, its moments, the run, backups proven."""
+    """What stands once the other site serves: the status before the loss, its moments, the run, backups proven.
+    ``unwatched_seconds``: from the asking for that status until every byte of the site was swallowed."""
 
     before: Mapping[str, Any]
+    unwatched_seconds: float
     moments: Moments
     run: Mapping[str, Any]
     proven: int
@@ -61,7 +65,7 @@ class Exercise:
         home: Path,
         lost: SiteId,
         say: Callable[[str], None],
-        watcher: Watcher = lambda run: None,
+        watcher: Watcher | None = None,
         before_burn: Callable[[], None] = lambda: None,
     ) -> None:
         self.lab = Lab(home, say)
@@ -96,7 +100,7 @@ class Exercise:
         linger(loaded + LOAD_BEFORE_SECONDS)
         self.before_burn()
 
-        before = api.get("/v1/status")
+        looked, before = time.monotonic(), api.get("/v1/status")
         self.tell(f"{self.lost} is lost")
         killed_at, killed = SystemClock().now(), time.monotonic()
         burning = threading.Thread(target=lose, args=(self.lost,), name="burn")
@@ -112,14 +116,18 @@ class Exercise:
         plan = self._plan(api, estate)
         approved_at = self._approve(api, estate, plan)
         self.tell(f"two approvals after {time.monotonic() - killed:.1f} s; the run goes on by itself")
-        run = wait_until("the run ends", lambda: self._look_at_run(api, plan["run"]), RUN_SECONDS_MAX)
+        look = partial(self._look_at_run, api, plan["run"])
+        poll_seconds = WATCHED_POLL_SECONDS if self.watcher else POLL_SECONDS
+        run = wait_until("the run ends", look, RUN_SECONDS_MAX, poll_seconds)
         burning.join()
+        unwatched_seconds = max(0.0, self.lab.swallowed - looked)
+        self.tell(f"{self.lost} fell silent {unwatched_seconds:.2f} s after the last look at what that would cost")
         self.tell(run["sentence"])
         if run["outcome"] != "succeeded":
             self.failures.append(f"the run ended {run['outcome'] or run['state']}: {run['sentence']}")
         linger(time.monotonic() + LOAD_AFTER_SECONDS)
         moments = Moments(killed_at=killed_at, detect_seconds=detect_seconds, approved_at=approved_at)
-        return Recovered(before, moments, run, proven)
+        return Recovered(before, unwatched_seconds, moments, run, proven)
 
     def _finish(self, estate: Estate, recovered: Recovered) -> Outcome:
         survivor, moments, run = estate.peer_of(self.lost), recovered.moments, recovered.run
@@ -127,7 +135,7 @@ class Exercise:
         self.lab.stop(CITIZENS, "load")
         self._cli(survivor, "report", "continuity")
         judgements = self._referee(estate, after)
-        systems = self._judge(estate, recovered.before, after, judgements)
+        systems = self._judge(estate, recovered, after, judgements)
         named = self._name_loss(survivor, run["run"], judgements)
         verified = self._cli(survivor, "journal", "verify", str(self.lab.settings(survivor).state / "journal.db"))
         return Outcome(
@@ -198,7 +206,8 @@ class Exercise:
     def _look_at_run(self, api: Api, run: str) -> Mapping[str, Any] | None:
         """The run once it has ended or stopped."""
         seen: Mapping[str, Any] = api.get(f"/v1/recovery/runs/{run}")
-        self.watcher(seen)
+        if self.watcher:
+            self.watcher(seen)
         return ended(seen)
 
     def _referee(self, estate: Estate, after: Mapping[str, Any]) -> tuple[Judgement, ...]:
@@ -209,9 +218,9 @@ class Exercise:
         return referee(ledger, databases_at(estate, alive, homes), self.lost, documents)
 
     def _judge(
-        self, estate: Estate, before: Mapping[str, Any], after: Mapping[str, Any], judgements: Iterable[Judgement]
+        self, estate: Estate, recovered: Recovered, after: Mapping[str, Any], judgements: Iterable[Judgement]
     ) -> tuple[SystemOutcome, ...]:
-        predicted = {system["id"]: system["predicted_loss_seconds"] for system in before["systems"]}
+        before = {system["id"]: system for system in recovered.before["systems"]}
         active = {system["id"]: SiteId(system["active_site"]) for system in after["systems"]}
         found = []
         for judgement in judgements:
@@ -221,7 +230,8 @@ class Exercise:
                 acked=judgement.acked,
                 lost_acked=len(judgement.lost_acked),
                 documents=judgement.documents,
-                predicted_loss_seconds=predicted[judgement.system],
+                predicted_loss_seconds=before[judgement.system]["predicted_loss_seconds"],
+                unwatched_seconds=0.0 if before[judgement.system]["commits_wait"] else recovered.unwatched_seconds,
                 lost_seconds=judgement.lost_seconds,
                 rto_seconds=judgement.rto_seconds,
                 active_site=active[judgement.system],
@@ -293,7 +303,7 @@ def linger(until: float) -> None:
     time.sleep(max(0.0, until - time.monotonic()))
 
 
-def wait_until(what: str, look: Callable[[], T | None], seconds_max: float) -> T:
+def wait_until(what: str, look: Callable[[], T | None], seconds_max: float, poll_seconds: float = POLL_SECONDS) -> T:
     """Poll the world until ``look`` answers something; raises with the last word when it does not in time."""
     deadline = time.monotonic() + seconds_max
     last = "ncia status"
@@ -304,5 +314,5 @@ def wait_until(what: str, look: Callable[[], T | None], seconds_max: float) -> T
             found, last = None, str(error)
         if found:
             return found
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll_seconds)
     raise NciaError("lab.too-late", f"wait until {what}", f"not within {seconds_max:g} s", last)

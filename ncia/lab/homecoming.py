@@ -137,7 +137,7 @@ class Homecoming(Exercise):
         after = self._api(survivor).get("/v1/status")
         self.lab.stop(CITIZENS, "load")
         judgements = tuple(self._referee(estate, after))
-        systems = self._judge(estate, recovered.before, after, judgements)
+        systems = self._judge(estate, recovered, after, judgements)
         named = self._name_loss(survivor, recovered.run["run"], judgements)
         return Away(systems, {j.system: frozenset(j.lost_acked) for j in judgements}, named)
 

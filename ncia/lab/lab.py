@@ -66,6 +66,7 @@ class Lab:
         self._estate_folder = estate_folder
         self._ledger = Ledger(self.layout.record)
         self._began = time.monotonic()
+        self.swallowed = float("-inf")  # when the last lost site fell silent, on the monotonic clock
 
     # --- questions -----------------------------------------------------------------------------------------------
 
@@ -261,6 +262,7 @@ class Lab:
         for end, peers in silencing(estate, site):
             with suppress(Unreachable):  # an end that is dead swallows already
                 control.set_faults(self.layout.relay(end), peers, swallow=True)
+        self.swallowed = time.monotonic()
 
     def _return(self, site: SiteId) -> None:
         estate, lost = self.estate(), self.lost

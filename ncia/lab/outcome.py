@@ -15,7 +15,9 @@ from ncia.lab.citizens.referee import Judgement
 @dataclass(frozen=True)
 class SystemOutcome:
     """``predicted_loss_seconds`` was read before the kill; ``lost_seconds`` is the last acknowledged act minus the last
-    that survived; ``rto_seconds`` from the last act acknowledged before the kill to the first at the new site."""
+    that survived; ``rto_seconds`` from the last act acknowledged before the kill to the first at the new site.
+    ``unwatched_seconds``: from that reading until the site was gone, in which more could be lost than was predicted; 0
+    where commits wait for the other site."""
 
     id: str
     grade: int
@@ -26,6 +28,14 @@ class SystemOutcome:
     rto_seconds: float | None
     active_site: str
     documents: int = 0  # of acknowledged acts, read and compared
+    unwatched_seconds: float = 0.0
+
+    @property
+    def loss_seconds_max(self) -> float | None:
+        """What may be lost without the prediction having been wrong. A grade-1 system has no such leave."""
+        if self.predicted_loss_seconds is None or self.grade == 1:
+            return self.predicted_loss_seconds
+        return self.predicted_loss_seconds + self.unwatched_seconds
 
 
 @dataclass(frozen=True)
@@ -135,8 +145,10 @@ def wrongs(system: SystemOutcome, judgement: Judgement, *, moved: bool) -> list[
         found.append(f"{system.id}: no act was acknowledged at the new site")
     if moved and system.predicted_loss_seconds is None:
         found.append(f"{system.id}: its loss was not predicted before the kill")
-    elif system.predicted_loss_seconds is not None and system.lost_seconds > system.predicted_loss_seconds:
+    elif system.loss_seconds_max is not None and system.lost_seconds > system.loss_seconds_max:
         expected = f"{system.predicted_loss_seconds:.2f} s predicted"
+        if system.loss_seconds_max != system.predicted_loss_seconds:
+            expected += f" {system.unwatched_seconds:.2f} s before the loss"
         found.append(f"{system.id}: lost {system.lost_seconds:.2f} s, more than the {expected}")
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,14 +33,14 @@ def test_guessed_passwords_and_a_login_are_one_incident_at_both_sites_until_some
     scene.api(site).post(f"/v1/incidents/{told[site]['id']}/ack", {"by": "kim", "comment": "it was us", "minutes": 60})
     for at in CENTRES:
         scene.wait_until_over(at, root)
-    assert intrusions(scene.opened(before)) == [root]
+    assert scene.opened(before, of=["intrusion"]) == [root]
 
 
 def test_a_few_mistyped_passwords_and_then_the_right_one_open_nothing(scene: Scene) -> None:
     before, matches = scene.mark(), counts(scene)["matches"]
     refused = replace(Attack.on(scene.lab, DAEJEON, "dj-db1", guesses=5), number=2).run()
     wait_until("the agent has read all of it", lambda: counts(scene)["matches"] >= matches + refused + 1, SOON)
-    opened, found = intrusions(scene.opened(before)), scene.entries(DAEJEON, before, "finding.opened")
+    opened, found = scene.opened(before, of=["intrusion"]), scene.entries(DAEJEON, before, "finding.opened")
     assert (refused, opened, found) == (5, [], [])
 
 
@@ -53,11 +53,6 @@ def test_the_platforms_own_logins_were_read_and_never_fired(scene: Scene) -> Non
         assert [f for f in mine if f["group"]["source.ip"] == "127.0.0.1"] == []
         assert (told["counts"]["unparsed"], told["counts"]["dropped"]) == (0, 0)
         assert [rule["inactive"] for rule in told["rules"]] == [""] * len(told["rules"])
-
-
-def intrusions(roots: Sequence[str]) -> list[str]:
-    """Of the incidents' roots those that are ours: a machine that is busy elsewhere may open others."""
-    return [root for root in roots if root.startswith("intrusion:")]
 
 
 def counts(scene: Scene) -> Mapping[str, Any]:

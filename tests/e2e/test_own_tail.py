@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from ncia.core.journal.copies import read_copies
 from ncia.core.journal.verify import Verdict, verify
 from ncia.lab.exercise import wait_until
 from tests.e2e.scene import CENTRES, DAEJEON, GWANGJU, SOON, WITNESS, Scene
-
-ALONE_SECONDS_MAX = 30.0  # a busy machine's; the wait itself is TAIL_ANSWER_SECONDS
 
 
 def test_a_journal_restored_from_an_old_copy_takes_its_tail_back_and_never_forks(scene: Scene, tmp_path: Path) -> None:
@@ -46,10 +43,8 @@ def test_a_controller_that_starts_while_its_peer_is_silent_asks_the_witness_and_
     scene.lab.stop(DAEJEON, "serve")
     scene.lab.cut(*CENTRES)
     try:
-        began = time.monotonic()
         scene.lab.start(DAEJEON, "serve")
-        wait_until_serving(scene, DAEJEON)
-        assert time.monotonic() - began < ALONE_SECONDS_MAX
+        wait_until_serving(scene, DAEJEON)  # the link stays cut until then: who waits for its peer comes too late
     finally:
         scene.lab.heal()
 

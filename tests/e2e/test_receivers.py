@@ -25,7 +25,7 @@ def test_receivers_that_stop_are_one_incident_and_commits_go_on_through_the_stan
     scene.lab.start(GWANGJU, "receiver")
     for site in (DAEJEON, GWANGJU):
         scene.wait_until_over(site, RECEIVERS)
-        assert [root for root in scene.opened(before, site) if root.startswith("receiver:")] == [RECEIVERS]
+        assert scene.opened(before, site, of=["receiver"]) == [RECEIVERS]
     wait_until("every receiver counts again", lambda: all(kept_by_receiver(scene, s) for s in scene.systems(1)), SOON)
 
 
