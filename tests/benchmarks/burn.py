@@ -35,8 +35,8 @@ def measure() -> Result:
 
 
 def beyond(system: dict[str, Any]) -> float:
-    """Seconds lost past what was predicted and the time since then; never below zero."""
-    return max(0.0, system["lost_seconds"] - system["predicted_loss_seconds"] - system["unwatched_seconds"])
+    """Seconds lost past what was predicted; never below zero."""
+    return max(0.0, system["lost_seconds"] - system["predicted_loss_seconds"])
 
 
 def burn(site: str) -> dict[str, Any]:
