@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
-from backup.repository.format.snapshots import Snapshot, chosen, demand_read
+from backup.repository.format.snapshots import ANY, Narrowing, Snapshot, chosen, demand_read, narrowed, tags_in
 from backup.repository.format.times import moment_text, ns_text
 from backup.repository.format.trees import shown
 from backup.repository.location import password_in
@@ -121,16 +121,22 @@ def init(access: Access, twin: Access | None, retain_days: int = 0, retain_mode:
         store.close()
 
 
-def snapshots(access: Access) -> Answer:
+def narrowing_of(hosts: Sequence[str], tags: Sequence[str], paths: Sequence[str]) -> Narrowing:
+    """As they are given on a command line: ``tags`` are lists with commas, ``paths`` count from this folder."""
+    return Narrowing(tuple(hosts), tuple(map(tags_in, tags)), tuple(os.fsdecode(absolute(path)) for path in paths))
+
+
+def snapshots(access: Access, narrowing: Narrowing = ANY) -> Answer:
     with access.opened() as repository:
-        return {"snapshots": [snapshot_told(each) for each in repository.snapshots()], "damaged": repository.damaged}
+        found = narrowed(repository.snapshots(), narrowing)
+        return {"snapshots": [snapshot_told(each) for each in found], "damaged": repository.damaged}
 
 
-def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
+def ls(access: Access, word: str, paths: Sequence[str], narrowing: Narrowing = ANY) -> Iterator[Answer]:
     from backup.repository.restore.listing import demand_way, entries
 
     with access.opened() as repository:
-        tree = _ready(repository, word).tree
+        tree = _ready(repository, word, narrowing).tree
         for path, node in entries(repository, tree, demand_way(repository, tree, tuple(map(absolute, paths)))):
             yield {
                 "path": shown(path),
@@ -144,18 +150,24 @@ def ls(access: Access, word: str, paths: Sequence[str]) -> Iterator[Answer]:
             }
 
 
-def diff(access: Access, first: str, second: str, metadata: bool) -> Iterator[Answer]:
+def diff(access: Access, first: str, second: str, metadata: bool, narrowing: Narrowing = ANY) -> Iterator[Answer]:
     from backup.repository.restore.listing import changes
 
     with access.opened() as repository:
-        one, two = (_ready(repository, word, read=not number) for number, word in enumerate((first, second)))
+        one, two = (_ready(repository, word, narrowing, not number) for number, word in enumerate((first, second)))
         for change in changes(repository, one.tree, two.tree):
             if metadata or change.sign != "U":
                 yield {"change": change.sign, "path": shown(change.path)}
 
 
 def restore(
-    access: Access, word: str, target: Path, paths: Sequence[str], tell: Tell, overwrite: str | None = None
+    access: Access,
+    word: str,
+    target: Path,
+    paths: Sequence[str],
+    tell: Tell,
+    overwrite: str | None = None,
+    narrowing: Narrowing = ANY,
 ) -> Answer:
     """``overwrite``: what of the target may be replaced, in restic's words; None: it must be empty."""
     from backup.repository.restore.existing import Overwrite
@@ -166,7 +178,7 @@ def restore(
         hint = "name a folder: a file comes below it, by its whole path"
         raise NciaError("repository.no-target", f"restore into {target}", "it is no folder", hint)
     with access.opened(locked=True) as repository:
-        snapshot = _ready(repository, word)
+        snapshot = _ready(repository, word, narrowing)
         way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
         whole = 0 if paths else int(snapshot.summary.get("total_bytes_processed", 0))
 
@@ -193,7 +205,13 @@ def restore(
 
 
 def restore_changes(
-    access: Access, word: str, target: Path, paths: Sequence[str], overwrite: str, faults: list[str]
+    access: Access,
+    word: str,
+    target: Path,
+    paths: Sequence[str],
+    overwrite: str,
+    faults: list[str],
+    narrowing: Narrowing = ANY,
 ) -> Iterator[Answer]:
     """What such a restore would do; ``faults`` hears what could not be looked at. Nothing is written."""
     from backup.repository.restore.comparing import Comparing
@@ -201,7 +219,7 @@ def restore_changes(
     from backup.repository.restore.listing import demand_way
 
     with access.opened() as repository:
-        snapshot = _ready(repository, word)
+        snapshot = _ready(repository, word, narrowing)
         way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
         comparing = Comparing(repository, Overwrite(overwrite))
         for change in comparing.run(snapshot.tree, target, way):
@@ -265,11 +283,11 @@ def extended(repository: Repository) -> int:
     return extend_due(store, frozenset(repository.index.packs()), CLOCK.now()).extended
 
 
-def _ready(repository: Repository, word: str, read: bool = True) -> Snapshot:
+def _ready(repository: Repository, word: str, narrowing: Narrowing = ANY, read: bool = True) -> Snapshot:
     """The snapshot meant, with the index read."""
     known = repository.snapshots()
     demand_read(repository.unread, word)
-    snapshot = chosen(known, word)
+    snapshot = chosen(known, word, narrowing)
     if read:
         repository.load_index(repository.packs_there())  # a blob may be named twice, and one of its packs be gone
     return snapshot

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backup.repository.format.snapshots import tags_told
 from backup.repository.ports import StoreFault
 from backup.repository.repository import Repository
 from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, losses_told, program, retained_as
@@ -35,7 +36,7 @@ class LeaveOut:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a backup is asked for. ``wait_seconds``: of one call at one of two places; 0: as long as a store's own
+    """What a backup is asked for. ``tags``: lists with commas. ``wait_seconds``: of one call at one of two places; 0: as long as a store's own
     patience and a slow line take."""
 
     paths: tuple[str, ...]
@@ -104,7 +105,7 @@ def request_of(access: Access, wanted: Wanted, exclusions: Exclusions) -> Reques
     return Request(
         wanted.paths,
         holder(wanted.host),
-        wanted.tags,
+        tags_told(wanted.tags),
         not wanted.force,
         wanted.verify,
         access.workers,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from backup.repository.format.snapshots import ANY, Narrowing, narrowed
 from ncia.app.repository import Access
 from ncia.core.base.errors import NciaError
 
@@ -16,7 +17,9 @@ DEVICE = Path("/dev/fuse")
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # libfuse unmounts at these where nobody else answers them
 
 
-def mount(access: Access, place: Path, allow_other: bool, ready: Callable[[int], None]) -> None:
+def mount(
+    access: Access, place: Path, allow_other: bool, ready: Callable[[int], None], narrowing: Narrowing = ANY
+) -> None:
     """``ready`` hears how many snapshots there are, just before they are. Returns when it is unmounted."""
     from backup.repository.restore.mounting import Mounting
 
@@ -30,7 +33,7 @@ def mount(access: Access, place: Path, allow_other: bool, ready: Callable[[int],
     fuse = library(what)
     with access.opened(locked=True) as repository:
         repository.load_index(repository.packs_there())
-        snapshots = repository.snapshots()
+        snapshots = narrowed(repository.snapshots(), narrowing)
         for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
         options = {"ro": True, "nosuid": True, "nodev": True, "use_ino": True, "fsname": "ncia"}

@@ -11,7 +11,7 @@ from typing import Any
 from backup.repository.care.forgetting import Judged, Policy, demand_modest, judge
 from backup.repository.care.removal import alone, forget, hollow
 from backup.repository.care.spans import span_of
-from backup.repository.format.snapshots import Snapshot, chosen, demand_read
+from backup.repository.format.snapshots import ANY, Narrowing, Snapshot, chosen, demand_read, narrowed, tags_in
 from backup.repository.repository import Repository
 from ncia.app.repository import CLOCK, Access, Answer, holder, snapshot_told
 from ncia.core.base.errors import NciaError, Refusal
@@ -23,20 +23,27 @@ SAID_LINES = 12
 def policy_of(counts: Mapping[str, int], spans: Mapping[str, str], tags: Sequence[str]) -> Policy:
     """``counts`` by rule, ``spans`` as restic writes them, ``tags``: each a list with commas."""
     told: dict[str, Any] = {**counts, **{word: span_of(text) for word, text in spans.items() if text}}
-    return Policy(**told, tags=tuple(tuple(each.split(",")) for each in tags))
+    return Policy(**told, tags=tuple(map(tags_in, tags)))
 
 
 def forget_by(
-    access: Access, policy: Policy, words: Sequence[str], proven: Sequence[str], removed_max: int | None, dry: bool
+    access: Access,
+    policy: Policy,
+    words: Sequence[str],
+    proven: Sequence[str],
+    removed_max: int | None,
+    dry: bool,
+    narrowing: Narrowing = ANY,
 ) -> Answer:
-    """By ``policy``; or those that ``words`` name. ``proven``: beginnings of ids."""
+    """By ``policy``; or those that ``words`` name. ``proven``: beginnings of ids. Of those alone that ``narrowing``
+    leaves; no other one is told of."""
     with access.opened() as repository:
         repository.load_index()
         if dry:
-            judged = _judged(repository, policy, words, proven)
+            judged = _judged(repository, policy, words, proven, narrowing)
             return _told(judged, repository, ()) | {"refusal": "" if words else _refusal(judged, removed_max)}
         with alone(repository, holder(), CLOCK, access.patience) as lock:
-            judged = _judged(repository, policy, words, proven)
+            judged = _judged(repository, policy, words, proven, narrowing)
             if not words:
                 demand_modest(judged, removed_max)
             return _told(judged, repository, forget(repository, lock, judged))
@@ -87,14 +94,17 @@ def _refusal(judged: Sequence[Judged], removed_max: int | None) -> str:
     return ""
 
 
-def _judged(repository: Repository, policy: Policy, words: Sequence[str], proven: Sequence[str]) -> tuple[Judged, ...]:
-    found = repository.snapshots()
+def _judged(
+    repository: Repository, policy: Policy, words: Sequence[str], proven: Sequence[str], narrowing: Narrowing
+) -> tuple[Judged, ...]:
+    known = repository.snapshots()
     for word in (*words, *proven):
         demand_read(repository.unread, word)
-    sure = frozenset(chosen(found, word).id for word in proven)
+    sure = frozenset(chosen(known, word).id for word in proven)
+    found = narrowed(known, narrowing)
     if not words:
         return judge(found, policy, CLOCK.now(), sure, hollow(repository, found))
-    over = {chosen(found, word).id for word in words}
+    over = {chosen(known, word, narrowing).id for word in words}
     if over & sure:
         named = ", ".join(sorted(each[:8] for each in over & sure))
         raise Refusal("repository.last-proven", "forget snapshots", f"{named} is told to be a proven copy")

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from backup.repository.format.snapshots import chosen, demand_read
+from backup.repository.format.snapshots import ANY, Narrowing, chosen, demand_read, narrowed
 from backup.repository.locks import Lock, Patience
 from backup.repository.ports import Kind, Store
 from backup.repository.repository import Repository
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from backup.repository.stores.both import Both
 
 
-def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer:
-    """``words``: the beginnings of snapshots' ids; without any, everything."""
+def copy(access: Access, to: Access, words: Sequence[str], tell: Tell, narrowing: Narrowing = ANY) -> Answer:
+    """``words``: the beginnings of snapshots' ids; without any, and where nothing narrows it, everything."""
     from backup.repository.care.copying import Copied, Copying, twins
     from backup.repository.care.copying_blobs import CopyingBlobs
 
@@ -33,10 +33,12 @@ def copy(access: Access, to: Access, words: Sequence[str], tell: Tell) -> Answer
 
     with access.opened(locked=True) as one, to.opened() as other:
         alike = twins(one, other)
-        known = one.snapshots() if words or not alike else []
+        known = one.snapshots() if words or narrowing != ANY or not alike else []
         for word in words:
             demand_read(one.unread, word)
-        wanted = [chosen(known, word) for word in dict.fromkeys(words)] if words else None
+        wanted = [chosen(known, word, narrowing) for word in dict.fromkeys(words)] if words else None
+        if wanted is None and narrowing != ANY:
+            wanted = narrowed(known, narrowing)
         with Lock(other, holder(), CLOCK, patience=to.patience) as lock:
             if alike:
                 copied = Copying(one, other, lock.demand, heard).run(wanted)

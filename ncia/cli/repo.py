@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ncia.cli.progress import Progress, size_text
+from ncia.cli.repo_narrowing import Hosts, Made, Tags
 from ncia.core.base.ids import SHORT
 
 EXIT_FAULTS = 1
@@ -84,9 +85,16 @@ def init(
 
 
 @app.command()
-def snapshots(repo: Url, password_file: Password, as_json: AsJson = False) -> None:
+def snapshots(
+    repo: Url,
+    password_file: Password,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
+    as_json: AsJson = False,
+) -> None:
     """List what was kept, oldest first."""
-    told = _app().snapshots(_access(repo, password_file))
+    told = _app().snapshots(_access(repo, password_file), _narrowing(host, tag, path))
     if as_json:
         print(json.dumps(told, indent=2, ensure_ascii=False))
         return
@@ -113,10 +121,13 @@ def ls(
     repo: Url,
     password_file: Password,
     paths: Paths = None,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
     as_json: AsJson = False,
 ) -> None:
     """List what a snapshot holds; with --json one object a line."""
-    for each in _app().ls(_access(repo, password_file), snapshot, paths or []):
+    for each in _app().ls(_access(repo, password_file), snapshot, paths or [], _narrowing(host, tag, path)):
         if as_json:
             print(json.dumps(each, ensure_ascii=False))
         else:
@@ -137,10 +148,13 @@ def diff(
     metadata: Annotated[
         bool, typer.Option("--metadata", help="Also what differs in owner, mode or times only.")
     ] = False,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
     as_json: AsJson = False,
 ) -> None:
     """What differs between two snapshots: + added, - removed, M content, T type, U metadata."""
-    for each in _app().diff(_access(repo, password_file), first, second, metadata):
+    for each in _app().diff(_access(repo, password_file), first, second, metadata, _narrowing(host, tag, path)):
         print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
 
 
@@ -216,6 +230,10 @@ def _app() -> Any:
 
 def _access(repo: str, password_file: Path, lock: bool = True, retry_lock: str = "") -> Any:
     return _app().Access(repo, password_file, lock, retry_lock=retry_lock, hear=_tell_waiting)
+
+
+def _narrowing(host: list[str] | None, tag: list[str] | None, path: list[str] | None) -> Any:
+    return _app().narrowing_of(host or (), tag or (), path or ())
 
 
 def _tell_waiting(sentence: str) -> None:

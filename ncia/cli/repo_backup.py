@@ -39,6 +39,10 @@ class Compression(StrEnum):
     MAX = "max"
 
 
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG[,TAG]", help="Words to find it by; may be given again."),
+]
 Compress = Annotated[Compression, typer.Option("--compression", help="How hard to try (zstd).")]
 
 
@@ -49,7 +53,7 @@ def backup(
     ],
     repo: Url,
     password_file: Password,
-    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    tag: Tags = None,
     host: Annotated[str, typer.Option(help="Whose files these are, where it is not this host.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Read every file, also what looks unchanged.")] = False,
     verify: Annotated[bool, typer.Option(help="Open each blob again before it is kept.")] = True,
@@ -107,7 +111,7 @@ def backup_output(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, without a shell.")],
     repo: Url,
     password_file: Password,
-    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be given again.")] = None,
+    tag: Tags = None,
     host: Annotated[str, typer.Option(help="Whose it is, where it is not this host.")] = "",
     compression: Compress = Compression.AUTO,
     retry_lock: RetryLock = "",

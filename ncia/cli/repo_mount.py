@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ncia.cli.repo import Lock, Password, RetryLock, Url, _access, app
+from ncia.cli.repo import Lock, Password, RetryLock, Url, _access, _narrowing, app
+from ncia.cli.repo_narrowing import Hosts, Made, Tags
 
 
 @app.command()
@@ -18,6 +19,9 @@ def mount(
     repo: Url,
     password_file: Password,
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Other users may look into it as well.")] = False,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
     lock: Lock = True,
     retry_lock: RetryLock = "",
 ) -> None:
@@ -31,4 +35,6 @@ def mount(
         print(f"{count} snapshots at {place}; Ctrl-C or umount ends it", file=sys.stderr, flush=True)
 
     access = _access(repo, password_file, lock, retry_lock)
-    importlib.import_module("ncia.app.repository_mount").mount(access, place, allow_other, ready)
+    importlib.import_module("ncia.app.repository_mount").mount(
+        access, place, allow_other, ready, _narrowing(host, tag, path)
+    )

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from ncia.cli.progress import Progress, size_text
-from ncia.cli.repo import AsJson, Password, RetryLock, Url, _access, _tell_damaged, app
+from ncia.cli.repo import AsJson, Password, RetryLock, Url, _access, _narrowing, _tell_damaged, app
+from ncia.cli.repo_narrowing import Hosts, Made, Tags
 from ncia.core.base.ids import SHORT
 
 Count = Annotated[int, typer.Option(min=0, help="So many, each in an hour, day … of its own.")]
@@ -42,6 +43,9 @@ def forget(
     keep_within_monthly: Within = "",
     keep_within_yearly: Within = "",
     keep_tag: Annotated[list[str] | None, typer.Option(metavar="TAG[,TAG]", help="That have all of these.")] = None,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
     proven: Annotated[list[str] | None, typer.Option(help="A snapshot that was restored and compared.")] = None,
     remove_max: Annotated[int | None, typer.Option(min=0, help="So many may go at once, and no share of them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show it, and remove nothing.")] = False,
@@ -71,9 +75,9 @@ def forget(
         "within_yearly": keep_within_yearly,
     }
     policy = pruning.policy_of(counts, spans, keep_tag or [])
-    found = pruning.forget_by(
-        _access(repo, password_file, retry_lock=retry_lock), policy, snapshots or [], proven or [], remove_max, dry_run
-    )
+    access, words = _access(repo, password_file, retry_lock=retry_lock), snapshots or []
+    narrowing = _narrowing(host, tag, path)
+    found = pruning.forget_by(access, policy, words, proven or [], remove_max, dry_run, narrowing)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return

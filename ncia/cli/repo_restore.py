@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +24,12 @@ from ncia.cli.repo import (
     _access,
     _app,
     _end,
+    _narrowing,
     _tell_some,
     app,
     folder_of,
 )
+from ncia.cli.repo_narrowing import Hosts, Made, Tags
 from ncia.core.base.ids import SHORT
 
 
@@ -55,6 +58,9 @@ def restore(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done to it; nothing is written.")
     ] = False,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
     lock: Lock = True,
     retry_lock: RetryLock = "",
     as_json: AsJson = False,
@@ -64,13 +70,16 @@ def restore(
     --overwrite always writes what differs, and no more: so a restore that was broken off goes on. if-changed takes a
     file of the same size and time for the same, if-newer replaces what is older, never nothing that is there.
     """
-    access = _access(repo, password_file, lock, retry_lock)
+    access, narrowing = _access(repo, password_file, lock, retry_lock), _narrowing(host, tag, path)
     if dry_run:
-        _tell_changes(access, snapshot, target, paths or [], overwrite or Over.ALWAYS, as_json)
+        over, faults = overwrite or Over.ALWAYS, list[str]()
+        _tell_changes(
+            _app().restore_changes(access, snapshot, target, paths or [], over, faults, narrowing), faults, as_json
+        )
         return
     kept = "what was brought back stays; with --overwrite always the same restore goes on"
     with Progress("files", as_json, kept) as tell:
-        restored = _app().restore(access, snapshot, target, paths or [], tell, overwrite)
+        restored = _app().restore(access, snapshot, target, paths or [], tell, overwrite, narrowing)
     if as_json:
         print(json.dumps(restored, ensure_ascii=False))
     else:
@@ -83,10 +92,9 @@ def restore(
     _end(restored, "the restore is partial")
 
 
-def _tell_changes(access: Any, snapshot: str, target: Path, paths: list[str], overwrite: Over, as_json: bool) -> None:
+def _tell_changes(changes: Iterable[dict[str, Any]], faults: list[str], as_json: bool) -> None:
     """What a restore would do, as `diff` tells it."""
-    faults: list[str] = []
-    for each in _app().restore_changes(access, snapshot, target, paths, overwrite, faults):
+    for each in changes:
         print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
     if faults:
         _tell_some(faults)

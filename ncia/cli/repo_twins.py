@@ -19,11 +19,13 @@ from ncia.cli.repo import (
     RetryLock,
     Url,
     _access,
+    _narrowing,
     _share,
     _tell_damaged,
     _tell_some,
     app,
 )
+from ncia.cli.repo_narrowing import Hosts, Made, Tags
 from ncia.core.base.ids import SHORT
 
 OtherPassword = Annotated[Path | None, typer.Option(help="The other one's password, where it is another.")]
@@ -38,6 +40,9 @@ def copy(
         list[str] | None, typer.Argument(metavar="[SNAPSHOT]…", help="These alone; without any, everything.")
     ] = None,
     to_password_file: OtherPassword = None,
+    host: Hosts = None,
+    tag: Tags = None,
+    path: Made = None,
     lock: Lock = True,
     retry_lock: RetryLock = "",
     as_json: AsJson = False,
@@ -49,7 +54,8 @@ def copy(
     """
     with Progress("packs", as_json, "what was copied stays; run again, it goes on") as tell:
         other = _access(to, to_password_file or password_file, retry_lock=retry_lock)
-        copied = _twins().copy(_access(repo, password_file, lock, retry_lock), other, snapshot or [], tell)
+        access, narrowing = _access(repo, password_file, lock, retry_lock), _narrowing(host, tag, path)
+        copied = _twins().copy(access, other, snapshot or [], tell, narrowing)
     if as_json:
         print(json.dumps(copied, ensure_ascii=False))
     else:

@@ -86,3 +86,15 @@ def test_a_mark_that_names_no_file_is_refused_before_anything_is_begun(desk: Des
     refused = desk.run("backup", "-r", desk.folder / "nowhere", "--exclude-if-present", "a/b", desk.source)
     assert isinstance(refused.exception, NciaError)
     assert refused.exception.code != "repository.none"
+
+
+@pytest.mark.parametrize("verb", [("backup", "{plain}"), ("backup-output", "name", "--", "true")])
+def test_a_list_of_tags_is_as_many_tags_and_a_rule_that_keeps_them_finds_them(
+    desk: Desk, verb: tuple[str, ...]
+) -> None:
+    first, *others = (word.format(plain=desk.source / "plain") for word in verb)
+    desk.told(first, "--tag", "a, b", "--tag", "c,a,", *others)
+    (kept,) = desk.told("snapshots")["snapshots"]
+    assert kept["tags"] == ["a", "b", "c"]
+    (judged,) = desk.told("forget", "--keep-tag", "b,a", "--dry-run")["snapshots"]
+    assert judged["reasons"] == ["has tags [b, a]"]

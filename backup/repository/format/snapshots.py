@@ -10,6 +10,7 @@ from typing import Any
 
 from backup.repository.format.bounds import parsed
 from backup.repository.format.times import moment_of, moment_text
+from backup.repository.format.trees import shown
 from ncia.core.base.errors import NciaError
 from ncia.core.base.ids import SHORT
 
@@ -84,10 +85,58 @@ def snapshot_of(text: bytes, id_: str) -> Snapshot:
     return found
 
 
-def chosen(snapshots: Iterable[Snapshot], word: str) -> Snapshot:
-    """The snapshot that a person means: a leading part of its id, or ``latest``."""
+@dataclass(frozen=True)
+class Narrowing:
+    """restic's ``--host``, ``--tag`` and ``--path``: one of ``hosts``; all of one list of ``tags``, where an empty tag
+    is that of a snapshot without any; ``paths`` that are all among those it was made of."""
+
+    hosts: tuple[str, ...] = ()
+    tags: tuple[tuple[str, ...], ...] = ()
+    paths: tuple[str, ...] = ()
+
+    def fits(self, each: Snapshot) -> bool:
+        own = frozenset(each.tags or ("",))
+        return (
+            (not self.hosts or each.hostname in self.hosts)
+            and (not self.tags or any(own.issuperset(tags) for tags in self.tags))
+            and frozenset(each.paths).issuperset(self.paths)
+        )
+
+    def __str__(self) -> str:
+        tags = " or ".join(f"[{', '.join(tags)}]" for tags in self.tags)
+        paths = ", ".join(shown(path.encode("utf-8", "surrogateescape")) for path in self.paths)
+        hosts = " or ".join(self.hosts)
+        told = (("host", hosts), ("tags", tags), ("paths", paths))
+        return ", ".join(f"{word} {text}" for word, text in told if text)
+
+
+ANY = Narrowing()
+
+
+def tags_in(text: str) -> tuple[str, ...]:
+    """``tag[,tag…]``, as restic reads a list of tags."""
+    return tuple(each.strip() for each in text.split(","))
+
+
+def tags_told(texts: Iterable[str]) -> tuple[str, ...]:
+    """Of several lists, those that a snapshot is to have."""
+    return tuple(dict.fromkeys(each for text in texts for each in tags_in(text) if each))
+
+
+def narrowed(snapshots: Iterable[Snapshot], narrowing: Narrowing) -> list[Snapshot]:
+    """Those that fit. Refused where there are some, and none of them does."""
+    known = list(snapshots)
+    found = [each for each in known if narrowing.fits(each)]
+    if known and not found:
+        why = f"none of {len(known)} fits: {narrowing}"
+        raise NciaError("repository.no-snapshot", "find snapshots", why, "ncia repo snapshots lists them")
+    return found
+
+
+def chosen(snapshots: Iterable[Snapshot], word: str, narrowing: Narrowing = ANY) -> Snapshot:
+    """The snapshot that a person means: a leading part of its id, or ``latest``, of those that fit ``narrowing``."""
     what = f"find snapshot {word!r}"
-    known = sorted(snapshots, key=lambda each: (each.time, each.id))
+    known = sorted(narrowed(snapshots, narrowing), key=lambda each: (each.time, each.id))
     if word == LATEST:
         if not known:
             raise NciaError("repository.no-snapshot", what, "the repository holds none")
@@ -95,7 +144,8 @@ def chosen(snapshots: Iterable[Snapshot], word: str) -> Snapshot:
     found = [each for each in known if len(word) >= PREFIX_MIN and each.id.startswith(word)]
     if len(found) == 1:
         return found[0]
-    why = f"{len(found)} begin with it" if found else f"none of {len(known)} begins with it"
+    fitting = "" if narrowing == ANY else f" that fit {narrowing}"
+    why = f"{len(found)} begin with it" if found else f"none of {len(known)}{fitting} begins with it"
     if len(word) < PREFIX_MIN:
         why = f"it is too short: at least {PREFIX_MIN} characters of an id are needed"
     raise NciaError("repository.no-snapshot", what, why, "ncia repo snapshots lists them")

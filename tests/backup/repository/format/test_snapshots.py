@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup.repository.faults import Damaged
-from backup.repository.format.snapshots import Snapshot, chosen, parent_of, snapshot_of
+from backup.repository.format.snapshots import (
+    Narrowing,
+    Snapshot,
+    chosen,
+    narrowed,
+    parent_of,
+    snapshot_of,
+    tags_in,
+    tags_told,
+)
 from ncia.core.base.errors import NciaError
 from tests.backup.repository.sample import NOW
 
@@ -49,3 +58,45 @@ def test_the_parent_is_the_newest_of_the_same_host_and_paths() -> None:
     others = [replace(NEW, hostname="db2"), replace(NEW, paths=("/srv", "/etc"))]
     assert parent_of([OLD, NEW, *others], "db1", ("/srv",)) == NEW
     assert parent_of(others, "db1", ("/srv",)) is None
+
+
+TAGGED = replace(NEW, hostname="db2", tags=("nightly", "rows"), paths=("/srv", "/etc"), id="cccc" + "0" * 60)
+
+
+@pytest.mark.parametrize(
+    ("narrowing", "fitting"),
+    [
+        (Narrowing(), [OLD, TAGGED]),
+        (Narrowing(hosts=("db1",)), [OLD]),
+        (Narrowing(hosts=("db3", "db2")), [TAGGED]),
+        (Narrowing(tags=(("nightly", "rows"),)), [TAGGED]),
+        (Narrowing(tags=(("nightly", "files"), ("rows",))), [TAGGED]),
+        (Narrowing(tags=(("",),)), [OLD]),
+        (Narrowing(tags=(("",), ("rows",))), [OLD, TAGGED]),
+        (Narrowing(paths=("/srv",)), [OLD, TAGGED]),
+        (Narrowing(paths=("/srv", "/etc")), [TAGGED]),
+        (Narrowing(hosts=("db1",), paths=("/srv",)), [OLD]),
+    ],
+)
+def test_snapshots_are_narrowed_as_restic_does(narrowing: Narrowing, fitting: list[Snapshot]) -> None:
+    assert narrowed([OLD, TAGGED], narrowing) == fitting
+
+
+def test_where_none_fits_it_is_refused_with_what_was_asked_for() -> None:
+    asked = Narrowing(("db1", "db9"), (("a", "b"), ("c",)), ("/srv", "/etc"))
+    with pytest.raises(NciaError, match=r"none of 2 fits: host db1 or db9, tags \[a, b\] or \[c\], paths /srv, /etc"):
+        narrowed([OLD, TAGGED], asked)
+    assert narrowed([], asked) == []
+
+
+def test_the_latest_is_that_of_those_that_fit() -> None:
+    later = replace(TAGGED, time=NOW + timedelta(days=1))
+    assert chosen([OLD, later, NEW], "latest", Narrowing(hosts=("db1",))) == NEW
+    assert chosen([OLD, later, NEW], "cccc", Narrowing(tags=(("rows",),))) == later
+    with pytest.raises(NciaError, match="none of 2 that fit host db1 begins with it"):
+        chosen([OLD, later, NEW], "cccc", Narrowing(hosts=("db1",)))
+
+
+def test_a_list_of_tags_is_split_at_its_commas() -> None:
+    assert [tags_in("a"), tags_in(" a,b c ,"), tags_in("")] == [("a",), ("a", "b c", ""), ("",)]
+    assert tags_told(["a, b", "", "c,a,"]) == ("a", "b", "c")
