@@ -5,6 +5,7 @@ An answer's ``partial`` says that something is missing in it, and its ``losses``
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from backup.repository.format.keys import Holder, add_key, list_keys, remove_key
 from backup.repository.format.snapshots import ANY, Narrowing, Snapshot, chosen, demand_read, narrowed, tags_in
 from backup.repository.format.times import moment_text, ns_text
-from backup.repository.format.trees import shown
+from backup.repository.format.trees import shown, told, told_raw
 from backup.repository.location import password_in
 from backup.repository.locks import MAY_NOT, NO_PATIENCE, Lock, Patience
 from backup.repository.ports import Store, StoreFault
@@ -139,14 +140,14 @@ def ls(access: Access, word: str, paths: Sequence[str], narrowing: Narrowing = A
         tree = _ready(repository, word, narrowing).tree
         for path, node in entries(repository, tree, demand_way(repository, tree, tuple(map(absolute, paths)))):
             yield {
-                "path": shown(path),
+                **told("path", path),
                 "type": node.type,
                 "mode": f"{node.permissions:04o}",
                 "uid": node.uid,
                 "gid": node.gid,
                 "size": node.size,
                 "mtime": ns_text(node.mtime_ns),
-                **({"target": shown(node.target)} if node.target else {}),
+                **(told("target", node.target) if node.target else {}),
             }
 
 
@@ -157,7 +158,7 @@ def diff(access: Access, first: str, second: str, metadata: bool, narrowing: Nar
         one, two = (_ready(repository, word, narrowing, not number) for number, word in enumerate((first, second)))
         for change in changes(repository, one.tree, two.tree):
             if metadata or change.sign != "U":
-                yield {"change": change.sign, "path": shown(change.path)}
+                yield {"change": change.sign, **told("path", change.path)}
 
 
 def restore(
@@ -190,7 +191,7 @@ def restore(
             restored = restoring.run(snapshot, target, way)
     return {
         "snapshot": snapshot.id,
-        "target": str(target),
+        **told("target", os.fsencode(target)),
         "partial": restored.partial,
         "files": restored.files,
         "folders": restored.folders,
@@ -223,7 +224,7 @@ def restore_changes(
         way = demand_way(repository, snapshot.tree, tuple(map(absolute, paths)))
         comparing = Comparing(repository, Overwrite(overwrite))
         for change in comparing.run(snapshot.tree, target, way):
-            yield {"change": change.sign, "path": shown(change.path)}
+            yield {"change": change.sign, **told("path", change.path)}
         faults += comparing.faults
 
 
@@ -299,7 +300,7 @@ def snapshot_told(each: Snapshot) -> Answer:
         "time": moment_text(each.time),
         "hostname": each.hostname,
         "username": each.username,
-        "paths": [shown(os.fsencode(path)) for path in each.paths],
+        **_paths_told(each.paths),
         "tags": list(each.tags),
         "tree": each.tree.hex(),
         "parent": each.parent,
@@ -307,6 +308,27 @@ def snapshot_told(each: Snapshot) -> Answer:
         "files": each.summary.get("total_files_processed"),
         "bytes": each.summary.get("total_bytes_processed"),
     }
+
+
+def _paths_told(paths: Sequence[str]) -> Answer:
+    """``paths``; where one of them is no UTF-8 also ``paths_base64``, of each of them."""
+    each = [told("path", os.fsencode(path)) for path in paths]
+    raw = [base64.b64encode(os.fsencode(path)).decode() for path in paths]
+    return {
+        "paths": [one["path"] for one in each],
+        **({"paths_base64": raw} if any(len(one) > 1 for one in each) else {}),
+    }
+
+
+def for_people(answer: Answer, key: str = "path") -> str:
+    """What an answer tells under ``key``, which is a path, on a terminal."""
+    return shown(told_raw(key, answer))
+
+
+def paths_for_people(answer: Answer) -> list[str]:
+    encoded = answer.get("paths_base64")
+    raw = [path.encode() for path in answer["paths"]] if encoded is None else map(base64.b64decode, encoded)
+    return [shown(each) for each in raw]
 
 
 def losses_told(losses: Losses) -> Answer:

@@ -36,8 +36,8 @@ class LeaveOut:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a backup is asked for. ``tags``: lists with commas. ``wait_seconds``: of one call at one of two places; 0: as long as a store's own
-    patience and a slow line take."""
+    """What a backup is asked for. ``tags``: lists with commas. ``wait_seconds``: of one call at one of two places; 0:
+    as long as a store's own patience and a slow line take."""
 
     paths: tuple[str, ...]
     tags: tuple[str, ...] = ()

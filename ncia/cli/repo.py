@@ -110,7 +110,8 @@ def snapshots(
         size = "" if each["bytes"] is None else size_text(each["bytes"])
         files = "" if each["files"] is None else str(each["files"])
         when = each["time"][:19].replace("T", " ")
-        words = (each["hostname"], ", ".join(each["tags"]), files, size, "\n".join(each["paths"]))
+        paths = "\n".join(_names().paths_for_people(each))
+        words = (each["hostname"], ", ".join(each["tags"]), files, size, paths)
         table.add_row(each["id"][:SHORT], when, *map(escape, words))
     Console().print(table)
 
@@ -127,15 +128,16 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List what a snapshot holds; with --json one object a line."""
+    told = _names()
     for each in _app().ls(_access(repo, password_file), snapshot, paths or [], _narrowing(host, tag, path)):
         if as_json:
             print(json.dumps(each, ensure_ascii=False))
         else:
-            target = f" -> {each['target']}" if "target" in each else ""
+            target = f" -> {told.for_people(each, 'target')}" if "target" in each else ""
             owner = f"{each['uid']}:{each['gid']}"
             print(
                 f"{each['type']:<8} {each['mode']} {owner:>11} {each['size']:>12} {each['mtime'][:19]} "
-                f"{each['path']}{target}"
+                f"{told.for_people(each)}{target}"
             )
 
 
@@ -155,7 +157,7 @@ def diff(
 ) -> None:
     """What differs between two snapshots: + added, - removed, M content, T type, U metadata."""
     for each in _app().diff(_access(repo, password_file), first, second, metadata, _narrowing(host, tag, path)):
-        print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
+        print(json.dumps(each, ensure_ascii=False) if as_json else _change(each))
 
 
 @app.command()
@@ -228,8 +230,16 @@ def _app() -> Any:
     return importlib.import_module("ncia.app.repository")
 
 
+def _names() -> Any:
+    return importlib.import_module("ncia.app.repository")
+
+
 def _access(repo: str, password_file: Path, lock: bool = True, retry_lock: str = "") -> Any:
     return _app().Access(repo, password_file, lock, retry_lock=retry_lock, hear=_tell_waiting)
+
+
+def _change(each: dict[str, Any]) -> str:
+    return f"{each['change']} {_names().for_people(each)}"
 
 
 def _narrowing(host: list[str] | None, tag: list[str] | None, path: list[str] | None) -> Any:

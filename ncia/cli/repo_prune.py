@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ncia.cli.progress import Progress, size_text
-from ncia.cli.repo import AsJson, Password, RetryLock, Url, _access, _narrowing, _tell_damaged, app
+from ncia.cli.repo import AsJson, Password, RetryLock, Url, _access, _names, _narrowing, _tell_damaged, app
 from ncia.cli.repo_narrowing import Hosts, Made, Tags
 from ncia.core.base.ids import SHORT
 
@@ -136,7 +136,8 @@ def _tell_judged(found: dict[str, Any], dry_run: bool) -> None:
     for each in found["snapshots"]:
         sign = "keep  " if each["kept"] else "remove"
         when = each["time"][:19].replace("T", " ")
-        print(f"{sign} {each['id'][:SHORT]} {when} {each['hostname']} {' '.join(each['paths'])}: {each['why']}")
+        paths = " ".join(_names().paths_for_people(each))
+        print(f"{sign} {each['id'][:SHORT]} {when} {each['hostname']} {paths}: {each['why']}")
     over = sum(not each["kept"] for each in found["snapshots"])
     if found.get("refusal"):
         print(f"Note: it would be refused: {found['refusal']}")

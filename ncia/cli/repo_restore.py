@@ -23,6 +23,7 @@ from ncia.cli.repo import (
     Url,
     _access,
     _app,
+    _change,
     _end,
     _narrowing,
     _tell_some,
@@ -84,7 +85,7 @@ def restore(
         print(json.dumps(restored, ensure_ascii=False))
     else:
         counted = f"{restored['files']} files, {restored['folders']} folders, {size_text(restored['bytes'])}"
-        print(f"snapshot {restored['snapshot'][:SHORT]} into {restored['target']}: {counted}")
+        print(f"snapshot {restored['snapshot'][:SHORT]} into {_app().for_people(restored, 'target')}: {counted}")
         if restored["bytes_found"] or restored["kept"]:
             print(
                 f"{size_text(restored['bytes_found'])} were there already; {restored['kept']} entries stay as they were"
@@ -95,7 +96,7 @@ def restore(
 def _tell_changes(changes: Iterable[dict[str, Any]], faults: list[str], as_json: bool) -> None:
     """What a restore would do, as `diff` tells it."""
     for each in changes:
-        print(json.dumps(each, ensure_ascii=False) if as_json else f"{each['change']} {each['path']}")
+        print(json.dumps(each, ensure_ascii=False) if as_json else _change(each))
     if faults:
         _tell_some(faults)
         print(f"Error: {len(faults)} things could not be looked at", file=sys.stderr)

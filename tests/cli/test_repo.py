@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -265,3 +266,31 @@ def test_a_command_that_nobody_hears_ends_as_well_as_any(desk: Desk, closed: str
     done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(open_repository(FolderStore(desk.root), "open sesame").snapshots()) == 1
+
+
+def test_json_has_the_true_path_and_people_see_which_is_which(desk: Desk) -> None:
+    top = os.fsencode(desk.folder) + b"/odd\xfe"
+    os.mkdir(top)
+    raws = [b"bad\xff", rb"bad\xff", b"new\nline", b"it's \xc3\xa9"]
+    for raw in raws:
+        os.symlink(raw, top + b"/" + raw)
+    assert desk.run("backup", os.fsdecode(top)).exit_code == 0
+
+    def raw(each: dict[str, str], key: str) -> bytes:
+        return base64.b64decode(each[f"{key}_base64"]) if f"{key}_base64" in each else each[key].encode()
+
+    below = desk.run("ls", "latest", "--json", os.fsdecode(top))
+    links = [each for each in map(json.loads, below.stdout.splitlines()) if each["type"] == "symlink"]
+    assert {raw(each, "path") for each in links} == {top + b"/" + raw for raw in raws}
+    assert {raw(each, "target") for each in links} == set(raws)
+    lines = desk.run("ls", "latest").stdout.splitlines()
+    assert len({line[line.index(str(desk.folder)) :] for line in lines if "odd" in line}) == 5
+    assert any(line.endswith(rf"'{desk.folder}/odd\xfe/bad\xff' -> 'bad\xff'") for line in lines)
+    assert any(line.endswith(rf"'{desk.folder}/odd\xfe/bad\\xff' -> bad\xff") for line in lines)
+    (snapshot,) = desk.told("snapshots")["snapshots"]
+    assert [base64.b64decode(each) for each in snapshot["paths_base64"]] == [top]
+    assert rf"'{desk.folder}/odd\xfe'" in desk.run("snapshots").stdout
+    into = ("restore", "latest", "--target", os.fsdecode(os.fsencode(desk.folder) + b"/to\xff"))
+    changes = map(json.loads, desk.run(*into, "--dry-run", "--json").stdout.splitlines())
+    assert top + b"/bad\xff" in {raw(each, "path") for each in changes}
+    assert raw(desk.told(*into), "target") == os.fsencode(desk.folder) + b"/to\xff"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backup.repository.format.quoting import json_text, name_json
 from backup.repository.format.times import ns_text
@@ -157,9 +157,36 @@ def node_texts(text: bytes) -> Iterator[str]:
 
 
 def shown(name: bytes) -> str:
-    """Raw bytes of a name or path for a person: printable, in quotes where that is not plain."""
-    text = name.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() and text else ascii(text)
+    """Raw bytes of a name or path for a person: printable, in quotes with escapes where that is not plain. No two look
+    the same: a plain one has no quote at its beginning, and in quotes a backslash is two."""
+    text = name.decode("utf-8", "surrogateescape")
+    if text.isprintable() and text and text[0] != "'":
+        return text
+    return "'" + "".join(map(_escaped, text)) + "'"
+
+
+def told(key: str, raw: bytes) -> dict[str, str]:
+    """Raw bytes of a name or path in JSON. Where they are no UTF-8 their text has U+FFFD, and ``<key>_base64`` has
+    them."""
+    if _is_text(raw):
+        return {key: raw.decode()}
+    return {key: raw.decode("utf-8", "replace"), f"{key}_base64": _base64(raw)}
+
+
+def told_raw(key: str, answer: Mapping[str, Any]) -> bytes:
+    """What :func:`told` was given."""
+    encoded = answer.get(f"{key}_base64")
+    return str(answer[key]).encode() if encoded is None else base64.b64decode(encoded)
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\\'":
+        return "\\" + letter
+    if letter.isprintable():
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # a byte that is no UTF-8; its \x.. begins with 8 to f, that of a letter never
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return ascii(letter)[1:-1] if letter < "\x80" else f"\\U{ord(letter):08x}"
 
 
 def _is_text(raw: bytes) -> bool:

@@ -16,6 +16,9 @@ from backup.repository.format.trees import (
     head_text,
     node_text,
     node_texts,
+    shown,
+    told,
+    told_raw,
     tree_text,
 )
 
@@ -120,3 +123,39 @@ def test_all_twelve_permission_bits_come_back(bits: int) -> None:
 
 def tree_of(*names: str) -> bytes:
     return json.dumps({"nodes": [{"name": name, "type": "file", "content": []} for name in names]}).encode()
+
+
+@given(st.binary(max_size=12), st.binary(max_size=12))
+def test_two_names_never_look_the_same(one: bytes, other: bytes) -> None:
+    assert (shown(one) == shown(other)) == (one == other)
+    assert shown(one).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "look"),
+    [
+        (b"plain \xc3\xa9", "plain \u00e9"),
+        (rb"bad\xff", r"bad\xff"),
+        (b"bad\xff", r"'bad\xff'"),
+        (b"back\\and\n", r"'back\\and\n'"),
+        (b"\xc3\xa9\n", "'\u00e9\\n'"),
+        ("\u200b\x85".encode(), r"'\U0000200b\U00000085'"),
+        (b"it's", "it's"),
+        (b"it's\n", r"'it\'s\n'"),
+        (rb"'bad\xff'", r"'\'bad\\xff\''"),
+        (b"", "''"),
+    ],
+)
+def test_a_name_that_is_not_plain_is_in_quotes(name: bytes, look: str) -> None:
+    assert shown(name) == look
+
+
+@given(st.binary(max_size=20))
+def test_what_is_told_of_a_name_in_json_is_the_whole_of_it(name: bytes) -> None:
+    answer = json.loads(json.dumps(told("path", name), ensure_ascii=False).encode())
+    assert told_raw("path", answer) == name
+
+
+def test_a_name_that_is_no_text_has_its_bytes_beside_it() -> None:
+    assert told("path", b"/a\\n\n") == {"path": "/a\\n\n"}
+    assert told("path", b"/a\xff") == {"path": "/a\ufffd", "path_base64": "L2H/"}
