@@ -25,9 +25,11 @@ NAMED_MAX = 20  # of losses and faults on a terminal; --json has more
 
 app = typer.Typer(
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Repositories in restic's format (offline). URL: a folder, sftp://user@host//folder, s3:https://host/bucket, "
     "entered as ssh and the S3 tools would. "
-    "Exit 0: whole. 1: an error, or a check that found faults. 3: refused. 4: partial, something is missing in it.",
+    "Exit 0: whole. 1: an error, a check that found faults, or nobody reads what it says any more (such as head). "
+    "2: arguments that do not go. 3: refused. 4: partial, something is missing in it. 130: Ctrl-C. 143: SIGTERM.",
 )
 
 key_app = typer.Typer(no_args_is_help=True, help="Whose passwords open a repository.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -61,7 +62,9 @@ def backup(
     also_password_file: Annotated[
         Path | None, typer.Option(help="That one's password, where it is another: needed when the first is down.")
     ] = None,
-    also_wait: Annotated[float, typer.Option(help="Seconds of silence after which one of the two is given up.")] = 0.0,
+    also_wait: Annotated[
+        float, typer.Option(min=0, help="Seconds of silence after which one of the two is given up.")
+    ] = 0.0,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", "-e", metavar="PATTERN", help=PATTERN)] = None,
     iexclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="The same in either case.")] = None,
     exclude_file: Annotated[list[Path] | None, typer.Option(help="A file of such patterns, one a line.")] = None,
@@ -82,6 +85,11 @@ def backup(
 
     Or, with --also, where it is whole at one of the two places only: ncia repo copy brings the rest.
     """
+    if (also_wait or also_password_file) and not also:
+        hint = "--also-wait" if also_wait else "--also-password-file"
+        raise typer.BadParameter("it goes with --also alone", param_hint=hint)
+    if not math.isfinite(also_wait):
+        raise typer.BadParameter(f"{also_wait} is no number of seconds", param_hint="--also-wait")
     access, asked = _access(repo, password_file, retry_lock=retry_lock), _asked()
     leave_out = asked.LeaveOut(
         exclude or (),

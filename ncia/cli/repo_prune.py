@@ -74,6 +74,10 @@ def forget(
         "within_monthly": keep_within_monthly,
         "within_yearly": keep_within_yearly,
     }
+    if snapshots and (any(counts.values()) or any(spans.values()) or keep_tag):
+        raise typer.BadParameter(
+            "a snapshot that is named goes by no rule: the one or the other", param_hint="--keep-…"
+        )
     policy = pruning.policy_of(counts, spans, keep_tag or [])
     access, words = _access(repo, password_file, retry_lock=retry_lock), snapshots or []
     narrowing = _narrowing(host, tag, path)

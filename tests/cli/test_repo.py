@@ -294,3 +294,27 @@ def test_json_has_the_true_path_and_people_see_which_is_which(desk: Desk) -> Non
     changes = map(json.loads, desk.run(*into, "--dry-run", "--json").stdout.splitlines())
     assert top + b"/bad\xff" in {raw(each, "path") for each in changes}
     assert raw(desk.told(*into), "target") == os.fsencode(desk.folder) + b"/to\xff"
+
+
+def test_help_is_had_by_one_letter_and_tells_the_exit_codes(desk: Desk) -> None:
+    told = desk.run("-h")
+    assert told.exit_code == 0
+    words = " ".join(told.stdout.replace("│", " ").split())
+    assert [code for code in (0, 1, 2, 3, 4, 130, 143) if f" {code}: " not in words] == []
+    for verb in (["ls"], ["backup"], ["key", "add"], ["retention", "show"]):
+        short, long = desk.run(*verb, "-h"), desk.run(*verb, "--help")
+        assert (short.exit_code, short.stdout) == (0, long.stdout)
+
+
+def test_whoever_reads_no_further_ends_a_command_without_a_word(desk: Desk) -> None:
+    for number in range(2000):
+        (desk.source / f"a name of some length {number}").touch()
+    desk.told("backup", desk.source)
+    where = ["-r", str(desk.root), "-p", str(desk.folder / "password")]
+    command = [sys.executable, "-m", "ncia", "repo", "ls", *where, "latest"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 1)

@@ -98,3 +98,19 @@ def test_a_list_of_tags_is_as_many_tags_and_a_rule_that_keeps_them_finds_them(
     assert kept["tags"] == ["a", "b", "c"]
     (judged,) = desk.told("forget", "--keep-tag", "b,a", "--dry-run")["snapshots"]
     assert judged["reasons"] == ["has tags [b, a]"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--also-wait", "-5", "--also", "twin"), "-5.0 is not in the range x>=0"),
+        (("--also-wait", "nan", "--also", "twin"), "nan is no number of seconds"),
+        (("--also-wait", "5"), "it goes with --also alone"),
+        (("--also-password-file", "password"), "it goes with --also alone"),
+    ],
+)
+def test_what_is_said_of_a_second_place_must_make_sense(desk: Desk, words: tuple[str, ...], why: str) -> None:
+    refused = desk.run("backup", *words, desk.source / "plain")
+    assert refused.exit_code == 2
+    assert why in refused.stderr
+    assert desk.told("snapshots")["snapshots"] == []

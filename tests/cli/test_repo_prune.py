@@ -172,3 +172,15 @@ def test_nothing_is_forgotten_without_a_rule_or_while_somebody_is_at_work(desk: 
         assert "locked by other@elsewhere" in str(refused.exception)
     assert desk.left() == set(desk.nights)
     assert isinstance(desk.run("forget", "nothing").exception, NciaError)
+
+
+@pytest.mark.parametrize(
+    "rule", [("--keep-last", 1), ("--keep-within", "3d"), ("--keep-tag", "a"), ("--keep-daily", 2)]
+)
+def test_a_snapshot_that_is_named_and_a_rule_do_not_go_together(desk: Desk, rule: tuple[object, ...]) -> None:
+    before = desk.left()
+    for also in ((), ("--dry-run",)):
+        refused = desk.run("forget", desk.nights[0], *rule, *also)
+        assert refused.exit_code == 2
+        assert "goes by no rule" in refused.stderr
+    assert desk.left() == before
