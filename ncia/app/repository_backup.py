@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, l
 if TYPE_CHECKING:
     from backup.repository.save.excluding import Exclusions
     from backup.repository.save.looking import Looking
+    from backup.repository.save.reading import Figures
     from backup.repository.save.saving import Request, Saved
 
 
@@ -49,7 +50,8 @@ class Wanted:
     compression: str = "auto"
 
 
-def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
+def backup(access: Access, wanted: Wanted, tell: Tell, watched: bool = False) -> Answer:
+    """``watched``: somebody waits for the end, so that it is counted how much there is."""
     from backup.repository.save.scout import sent
 
     exclusions, since = exclusions_asked(wanted.leave_out), CLOCK.now()
@@ -67,8 +69,21 @@ def backup(access: Access, wanted: Wanted, tell: Tell) -> Answer:
             from backup.repository.save.saving import save
 
             request, looking = heard[0]
-            saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0), looking)
+            with told_of(request, tell, watched) as hear_figures:
+                saved = save(repository, request, CLOCK, hear_figures, looking)
             return saved_told(repository, saved, wanted.verify)
+
+
+@contextmanager
+def told_of(request: Request, tell: Tell, watched: bool) -> Iterator[Callable[[Figures], None]]:
+    """What ``tell`` hears of a backup: with how much there is in all, once that is counted."""
+    from backup.repository.save.counting import Counting
+
+    if not watched:
+        yield lambda figures: tell(figures.files, figures.bytes, 0)
+        return
+    with closing(Counting(request.paths, request.exclusions)) as counting:
+        yield lambda figures: tell(figures.files, figures.bytes, counting.bytes)
 
 
 def backup_output(access: Access, command: Sequence[str], wanted: Wanted) -> Answer:

@@ -14,7 +14,7 @@ from backup.repository.repository import Repository
 from backup.repository.retaining import Retaining
 from ncia.app.interrupts import hurried
 from ncia.app.repository import CLOCK, Access, Answer, Tell, extended, holder, retained_as
-from ncia.app.repository_backup import Wanted, exclusions_asked, request_of, saved_told
+from ncia.app.repository_backup import Wanted, exclusions_asked, request_of, saved_told, told_of
 from ncia.app.repository_store import store_of
 from ncia.core.base.errors import Refusal
 
@@ -108,7 +108,7 @@ def _repair(
     return told
 
 
-def backup(access: Access, also: Access, wanted: Wanted, tell: Tell) -> Answer:
+def backup(access: Access, also: Access, wanted: Wanted, tell: Tell, watched: bool = False) -> Answer:
     """Into two places at once. ``places`` tells at which of them it is whole; where one was given up, be it the first
     and from the beginning, it is partial."""
     from backup.repository.stores.both import WAIT_SECONDS, Both, Side
@@ -119,16 +119,17 @@ def backup(access: Access, also: Access, wanted: Wanted, tell: Tell) -> Answer:
     both = Both(sides, wanted.wait_seconds or WAIT_SECONDS)
     try:
         with hurried(*(side.store for side in sides)):
-            return _saved_at(both, both.opened(passwords), request, tell)
+            return _saved_at(both, both.opened(passwords), request, tell, watched)
     finally:
         both.close()
 
 
-def _saved_at(both: Both, repository: Repository, request: Request, tell: Tell) -> Answer:
+def _saved_at(both: Both, repository: Repository, request: Request, tell: Tell, watched: bool) -> Answer:
     from backup.repository.save.saving import save
 
     apart = both.apart(Kind.INDEX)
-    saved = save(repository, request, CLOCK, lambda figures: tell(figures.files, figures.bytes, 0))
+    with told_of(request, tell, watched) as hear_figures:
+        saved = save(repository, request, CLOCK, hear_figures)
     places = [
         {
             "url": each.where,

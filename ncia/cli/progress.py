@@ -48,7 +48,8 @@ class Progress:
             if self._json:
                 self._line({self._noun: count, "bytes_done": size, "total_bytes": whole}, size, whole, left)
             else:
-                self._show(f"{count} {self._noun}, {size_text(size)}, {size_text(rate)}/s", left)
+                of = f" of {size_text(whole)}" if whole else ""
+                self._show(f"{count} {self._noun}, {size_text(size)}{of}, {size_text(rate)}/s", left)
 
     def phase(self, what: str, done: int, whole: int) -> None:
         """A command that does one thing after the other: ``what`` is its name, and what is counted its last words."""
@@ -63,6 +64,11 @@ class Progress:
                 self._show(said, left)
             else:
                 self._show(f"{done} of {whole} {what}, {rate:.0f}/s", left)
+
+    @property
+    def watched(self) -> bool:
+        """Somebody hears what is told."""
+        return self._shown
 
     def __enter__(self) -> Progress:
         return self

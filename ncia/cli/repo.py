@@ -233,6 +233,7 @@ def _app() -> Any:
 
 
 def _names() -> Any:
+    """The same, for what is asked line by line: nothing is prepared anew."""
     return importlib.import_module("ncia.app.repository")
 
 

@@ -105,9 +105,11 @@ def backup(
     with Progress("files", as_json, NO_SNAPSHOT) as tell:
         if also:
             other = _access(also, also_password_file or password_file)
-            saved = importlib.import_module("ncia.app.repository_twins").backup(access, other, wanted, tell)
+            saved = importlib.import_module("ncia.app.repository_twins").backup(
+                access, other, wanted, tell, tell.watched
+            )
         else:
-            saved = asked.backup(access, wanted, tell)
+            saved = asked.backup(access, wanted, tell, tell.watched)
     _tell_saved(saved, as_json)
     _tell_places(saved, as_json)
     _end(saved, "the snapshot is partial")

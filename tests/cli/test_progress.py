@@ -29,7 +29,7 @@ def test_people_see_rate_and_time_left_and_no_more_often_than_they_can_read() ->
         clock.now += 2
         tell(3, 20_000_000, 100_000_000)
         tell(4, 30_000_000, 100_000_000)
-    assert out.getvalue().split("\r\033[K") == ["", "3 packs, 20.0 MB, 10.0 MB/s, 8 s left", ""]
+    assert out.getvalue().split("\r\033[K") == ["", "3 packs, 20.0 MB of 100.0 MB, 10.0 MB/s, 8 s left", ""]
 
 
 def test_programs_get_lines_in_the_words_of_restic() -> None:

@@ -59,6 +59,12 @@ def test_an_empty_path_is_not_the_current_folder(desk: Desk, tmp_path: Path) -> 
     assert "it is empty" in refused.stderr
 
 
+def test_all_paths_that_a_snapshot_does_not_hold_are_named_at_once(desk: Desk) -> None:
+    kept(desk, "file")
+    found = refusal(desk.run("ls", "latest", "/one", desk.folder / "file", "/two"))
+    assert (found.what, found.why) == ("find /one, /two", "the snapshot does not hold them")
+
+
 def test_a_target_that_is_a_file_is_told_as_that(desk: Desk) -> None:
     kept(desk, "file")
     assert "it is no folder" in refusal(desk.run("restore", "latest", "--target", desk.folder / "file")).why

@@ -47,17 +47,21 @@ def entries(repository: Repository, tree: bytes, way: Way) -> Iterator[Entry]:
 
 
 def demand_way(repository: Repository, tree: bytes, paths: tuple[bytes, ...]) -> Way:
-    """The way to paths that a snapshot holds; all of it where none is named. Refuses a path that is not in it."""
+    """The way to paths that a snapshot holds; all of it where none is named. Refuses paths that are not in it."""
     way = ways(paths) if paths else Way(whole=True)
+    missing: list[str] = []
     for path in paths:
         at = tree
         parts = [part for part in path.split(b"/") if part]
         for number, part in enumerate(parts, 1):
             node = next((node for node in _nodes(repository, at) if node.name == part), None)
             if node is None or (node.type != DIR and number < len(parts)):
-                why = "the snapshot does not hold it"
-                raise NciaError("repository.no-path", f"find {shown(path)}", why, "ncia repo ls shows what it holds")
+                missing.append(shown(path))
+                break
             at = node.subtree
+    if missing:
+        why = f"the snapshot does not hold {'it' if len(missing) == 1 else 'them'}"
+        raise NciaError("repository.no-path", f"find {', '.join(missing)}", why, "ncia repo ls shows what it holds")
     return way
 
 
