@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -74,9 +75,11 @@ def run() -> None:
         tell(refusal, f"Refused: {refusal.what}: {refusal.why}")
         if refusal.override:
             print(f"Override: {refusal.override}", file=sys.stderr)
+        tell_programs(refusal, EXIT_REFUSED)
         raise SystemExit(EXIT_REFUSED) from None
     except NciaError as error:
         tell(error, f"Error: {error.what}: {error.why}")
+        tell_programs(error, EXIT_ERROR)
         raise SystemExit(EXIT_ERROR) from None
 
 
@@ -87,6 +90,16 @@ def _leave(code: int) -> NoReturn:
         if stream is not None:  # it may have been closed by whoever began us
             stream.flush()
     os._exit(code)
+
+
+def tell_programs(error: NciaError, exit_code: int) -> None:
+    """With ``--json`` the error is also the last line of standard error: in the words of the API, and restic's
+    ``message_type``."""
+    ours = sys.argv[1:]
+    if "--json" in ours[: ours.index("--") if "--" in ours else None]:
+        override = {"override": error.override} if isinstance(error, Refusal) and error.override else {}
+        told = {"message_type": "exit_error", "exit_code": exit_code, **error.as_problem(), **override}
+        print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
 
 
 def tell(error: NciaError, sentence: str) -> None:

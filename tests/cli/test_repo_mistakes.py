@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,25 @@ def test_an_error_says_which_of_two_repositories_it_is_about(desk: Desk) -> None
     (desk.folder / "other password").write_text("close sesame")
     wrong = refusal(desk.run("snapshots", "-p", desk.folder / "other password"))
     assert (wrong.code, str(desk.root) in wrong.what) == ("repository.wrong-password", True)
+
+
+@pytest.mark.parametrize(("words", "told"), [(("--json",), True), ((), False)])
+def test_with_json_the_last_line_of_an_error_is_for_programs(
+    tmp_path: Path, words: tuple[str, ...], told: bool
+) -> None:
+    (tmp_path / "password").write_text("open sesame")
+    nowhere = str(tmp_path / "nowhere")
+    command = [sys.executable, "-m", "ncia", "repo", "snapshots", "-r", nowhere, "-p", str(tmp_path / "password")]
+    ended = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    sentence, *_, last = ended.stderr.splitlines()
+    assert sentence.startswith("Error: ")
+    if not told:
+        assert last.startswith("Try: ")
+        return
+    found = json.loads(last)
+    assert (found["message_type"], found["exit_code"], found["code"]) == ("exit_error", 1, "repository.none")
+    assert f"Error: {found['title']}: {found['detail']}" == sentence
 
 
 def test_the_beginning_of_an_id_that_is_too_short_is_told_as_that(desk: Desk) -> None:
