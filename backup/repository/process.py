@@ -113,7 +113,7 @@ class Crew(Generic[Member]):
         self._begin = begin
         self._idle: queue.SimpleQueue[Member] = queue.SimpleQueue()
         self._begun: list[Member] = []
-        self._over = False  # no more of them are begun
+        self.over = False  # no more of them are begun: none was to be had, or their work is of no use
 
     @contextmanager
     def member(self) -> Iterator[Member | None]:
@@ -127,7 +127,7 @@ class Crew(Generic[Member]):
 
     def kill(self) -> None:
         """Their work is of no use any more."""
-        self._over = True
+        self.over = True
         for member in list(self._begun):
             member.kill()
 
@@ -139,15 +139,15 @@ class Crew(Generic[Member]):
     def _taken(self) -> Member | None:
         with suppress(queue.Empty):
             return self._idle.get_nowait()
-        if self._over:
+        if self.over:
             return None
         try:
             member = self._begin()
             self._begun.append(member)
-            if self._over:  # the others were killed meanwhile
+            if self.over:  # the others were killed meanwhile
                 member.kill()
             member.demand_ready()
         except (OSError, NciaError):
-            self._over = True
+            self.over = True
             return None
         return member

@@ -63,7 +63,7 @@ class Fillers:
     def fill(self, parts: Sequence[tuple[Target, list[Piece]]], overwrite: Overwrite | None) -> Answer | None:
         """Let a filler make these new files, each of which is one part; None where it is for the worker to do: there
         is little of it, or something in the store that is better told of by name."""
-        if not parts or (self._files < self._from[0] and self._bytes < self._from[1]):
+        if not parts or self.crew.over or (self._files < self._from[0] and self._bytes < self._from[1]):
             return None
         laid = self._loaded(piece for _, pieces in parts for piece in pieces)
         if laid is None:
